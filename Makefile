@@ -1,0 +1,37 @@
+PYTHON ?= python3
+BIN := .venv/bin
+DATA ?= ../shared/data
+
+.PHONY: setup demo test check bench soak clean
+
+setup: .venv/.complete
+
+# A constraints file with every version: without it pip takes ten minutes to resolve the extras.
+.venv/.complete: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[train,bench,dev]"
+	touch $@
+
+demo: setup
+	$(BIN)/python -m training.train
+	@echo
+	$(BIN)/python -m inference.classify --bundle models/support --jsonl < data/support/demo.txt
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy training inference
+	$(BIN)/lint-imports
+
+test: check
+	$(BIN)/python -m pytest -m "not soak"
+
+bench: setup
+	$(BIN)/python -m benchmarks.latency --data $(DATA)/clinc150
+	$(BIN)/python -m benchmarks.certificate
+
+soak: setup
+	$(BIN)/python -m pytest -m soak
+
+clean:
+	rm -rf .venv models/*/ .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

@@ -1,0 +1,176 @@
+"""The local classifier: text in, calibrated prediction out, in process, on a CPU."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from tokenizers import Tokenizer
+
+from inference.bundle import Bundle, BundleError, Certificate
+
+DEFAULT_TARGET = 0.95
+ALTERNATIVES = 3
+# Texts longer than this many characters per token are cut before they are tokenized: only their start is read anyway.
+MOST_CHARACTERS_PER_TOKEN = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the local tier says of one text.
+
+    `confidence` is the largest calibrated probability; `accepted` says that the bundle's certificate covers the
+    answer; `alternatives` are the next likeliest intents with their probabilities, likeliest first.
+    """
+
+    intent: str
+    confidence: float
+    accepted: bool
+    alternatives: tuple[tuple[str, float], ...]
+
+
+class Classifier:
+    """A bundle, loaded. Safe to share between threads, and across a fork.
+
+    An answer does not depend on its neighbours: every text runs on its own, so `predict_many` equals `predict`.
+    """
+
+    def __init__(self, bundle: Bundle, target: float = DEFAULT_TARGET, threads: int = 1) -> None:
+        if type(threads) is not int or threads < 1:
+            raise ValueError(f"threads must be a whole number of at least 1, got {threads!r}")
+        self.bundle = bundle
+        self.labels = bundle.manifest.labels
+        self.threads = threads
+        self.certificate = _choose(bundle.manifest.certificates, target)
+        # No threshold means that nothing is accepted: no probability exceeds infinity.
+        accept_above = self.certificate.accept_above if self.certificate else None
+        self._accept_above = float("inf") if accept_above is None else accept_above
+        self._temperature = bundle.manifest.temperature
+        self._most_characters = bundle.manifest.max_tokens * MOST_CHARACTERS_PER_TOKEN
+        self._lock = threading.Lock()
+        self._engine: _Engine | None = _Engine(bundle, threads)
+        _loaded.add(self)
+
+    @classmethod
+    def load(cls, path: str | Path, target: float = DEFAULT_TARGET, threads: int = 1) -> Classifier:
+        """Load `models/<name>` (its serving version) or one version's folder.
+
+        `target` picks the certificate, `threads` is for the operators of one text. Raises BundleError for a bundle
+        that must not be served, ValueError for an argument that is off.
+        """
+        return cls(Bundle.load(path), target, threads)
+
+    def predict(self, text: str) -> Prediction:
+        """Classify one text of any length. Raises TypeError if it is not a string."""
+        scores = self.probabilities(text)
+        order = np.argsort(-scores, kind="stable")[: ALTERNATIVES + 1].tolist()
+        confidence = float(scores[order[0]])
+        ranked = tuple([(self.labels[i], float(scores[i])) for i in order[1:]])
+        return Prediction(self.labels[order[0]], confidence, confidence > self._accept_above, ranked)
+
+    def predict_many(self, texts: Iterable[str]) -> list[Prediction]:
+        """Classify texts in order; each result is exactly that of `predict`."""
+        if isinstance(texts, str):
+            raise TypeError("predict_many takes several texts; for one text call predict")
+        return [self.predict(text) for text in texts]
+
+    def probabilities(self, text: str) -> np.ndarray:
+        """Calibrated probabilities of all intents in the order of `labels`: float64, shape (labels,)."""
+        if not isinstance(text, str):
+            raise TypeError(f"a query must be a str, got {type(text).__name__}")
+        if len(text) > self._most_characters:
+            text = " ".join(text.split())[: self._most_characters]
+        engine = self._engine or self._reopen()
+        logits = engine.logits(text).astype(np.float64) / self._temperature
+        exponents = np.exp(logits - logits.max())
+        return np.asarray(exponents / exponents.sum())
+
+    def _reopen(self) -> _Engine:
+        with self._lock:
+            if self._engine is None:
+                self._engine = _Engine(self.bundle, self.threads)
+            return self._engine
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._engine = None
+
+
+class _Engine:
+    """The tokenizer and the ONNX session: what does not survive a fork."""
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        self.tokenizer = _tokenizer(bundle)
+        self.session = _session(bundle, threads)
+        width = self.session.get_outputs()[0].shape[-1]
+        if width != len(bundle.manifest.labels):
+            raise BundleError(f"{bundle.root}: the model answers {width} intents, not {len(bundle.manifest.labels)}")
+
+    def logits(self, text: str) -> np.ndarray:
+        try:
+            ids = self.tokenizer.encode(text).ids
+        except TypeError:  # a lone surrogate is no Unicode text
+            ids = self.tokenizer.encode(repair(text)).ids
+        return np.asarray(self.session.run(None, {"input_ids": np.array([ids], dtype=np.int64)})[0][0])
+
+
+def repair(text: str) -> str:
+    """`text` with every lone surrogate replaced by U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _session(bundle: Bundle, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # A thread that spins while it waits would take a core from the application that embeds the classifier.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = ort.InferenceSession(bundle.model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base class but this one
+        raise BundleError(f"{bundle.root}: model.onnx cannot be loaded: {error}") from error
+    inputs = [item.name for item in session.get_inputs()]
+    if inputs != ["input_ids"]:
+        raise BundleError(f"{bundle.root}: model.onnx takes {inputs}, expected ['input_ids']")
+    return session
+
+
+def _tokenizer(bundle: Bundle) -> Tokenizer:
+    try:
+        tokenizer = Tokenizer.from_buffer(bundle.tokenizer)
+    except Exception as error:  # the library raises plain Exception
+        raise BundleError(f"{bundle.root}: tokenizer.json cannot be loaded: {error}") from error
+    # The file's own padding and truncation are its author's: all-MiniLM-L6-v2 pads every text to 128 tokens.
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(bundle.manifest.max_tokens)
+    return tokenizer
+
+
+def _choose(certificates: tuple[Certificate, ...], target: float) -> Certificate | None:
+    """The certificate for `target`; None from a bundle that carries none, as before it is calibrated."""
+    if not certificates:
+        return None
+    for certificate in certificates:
+        if certificate.target == target:
+            return certificate
+    raise ValueError(f"no certificate for target {target!r}; the bundle has {[c.target for c in certificates]}")
+
+
+_loaded: weakref.WeakSet[Classifier] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for classifier in list(_loaded):
+        classifier._forget()
+
+
+# A child process inherits neither the session's threads nor the state of locks that another thread held.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)

@@ -1,0 +1,107 @@
+"""Classify from the command line: one text, or a stream of lines.
+
+    python -m inference.classify --bundle models/support "I was charged twice"
+    python -m inference.classify --bundle models/support --jsonl < queries.jsonl
+
+With --jsonl every line is a JSON object with a `text` field, or plain text. Every line gets a line of JSON, at once, in
+the same order and with its other fields kept. A line that cannot be read gets an error line that names it; the exit
+status is then 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, BinaryIO
+
+from inference.bundle import BundleError
+from inference.classifier import DEFAULT_TARGET, Classifier, repair
+
+
+def answer(classifier: Classifier, text: str) -> dict[str, Any]:
+    """What is printed of one text."""
+    prediction = classifier.predict(text)
+    return {
+        "intent": prediction.intent,
+        "confidence": round(prediction.confidence, 6),
+        "accepted": prediction.accepted,
+        "source": "student",
+        "alternatives": {intent: round(share, 6) for intent, share in prediction.alternatives},
+    }
+
+
+def answer_lines(classifier: Classifier, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """One answer per line; one with an `error` field for a line that cannot be read."""
+    for number, line in enumerate(lines, 1):
+        try:
+            fields = read_line(line)
+        except ValueError as error:
+            yield {"line": number, "error": str(error)}
+            continue
+        yield {**fields, **answer(classifier, fields["text"])}
+
+
+def read_line(line: bytes) -> dict[str, Any]:
+    """The fields of a line: a JSON object's, or `text` alone for plain text. Raises ValueError saying what is wrong."""
+    try:
+        text = line.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8: {error.reason} at byte {error.start}") from error
+    if not text.lstrip().startswith("{"):
+        return {"text": text}
+    try:
+        fields = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"starts like a JSON object and is none: {error}") from error
+    if not isinstance(fields.get("text"), str):
+        raise ValueError(f"no text: its fields are {', '.join(fields) or 'none'}, expected a string in `text`")
+    return dict(fields)
+
+
+def write(values: dict[str, Any]) -> None:
+    """Print one line of JSON at once, so that a pipe sees every answer as it comes."""
+    line = json.dumps(values, ensure_ascii=False)
+    sys.stdout.buffer.write(repair(line).encode("utf-8") + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def stream(classifier: Classifier, source: BinaryIO) -> int:
+    """Answer every line of `source`; the exit status is 1 if one could not be read."""
+    failed = 0
+    for values in answer_lines(classifier, source):
+        failed += "error" in values and "intent" not in values
+        write(values)
+    if failed:
+        print(f"{failed} lines could not be read; each has an error line", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    parser = argparse.ArgumentParser(description="Classify a text, or a stream of lines, with a local bundle.")
+    parser.add_argument("text", nargs="?", help="the text to classify")
+    parser.add_argument("--bundle", required=True, help="models/<name>, or one version's folder")
+    parser.add_argument("--jsonl", action="store_true", help="read lines from standard input")
+    parser.add_argument("--target", type=float, default=DEFAULT_TARGET, help="which certificate (default %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="threads per text (default %(default)s)")
+    arguments = parser.parse_args(argv)
+    if arguments.jsonl == (arguments.text is not None):
+        parser.error("give either a text or --jsonl")
+    try:
+        classifier = Classifier.load(arguments.bundle, arguments.target, arguments.threads)
+    except (BundleError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    try:
+        if arguments.jsonl:
+            return stream(classifier, sys.stdin.buffer)
+        write({"text": arguments.text, **answer(classifier, arguments.text)})
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader left; the interpreter would complain about the pipe at exit
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

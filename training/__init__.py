@@ -1,0 +1,1 @@
+"""Monoku's training side: labelled queries in, a certified ONNX bundle out."""

@@ -1,0 +1,284 @@
+"""Deduplicate, settle conflicts, and make the ONLY splits: train / dev / calibration / test.
+
+    python -m training.dataset data/support
+
+prints size, balance, lengths, near-duplicates, conflicts and how they were settled, the splits and the content id.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import hashlib
+import json
+import os
+import stat
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inference.bundle import write_atomically
+from inference.taxonomy import Taxonomy
+from training.near import near_pairs
+from training.rows import Row, Source, read_source
+
+SPLITS = ("train", "dev", "calibration", "test")
+SHARES = (0.55, 0.10, 0.25, 0.10)
+HALVED = (0.0, 0.5, 0.5, 0.0)  # a val file that comes without a calibration file
+HELD_OUT = (0.85, 0.05, 0.10, 0.0)  # a train file that comes with a test file and nothing to calibrate on
+FEWEST_ROWS_TO_SPLIT = 8
+SPLITS_FILE = "splits.json"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The rows that training sees, each in one split, and a tally of what was merged, settled or dropped."""
+
+    rows: tuple[Row, ...]
+    taxonomy: Taxonomy
+    tally: dict[str, int]
+    warnings: tuple[str, ...]
+
+    def split(self, name: str) -> tuple[Row, ...]:
+        """The rows of one split, in a fixed order."""
+        if name not in SPLITS:
+            raise ValueError(f"no split {name!r}; the splits are {', '.join(SPLITS)}")
+        return tuple(row for row in self.rows if row.split == name)
+
+    def id(self) -> str:
+        """Content id over rows, splits and taxonomy: the order of the files' lines does not matter."""
+        rows = sorted(json.dumps(asdict(row), sort_keys=True) for row in self.rows)
+        return hashlib.sha256("\n".join([self.taxonomy.id(), *rows]).encode()).hexdigest()
+
+    @property
+    def reference(self) -> str:
+        """What the labels are: "gold" where persons or the authors labelled, "teacher" as soon as a teacher did."""
+        return "gold" if {row.labeler for row in self.rows} <= {"author", "human"} else "teacher"
+
+
+def load(data: str, fallback: Path | None = None) -> Dataset:
+    """Read `data`, deduplicate it and split it; remember new rows' splits beside the data.
+
+    Where the data's folder is read-only, the splits are kept in the folder `fallback`, if given.
+    """
+    source = read_source(data)
+    tally: collections.Counter[str] = collections.Counter(read=len(source.rows), unlabelled=source.unlabelled)
+    warnings = [f"ignored {name}: not one of the known file names" for name in source.ignored]
+    groups = _merge(source.rows, tally)
+    home = _splits_home(Path(data), fallback)
+    splits = _assign(groups, _plan(source), home, Path(data).resolve().stem, tally)
+    rows = [_settle(group, splits[key], tally) for key, group in groups.items() if key in splits]
+    rows = _spare_rare_intents(rows, [row.key for row in source.rows if not row.split], warnings)
+    rows.sort(key=lambda row: (SPLITS.index(row.split), row.id, row.text))
+    dataset = Dataset(tuple(rows), source.taxonomy, dict(tally), tuple(warnings))
+    _check(dataset, data)
+    return dataset
+
+
+def _merge(rows: Iterable[Row], tally: collections.Counter[str]) -> dict[str, list[Row]]:
+    """Rows by query. A query in two splits stays in the one that judges: test before calibration before dev."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.key, []).append(row)
+    order = ("test", "calibration", "val", "dev", "train", "")
+    for key, group in groups.items():
+        keep = min((row.split for row in group), key=order.index)
+        kept = [row for row in group if row.split == keep]
+        tally["leaks"] += len(group) - len(kept)
+        tally["duplicates"] += len(kept) - 1
+        groups[key] = kept
+    return groups
+
+
+def _plan(source: Source) -> dict[str, tuple[float, ...]]:
+    """Which given splits are divided further, and in what shares: "" stands for rows with no split of their own."""
+    given = {row.split for row in source.rows}
+    plan = {"": SHARES}
+    if "val" in given:
+        plan["val"] = HALVED if "calibration" not in given else (0.0, 1.0, 0.0, 0.0)
+    if "train" in given and "test" in given and not given & {"val", "calibration", ""}:
+        plan["train"] = HELD_OUT
+    return plan
+
+
+def _assign(
+    groups: dict[str, list[Row]],
+    plan: dict[str, tuple[float, ...]],
+    home: Path | None,
+    salt: str,
+    tally: collections.Counter[str],
+) -> dict[str, str]:
+    """Query key → split. A query that would bridge two near-duplicate groups of different splits is left out."""
+    splits = {key: group[0].split for key, group in groups.items() if group[0].split not in plan}
+    stored = _read_splits(home)
+    salt = stored.get("salt", salt)
+    kept = {key: split for key, split in stored.get("splits", {}).items() if split in SPLITS}
+    for given, shares in plan.items():
+        keys = [key for key, group in groups.items() if group[0].split == given]
+        texts = [groups[key][0].text for key in keys]
+        new = divide(keys, texts, {key: kept[key] for key in keys if key in kept}, shares, salt, tally)
+        splits |= new
+        kept |= new
+    if home is not None and kept != stored.get("splits"):
+        _write_splits(home, salt, kept)
+    return splits
+
+
+def divide(
+    keys: Sequence[str],
+    texts: Sequence[str],
+    kept: dict[str, str],
+    shares: Sequence[float],
+    salt: str,
+    tally: collections.Counter[str],
+) -> dict[str, str]:
+    """Split distinct queries so that near-duplicates stay together and a query in `kept` stays where it is."""
+    neighbours: dict[int, list[int]] = collections.defaultdict(list)
+    for i, j in near_pairs(texts):
+        neighbours[i].append(j)
+        neighbours[j].append(i)
+    tally["near_duplicates"] += len(neighbours)
+    component: dict[int, int] = {}
+    members: dict[int, list[int]] = {}
+    split_of: dict[int, str | None] = {}
+    for i in sorted(range(len(keys)), key=lambda k: keys[k] not in kept):  # stable: the stored ones first
+        own = kept.get(keys[i])
+        touched = {component[j] for j in neighbours[i] if j in component}
+        known = {split_of[c] for c in touched if split_of[c] is not None} | ({own} if own else set())
+        if len(known) > 1:
+            if own is None:
+                tally["bridging"] += 1
+                continue
+            touched = {c for c in touched if split_of[c] == own}
+        component[i], members[i], split_of[i] = i, [i], next(iter({own} if own else known), None)
+        for c in touched:
+            for k in members.pop(c):
+                component[k] = i
+                members[i].append(k)
+    result = {}
+    for c, group in members.items():
+        split = split_of[c] or pick(min(keys[k] for k in group), shares, salt)
+        result |= {keys[k]: split for k in group}
+    return result
+
+
+def pick(key: str, shares: Sequence[float], salt: str) -> str:
+    """The split of a group, by a hash of its key and the salt."""
+    point = int.from_bytes(hashlib.sha256(f"{salt}\n{key}".encode()).digest()[:8], "big") / 2**64
+    edges = np.cumsum(shares)
+    return SPLITS[int(np.searchsorted(edges[:-1], point, side="right"))]
+
+
+def _settle(group: list[Row], split: str, tally: collections.Counter[str]) -> Row:
+    """One row per query. Only train settles conflicts; every other split keeps its first answer as it is."""
+    first = replace(group[0], split=split)
+    labels = {row.label for row in group}
+    if len(labels) == 1:
+        return first
+    if split != "train":
+        tally["conflicts_kept_first"] += 1
+        return first
+    human = [row for row in group if row.labeler == "human"]
+    if human:
+        tally["conflicts_settled_by_human"] += 1
+        return replace(human[-1], split=split)
+    votes: collections.Counter[str] = collections.Counter()
+    for row in group:
+        votes.update(row.shares or {row.label: 1.0})
+    tally["conflicts_as_shares"] += 1
+    total = sum(votes.values())
+    label = max(sorted(votes), key=lambda name: votes[name])
+    return replace(first, label=label, shares={name: votes[name] / total for name in sorted(votes)})
+
+
+def _spare_rare_intents(rows: list[Row], free: Iterable[str], warnings: list[str]) -> list[Row]:
+    """An intent with too few rows to split goes to train alone."""
+    splittable = set(free)
+    counts = collections.Counter(row.label for row in rows)
+    rare = {label for label, count in counts.items() if count < FEWEST_ROWS_TO_SPLIT}
+    moved = {row.label for row in rows if row.label in rare and row.key in splittable}
+    warnings += [f"intent {label} has {counts[label]} rows: all of them go to train" for label in sorted(moved)]
+    return [replace(row, split="train") if row.label in moved and row.key in splittable else row for row in rows]
+
+
+def _check(dataset: Dataset, data: str) -> None:
+    empty = [name for name in SPLITS if not dataset.split(name)]
+    if empty:
+        raise ValueError(f"{data}: {len(dataset.rows)} distinct rows leave nothing for {', '.join(empty)}")
+    unseen = sorted(set(dataset.taxonomy.names) - {row.label for row in dataset.split("train")})
+    if unseen:
+        raise ValueError(f"{data}: no training row for intent {', '.join(unseen[:5])}")
+
+
+def _splits_home(data: Path, fallback: Path | None) -> Path | None:
+    folder = data if data.is_dir() else data.parent if data.is_file() else None
+    if folder is not None and (folder / SPLITS_FILE).is_file():
+        return folder
+    # A superuser may write anywhere, so the folder's own mode says whether somebody wanted it left alone.
+    if folder is not None and os.access(folder, os.W_OK) and folder.stat().st_mode & stat.S_IWUSR:
+        return folder
+    return fallback
+
+
+def _read_splits(home: Path | None) -> dict[str, Any]:
+    path = None if home is None else home / SPLITS_FILE
+    if path is None or not path.is_file():
+        return {}
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return {"salt": str(stored["salt"]), "splits": dict(stored["splits"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); restore it: without it rows would change splits") from error
+
+
+def _write_splits(home: Path, salt: str, splits: dict[str, str]) -> None:
+    home.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"salt": salt, "splits": dict(sorted(splits.items()))}, indent=0)
+    write_atomically(home / SPLITS_FILE, text.encode() + b"\n")
+
+
+def target_matrix(rows: Sequence[Row], labels: Sequence[str]) -> np.ndarray:
+    """Target distributions, shape (rows, labels): vote shares where there are any, else one-hot."""
+    index = {label: i for i, label in enumerate(labels)}
+    matrix = np.zeros((len(rows), len(labels)))
+    for i, row in enumerate(rows):
+        for label, share in (row.shares or {row.label: 1.0}).items():
+            matrix[i, index[label]] = share
+    return matrix
+
+
+def describe(dataset: Dataset) -> str:
+    """The figures that `python -m training.dataset` prints."""
+    lengths = np.array([len(row.text.split()) for row in dataset.rows])
+    lines = [f"rows            {len(dataset.rows)} distinct of {dataset.tally['read']} read"]
+    lines.append(f"words per row   median {np.median(lengths):.0f}, p95 {np.percentile(lengths, 95):.0f}, max {lengths.max()}")
+    lines += [f"{name.replace('_', ' '):<28}{count}" for name, count in sorted(dataset.tally.items()) if name != "read"]
+    lines.append(f"{'intent':<28}" + "".join(f"{name:>12}" for name in SPLITS))
+    counts = collections.Counter((row.label, row.split) for row in dataset.rows)
+    names = sorted(dataset.taxonomy.names, key=lambda n: -sum(counts[n, s] for s in SPLITS))
+    shown = names if len(names) <= 20 else names[:10] + names[-10:]
+    lines += [f"{name:<28}" + "".join(f"{counts[name, split]:>12}" for split in SPLITS) for name in shown]
+    if len(shown) < len(names):
+        lines.append(f"(the 10 largest and the 10 smallest of {len(names)} intents)")
+    lines.append(f"{'all':<28}" + "".join(f"{len(dataset.split(split)):>12}" for split in SPLITS))
+    lines += [f"warning: {warning}" for warning in dataset.warnings]
+    return "\n".join([*lines, f"content id      {dataset.id()}"])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Describe a data set: size, balance, duplicates, conflicts, splits.")
+    parser.add_argument("data", help="a folder, a file, or a Hugging Face data set name")
+    try:
+        print(describe(load(parser.parse_args(argv).data)))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""Evaluate the file that ships: the report that goes into the bundle.
+
+Every figure comes from `Classifier`, on the int8 file, text by text, as an application would call it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inference.bundle import MODEL, Certificate
+from inference.classifier import Classifier
+from training import metrics
+from training.rows import Row
+
+CURVE_POINTS = 100
+WARM_UP = 20
+MOST_TIMED = 1000
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Rows with what the classifier said of them: probabilities of shape (rows, labels), label indices, seconds."""
+
+    rows: tuple[Row, ...]
+    labels: tuple[str, ...]
+    probabilities: np.ndarray
+    reference: np.ndarray
+    seconds: np.ndarray
+
+    @property
+    def predicted(self) -> np.ndarray:
+        return self.probabilities.argmax(1)
+
+    @property
+    def confidence(self) -> np.ndarray:
+        return self.probabilities.max(1)
+
+    @property
+    def correct(self) -> np.ndarray:
+        return self.predicted == self.reference
+
+
+def score(classifier: Classifier, rows: Sequence[Row]) -> Scored:
+    """Run the classifier on each row, timing each call. An empty sequence raises ValueError."""
+    if not rows:
+        raise ValueError("nothing to score: the split has no rows")
+    for row in rows[:WARM_UP]:
+        classifier.probabilities(row.text)
+    seconds, probabilities = [], []
+    for row in rows:
+        start = time.perf_counter()
+        probabilities.append(classifier.probabilities(row.text))
+        seconds.append(time.perf_counter() - start)
+    index = {label: i for i, label in enumerate(classifier.labels)}
+    reference = np.array([index[row.label] for row in rows])
+    return Scored(tuple(rows), classifier.labels, np.array(probabilities), reference, np.array(seconds))
+
+
+def report(test: Scored, outside: frozenset[str], certificates: Sequence[Certificate], folder: Path) -> dict[str, Any]:
+    """All figures of the test split, ready for JSON."""
+    per_class = metrics.compute(metrics.PerClass, test.predicted, test.reference, classes=len(test.labels))
+    confusion = per_class.pop("confusion")
+    return {
+        "rows": len(test.rows),
+        "accuracy": _accuracy(test, np.ones(len(test.rows), bool)),
+        "macro_f1": per_class.pop("macro_f1"),
+        **gold_figures(test),
+        "per_intent": {
+            label: {name: values[i] for name, values in per_class.items()} for i, label in enumerate(test.labels)
+        },
+        "confusion": confusion,
+        "calibration": metrics.compute(metrics.CalibrationError, test.confidence, test.correct),
+        "risk_coverage": risk_coverage(test.confidence, test.correct),
+        "certificates": [certified_on_test(test, certificate) for certificate in certificates],
+        "out_of_scope": out_of_scope_figures(test, outside),
+        "latency_ms": latency(test.seconds),
+        "machine": machine(),
+        "model_bytes": (folder / MODEL).stat().st_size,
+    }
+
+
+def _accuracy(test: Scored, rows: np.ndarray) -> float | None:
+    if not rows.any():
+        return None
+    found = metrics.compute(metrics.Accuracy, test.predicted[rows], test.reference[rows])
+    return float(found["accuracy"])
+
+
+def gold_figures(test: Scored) -> dict[str, float]:
+    """Accuracy against gold, of the student and of the teacher, where rows carry gold beside a teacher's label."""
+    known = [i for i, row in enumerate(test.rows) if row.gold is not None]
+    if not known:
+        return {}
+    said = [test.labels[test.predicted[i]] for i in known]
+    gold = [test.rows[i].gold for i in known]
+    return {
+        "gold_accuracy": float(np.mean([s == g for s, g in zip(said, gold, strict=True)])),
+        "teacher_gold_accuracy": float(np.mean([test.rows[i].label == test.rows[i].gold for i in known])),
+    }
+
+
+def risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> dict[str, Any]:
+    """Selective risk among the most confident share of rows, and the area under that curve.
+
+    After Geifman and El-Yaniv 2017; `curve` holds (coverage, risk) pairs.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    risk = np.cumsum(~correct[order]) / np.arange(1, len(order) + 1)
+    points = np.unique(np.linspace(0, len(order) - 1, min(CURVE_POINTS, len(order))).astype(int))
+    curve = [((int(i) + 1) / len(order), float(risk[i])) for i in points]
+    return {"area": float(risk.mean()), "curve": curve}
+
+
+def certified_on_test(test: Scored, certificate: Certificate) -> dict[str, Any]:
+    """A certificate beside what the test split shows at its threshold."""
+    above = certificate.accept_above
+    accepted = np.zeros(len(test.rows), bool) if above is None else test.confidence > above
+    return {
+        **asdict(certificate),
+        "test_coverage": float(accepted.mean()),
+        "test_agreement": _accuracy(test, accepted),
+    }
+
+
+def out_of_scope_figures(test: Scored, outside: frozenset[str]) -> dict[str, Any]:
+    """How well in-scope and out-of-scope rows are told apart; empty where test holds only one of the two.
+
+    The in-scope score is the largest probability of an in-scope intent.
+    """
+    out = np.array([label in outside for label in test.labels])
+    is_out = out[test.reference]
+    if is_out.all() or not is_out.any():
+        return {}
+    in_scope_score = test.probabilities[:, ~out].max(1)
+    return {
+        "in_scope_rows": int((~is_out).sum()),
+        "in_scope_accuracy": _accuracy(test, ~is_out),
+        "out_of_scope_rows": int(is_out.sum()),
+        "out_of_scope_recall": float(out[test.predicted[is_out]].mean()),
+        "auroc": metrics.compute(metrics.Auroc, in_scope_score, ~is_out)["auroc"],
+    }
+
+
+def latency(seconds: np.ndarray) -> dict[str, float]:
+    """Milliseconds per text, one at a time, one thread: p50, p95, p99."""
+    timed = seconds[:MOST_TIMED] * 1e3
+    return {f"p{q}": float(np.percentile(timed, q)) for q in (50, 95, 99)}
+
+
+def machine() -> str:
+    """The processor that the timings were taken on."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        name = names[0] if names else name
+    return f"{name}, {os.cpu_count()} cores"

@@ -1,0 +1,150 @@
+"""Export the student: ONNX by optimum, fused operators, int8 weights, and a parity check on the file that ships.
+
+The file takes the `input_ids` of one text, with neither padding nor mask: the classifier runs every text on its own, so
+an activation scale is a property of the text alone and an answer does not depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.transformers.fusion_options import FusionOptions
+from onnxruntime.transformers.optimizer import optimize_model
+from optimum.exporters.onnx import export as export_onnx
+from optimum.exporters.tasks import TasksManager
+from torch import nn
+from transformers import PreTrainedTokenizerFast
+
+from inference.bundle import MODEL, TOKENIZER
+from inference.classifier import Classifier
+from training.student import Student
+
+OPSET = 17
+QUANTISED = ["MatMul", "Gather", "Attention", "EmbedLayerNormalization"]
+FUSED_AS_BERT = ("bert", "distilbert", "roberta")
+LEAST_AGREEMENT = 0.98
+
+
+class ParityError(RuntimeError):
+    """The exported file does not answer as the trained model does."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How the shipped file compares with the torch model on the same texts."""
+
+    texts: int
+    agreement: float
+    largest_difference: float
+
+
+class _OneText(nn.Module):
+    """The student as it is served: ids in, logits out, every token real."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.student = student
+        self.config = student.config
+
+    def forward(self, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"logits": self.student(input_ids, torch.ones_like(input_ids))["logits"]}
+
+
+def write_model(student: Student, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write model.onnx (int8) and tokenizer.json into `folder`."""
+    draft, fused = folder / "draft.onnx", folder / "fused.onnx"
+    student.eval()
+    served = _OneText(student)
+    export_onnx(served, _onnx_config(student.config), draft, opset=OPSET)
+    _fuse(draft, fused, student.config)
+    _quantise(fused, folder / MODEL)
+    for path in (draft, fused):
+        path.unlink()
+    tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
+
+
+def _onnx_config(config: Any) -> Any:
+    """optimum's export recipe for this architecture, with the student's own input and output."""
+    recipe = TasksManager.get_exporter_config_constructor(
+        exporter="onnx", model_type=config.model_type, task="feature-extraction", library_name="transformers"
+    )
+
+    class OneTextConfig(type(recipe(config))):  # type: ignore[misc]
+        @property
+        def inputs(self) -> Mapping[str, Mapping[int, str]]:
+            return {"input_ids": {0: "batch", 1: "tokens"}}
+
+        @property
+        def outputs(self) -> Mapping[str, Mapping[int, str]]:
+            return {"logits": {0: "batch"}}
+
+    return OneTextConfig(config, task="feature-extraction")
+
+
+def _fuse(source: Path, target: Path, config: Any) -> None:
+    """Replace attention, embedding and normalisation subgraphs by onnxruntime's fused operators, where it knows them."""
+    if config.model_type not in FUSED_AS_BERT:
+        source.replace(target)
+        source.touch()
+        return
+    logging.getLogger("onnxruntime.transformers").setLevel(logging.ERROR)
+    options = FusionOptions("bert")
+    heads, hidden = config.num_attention_heads, config.hidden_size
+    model = optimize_model(str(source), "bert", heads, hidden, opt_level=1, optimization_options=options)
+    for node in model.model.graph.node:
+        if node.op_type == "Attention" and len(node.input) > 3:
+            node.input[3] = ""  # the mask: with one text and no padding it is all ones
+    model.prune_graph()
+    model.save_model_to_file(str(target))
+
+
+def _quantise(source: Path, target: Path) -> None:
+    """Weights to int8 per output channel; activations are quantised as the text runs.
+
+    `reduce_range` keeps weights to 7 bits: without VNNI the CPU adds pairs of products in 16 bits, and 8-bit weights
+    would saturate there, so that the same file would answer differently on another machine.
+    """
+    quantize_dynamic(
+        source,
+        target,
+        op_types_to_quantize=QUANTISED,
+        per_channel=True,
+        reduce_range=True,
+        weight_type=QuantType.QInt8,
+        extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT, "MatMulConstBOnly": True},
+    )
+
+
+def check_parity(
+    student: Student, tokenizer: PreTrainedTokenizerFast, classifier: Classifier, texts: Sequence[str]
+) -> Parity:
+    """Compare the shipped file with the torch model, text by text, through `Classifier`.
+
+    Raises ParityError where the two disagree on the label of more than one text in fifty.
+    """
+    ours = np.array([classifier.probabilities(text) for text in texts])
+    theirs = torch_probabilities(student, tokenizer, texts)
+    agreement = float((ours.argmax(1) == theirs.argmax(1)).mean())
+    parity = Parity(len(texts), agreement, float(np.abs(ours - theirs).max()))
+    if parity.agreement < LEAST_AGREEMENT:
+        raise ParityError(f"the int8 file agrees with torch on {agreement:.2%} of {len(texts)} texts, expected 98 %")
+    return parity
+
+
+@torch.no_grad()
+def torch_probabilities(student: Student, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> np.ndarray:
+    """What the torch model says: float32 probabilities, shape (texts, labels)."""
+    student.eval()
+    rows = []
+    for text in texts:
+        ids = tokenizer(text, truncation=True, return_tensors="pt")["input_ids"]
+        rows.append(student(ids, torch.ones_like(ids))["logits"][0].softmax(-1).numpy())
+    return np.array(rows)

@@ -1,0 +1,87 @@
+"""Metrics as local `evaluate` modules: the hub's own are scripts that are fetched at run time and fail offline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import datasets
+import evaluate
+import numpy as np
+
+_DESCRIPTION = "Computed locally; nothing is fetched."
+
+
+class _Metric(evaluate.Metric):
+    """A metric over predicted and reference class indices."""
+
+    columns = {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION, citation="", inputs_description="", features=datasets.Features(self.columns)
+        )
+
+
+class Accuracy(_Metric):
+    """Share of predictions that equal the reference."""
+
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        return {"accuracy": float((np.asarray(predictions) == np.asarray(references)).mean())}
+
+
+class PerClass(_Metric):
+    """Precision, recall, F1 and support per class, macro-F1 over the classes that occur, and the confusion matrix.
+
+    A class that was never predicted has precision 0; `confusion[i][j]` counts references i predicted as j.
+    """
+
+    def _compute(self, predictions: Any, references: Any, classes: int) -> dict[str, Any]:
+        confusion = np.zeros((classes, classes), dtype=np.int64)
+        np.add.at(confusion, (np.asarray(references), np.asarray(predictions)), 1)
+        hits, support, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+        precision = hits / np.maximum(predicted, 1)
+        recall = hits / np.maximum(support, 1)
+        f1 = 2 * hits / np.maximum(support + predicted, 1)
+        return {
+            "precision": precision.tolist(),
+            "recall": recall.tolist(),
+            "f1": f1.tolist(),
+            "support": support.tolist(),
+            "macro_f1": float(f1[support > 0].mean()),
+            "confusion": confusion.tolist(),
+        }
+
+
+class CalibrationError(_Metric):
+    """Expected calibration error over 15 bins of equal mass (Nguyen and O'Connor 2015), and the bins themselves.
+
+    `predictions` are confidences, `references` are 1 where the answer was right.
+    """
+
+    columns = {"predictions": datasets.Value("float64"), "references": datasets.Value("int64")}
+
+    def _compute(self, predictions: Any, references: Any, bins: int = 15) -> dict[str, Any]:
+        confidence, right = np.asarray(predictions), np.asarray(references)
+        parts = [part for part in np.array_split(np.argsort(confidence, kind="stable"), bins) if len(part)]
+        rows = [(float(confidence[p].mean()), float(right[p].mean()), len(p)) for p in parts]
+        error = sum(abs(mean - accuracy) * count for mean, accuracy, count in rows) / len(confidence)
+        return {"calibration_error": float(error), "bins": rows}
+
+
+class Auroc(_Metric):
+    """Area under the ROC curve: the chance that a positive scores above a negative, a tie counting half."""
+
+    columns = {"predictions": datasets.Value("float64"), "references": datasets.Value("int64")}
+
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        score, positive = np.asarray(predictions), np.asarray(references, dtype=bool)
+        _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
+        ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+        n, m = int(positive.sum()), int((~positive).sum())
+        return {"auroc": float((ranks[positive].sum() - n * (n + 1) / 2) / (n * m))}
+
+
+def compute(metric: type[_Metric], predictions: Any, references: Any, **options: Any) -> dict[str, Any]:
+    """Run one metric in memory."""
+    module = metric(keep_in_memory=True)
+    return dict(module.compute(predictions=predictions, references=references, **options))

@@ -1,0 +1,91 @@
+"""Narrow the encoder's feed-forward layers before it is fine-tuned: fewer neurons, chosen and compensated on real text.
+
+A neuron is kept for how much of the layer's output varies with it; the kept neurons' output weights are then refitted by
+least squares to what the whole layer said on the training texts. The idea is that of one-shot pruning with a layer-wise
+reconstruction (Frantar and Alistarh 2023, "SparseGPT"), for whole neurons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+# Where the two linear maps of a feed-forward layer stand, and what the configuration calls their width.
+LAYOUTS = {
+    "bert": ("intermediate.dense", "output.dense", "intermediate_size"),
+    "roberta": ("intermediate.dense", "output.dense", "intermediate_size"),
+    "distilbert": ("ffn.lin1", "ffn.lin2", "hidden_dim"),
+}
+MULTIPLE = 64
+RIDGE = 1e-4
+
+
+@torch.no_grad()
+def narrow(encoder: nn.Module, share: float, run: Callable[[], None]) -> None:
+    """Keep about `share` of each feed-forward layer's neurons, in place, layer by layer from the input.
+
+    `run` feeds a sample of texts through `encoder`, unpadded or padded alike. An architecture that is not in LAYOUTS
+    is left as it is.
+    """
+    layout = LAYOUTS.get(encoder.config.model_type)
+    if layout is None or share >= 1:
+        return
+    up_name, down_name, width_name = layout
+    width = getattr(encoder.config, width_name)
+    keep = max(MULTIPLE, round(share * width / MULTIPLE) * MULTIPLE)
+    encoder.eval()
+    for layer in _layers(encoder):
+        up, down = layer.get_submodule(up_name), layer.get_submodule(down_name)
+        moments = _second_moments(down, run)
+        new_up, new_down = _narrowed(up, down, moments, keep)
+        _replace(layer, up_name, new_up)
+        _replace(layer, down_name, new_down)
+    setattr(encoder.config, width_name, keep)
+
+
+def _layers(encoder: nn.Module) -> Sequence[nn.Module]:
+    stack = encoder.transformer if hasattr(encoder, "transformer") else encoder.encoder
+    return list(stack.layer)
+
+
+def _second_moments(down: nn.Linear, run: Callable[[], None]) -> torch.Tensor:
+    """Sum over tokens of [a, 1]ᵀ[a, 1] for the activations a that enter `down`, in float64."""
+    total = torch.zeros(down.in_features + 1, down.in_features + 1, dtype=torch.float64)
+
+    def add(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        flat = inputs[0].reshape(-1, down.in_features)
+        total.add_(_gram(torch.cat([flat, flat.new_ones(len(flat), 1)], 1)))
+
+    hook = down.register_forward_pre_hook(add)
+    try:
+        run()
+    finally:
+        hook.remove()
+    return total
+
+
+def _gram(rows: torch.Tensor) -> torch.Tensor:
+    return (rows.T @ rows).double()
+
+
+def _narrowed(up: nn.Linear, down: nn.Linear, moments: torch.Tensor, keep: int) -> tuple[nn.Linear, nn.Linear]:
+    tokens, mean = moments[-1, -1], moments[-1, :-1] / moments[-1, -1]
+    variance = moments.diagonal()[:-1] / tokens - mean.square()
+    weight = down.weight.double()
+    kept = (variance * weight.square().sum(0)).topk(keep).indices.sort().values
+    with_bias = torch.cat([kept, torch.tensor([down.in_features])])
+    whole = torch.cat([weight.T, down.bias.double()[None]])
+    gram = moments[with_bias][:, with_bias]
+    gram = gram + RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    fitted = torch.linalg.solve(gram, moments[with_bias] @ whole).float()
+    new_up, new_down = nn.Linear(up.in_features, keep), nn.Linear(keep, down.out_features)
+    new_up.load_state_dict({"weight": up.weight[kept], "bias": up.bias[kept]})
+    new_down.load_state_dict({"weight": fitted[:-1].T, "bias": fitted[-1]})
+    return new_up, new_down
+
+
+def _replace(layer: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(layer.get_submodule(parent), child, module)

