@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,20 +68,22 @@ def card_text(manifest: Manifest, report: Mapping[str, Any]) -> str:
     """The model card in Markdown."""
     sections = [_summary(manifest, report), _certificates(manifest, report), _outside(report), _intents(report)]
     plots = "\n".join(f"![{name}](plots/{name}.png)" for name in ("reliability", "risk_coverage", "confusion"))
-    return "\n\n".join(["# Model card", *[s for s in sections if s], "## Plots\n\n" + plots, _origin(manifest, report)]) + "\n"
+    parts = ["# Model card", *[s for s in sections if s], "## Plots\n\n" + plots, _origin(manifest, report)]
+    return "\n\n".join(parts) + "\n"
 
 
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [header, ("---",) * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def percent(value: float | None) -> str:
+    """A share for a person to read; a dash for None."""
     return "–" if value is None else f"{value:.1%}"
 
 
 def _summary(manifest: Manifest, report: Mapping[str, Any]) -> str:
-    latency = report["latency_ms"]
+    latency, parity = report["latency_ms"], report["parity"]
     rows = [
         ("test rows", str(report["rows"])),
         (f"accuracy (reference: {manifest.reference})", percent(report["accuracy"])),
@@ -91,10 +93,11 @@ def _summary(manifest: Manifest, report: Mapping[str, Any]) -> str:
         ("latency p50 / p95 / p99", " / ".join(f"{latency[q]:.2f}" for q in ("p50", "p95", "p99")) + " ms"),
         ("measured on", report["machine"] + ", one thread"),
         ("model file", f"{report['model_bytes'] / 1e6:.1f} MB"),
-        ("int8 against torch", f"same label on {percent(report['parity']['agreement'])} of {report['parity']['texts']} texts"),
+        ("int8 against torch", f"same label on {percent(parity['agreement'])} of {parity['texts']} texts"),
     ]
     if "gold_accuracy" in report:
-        rows.insert(2, ("gold accuracy, student / teacher", f"{percent(report['gold_accuracy'])} / {percent(report['teacher_gold_accuracy'])}"))
+        figures = f"{percent(report['gold_accuracy'])} / {percent(report['teacher_gold_accuracy'])}"
+        rows.insert(2, ("gold accuracy, student / teacher", figures))
     return _table(("figure", "value"), rows)
 
 
@@ -111,8 +114,8 @@ def _certificates(manifest: Manifest, report: Mapping[str, Any]) -> str:
     ]
     delta = sum(c.delta for c in manifest.certificates)
     text = (
-        f"With probability at least {1 - delta:.4f} over the calibration sample, each of these holds: among {manifest.unit} that "
-        f"are accepted, the answer agrees with the reference ({manifest.reference}) at least *target* of the time."
+        f"With probability at least {1 - delta:.4f} over the calibration sample, all of these hold: among "
+        f"{manifest.unit} that are accepted, the answer agrees with the reference ({manifest.reference}) at least *target* of the time."
     )
     header = ("target", "accept above", "coverage, calibration", "coverage, test", "agreement, test")
     return f"## Certificates\n\n{text}\n\n{_table(header, rows)}"

@@ -103,6 +103,7 @@ def from_flags(arguments: argparse.Namespace) -> Config:
 
 
 def parse(argv: Sequence[str] | None, description: str) -> Config:
+    """The dials from a command line; exits with a message where one is off."""
     parser = argparse.ArgumentParser(description=description)
     add_flags(parser)
     arguments = parser.parse_args(argv)

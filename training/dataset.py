@@ -63,16 +63,17 @@ class Dataset:
 def load(data: str, fallback: Path | None = None) -> Dataset:
     """Read `data`, deduplicate it and split it; remember new rows' splits beside the data.
 
-    Where the data's folder is read-only, the splits are kept in the folder `fallback`, if given.
+    Where the data's folder is read-only, the splits are kept in the folder `fallback`, if given. Raises ValueError for
+    data that cannot be read or split.
     """
     source = read_source(data)
     tally: collections.Counter[str] = collections.Counter(read=len(source.rows), unlabelled=source.unlabelled)
     warnings = [f"ignored {name}: not one of the known file names" for name in source.ignored]
     groups = _merge(source.rows, tally)
-    home = _splits_home(Path(data), fallback)
-    splits = _assign(groups, _plan(source), home, Path(data).resolve().stem, tally)
+    rare = _rare_intents(groups)
+    warnings += [f"intent {label} has too few rows to split: all of them go to train" for label in sorted(rare)]
+    splits = _assign(groups, rare, _plan(source), _splits_home(Path(data), fallback), Path(data).resolve().stem, tally)
     rows = [_settle(group, splits[key], tally) for key, group in groups.items() if key in splits]
-    rows = _spare_rare_intents(rows, [row.key for row in source.rows if not row.split], warnings)
     rows.sort(key=lambda row: (SPLITS.index(row.split), row.id, row.text))
     dataset = Dataset(tuple(rows), source.taxonomy, dict(tally), tuple(warnings))
     _check(dataset, data)
@@ -97,7 +98,7 @@ def _merge(rows: Iterable[Row], tally: collections.Counter[str]) -> dict[str, li
 def _plan(source: Source) -> dict[str, tuple[float, ...]]:
     """Which given splits are divided further, and in what shares: "" stands for rows with no split of their own."""
     given = {row.split for row in source.rows}
-    plan = {"": SHARES}
+    plan: dict[str, tuple[float, ...]] = {"": SHARES}
     if "val" in given:
         plan["val"] = HALVED if "calibration" not in given else (0.0, 1.0, 0.0, 0.0)
     if "train" in given and "test" in given and not given & {"val", "calibration", ""}:
@@ -105,8 +106,15 @@ def _plan(source: Source) -> dict[str, tuple[float, ...]]:
     return plan
 
 
+def _rare_intents(groups: dict[str, list[Row]]) -> set[str]:
+    """Intents with too few rows to split, counted over rows that bring no split of their own."""
+    counts = collections.Counter(group[0].label for group in groups.values() if not group[0].split)
+    return {label for label, count in counts.items() if count < FEWEST_ROWS_TO_SPLIT}
+
+
 def _assign(
     groups: dict[str, list[Row]],
+    rare: set[str],
     plan: dict[str, tuple[float, ...]],
     home: Path | None,
     salt: str,
@@ -120,11 +128,13 @@ def _assign(
     for given, shares in plan.items():
         keys = [key for key, group in groups.items() if group[0].split == given]
         texts = [groups[key][0].text for key in keys]
-        new = divide(keys, texts, {key: kept[key] for key in keys if key in kept}, shares, salt, tally)
-        splits |= new
-        kept |= new
-    if home is not None and kept != stored.get("splits"):
-        _write_splits(home, salt, kept)
+        known = {key: kept[key] for key in keys if key in kept}
+        if not given:
+            known |= {key: "train" for key in keys if key not in kept and groups[key][0].label in rare}
+        splits |= divide(keys, texts, known, shares, salt, tally)
+    ours = kept | {key: split for key, split in splits.items() if groups[key][0].split in plan}
+    if home is not None and ours != kept:
+        _write_splits(home, salt, ours)
     return splits
 
 
@@ -159,7 +169,7 @@ def divide(
             for k in members.pop(c):
                 component[k] = i
                 members[i].append(k)
-    result = {}
+    result: dict[str, str] = {}
     for c, group in members.items():
         split = split_of[c] or pick(min(keys[k] for k in group), shares, salt)
         result |= {keys[k]: split for k in group}
@@ -193,16 +203,6 @@ def _settle(group: list[Row], split: str, tally: collections.Counter[str]) -> Ro
     total = sum(votes.values())
     label = max(sorted(votes), key=lambda name: votes[name])
     return replace(first, label=label, shares={name: votes[name] / total for name in sorted(votes)})
-
-
-def _spare_rare_intents(rows: list[Row], free: Iterable[str], warnings: list[str]) -> list[Row]:
-    """An intent with too few rows to split goes to train alone."""
-    splittable = set(free)
-    counts = collections.Counter(row.label for row in rows)
-    rare = {label for label, count in counts.items() if count < FEWEST_ROWS_TO_SPLIT}
-    moved = {row.label for row in rows if row.label in rare and row.key in splittable}
-    warnings += [f"intent {label} has {counts[label]} rows: all of them go to train" for label in sorted(moved)]
-    return [replace(row, split="train") if row.label in moved and row.key in splittable else row for row in rows]
 
 
 def _check(dataset: Dataset, data: str) -> None:
@@ -255,7 +255,8 @@ def describe(dataset: Dataset) -> str:
     """The figures that `python -m training.dataset` prints."""
     lengths = np.array([len(row.text.split()) for row in dataset.rows])
     lines = [f"rows            {len(dataset.rows)} distinct of {dataset.tally['read']} read"]
-    lines.append(f"words per row   median {np.median(lengths):.0f}, p95 {np.percentile(lengths, 95):.0f}, max {lengths.max()}")
+    words = f"median {np.median(lengths):.0f}, p95 {np.percentile(lengths, 95):.0f}, max {lengths.max()}"
+    lines.append(f"words per row   {words}")
     lines += [f"{name.replace('_', ' '):<28}{count}" for name, count in sorted(dataset.tally.items()) if name != "read"]
     lines.append(f"{'intent':<28}" + "".join(f"{name:>12}" for name in SPLITS))
     counts = collections.Counter((row.label, row.split) for row in dataset.rows)
@@ -270,6 +271,7 @@ def describe(dataset: Dataset) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(description="Describe a data set: size, balance, duplicates, conflicts, splits.")
     parser.add_argument("data", help="a folder, a file, or a Hugging Face data set name")
     try:

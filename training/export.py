@@ -90,7 +90,7 @@ def _onnx_config(config: Any) -> Any:
 
 
 def _fuse(source: Path, target: Path, config: Any) -> None:
-    """Replace attention, embedding and normalisation subgraphs by onnxruntime's fused operators, where it knows them."""
+    """Put onnxruntime's fused operators in place of attention, embedding and normalisation, where it has them."""
     if config.model_type not in FUSED_AS_BERT:
         source.replace(target)
         source.touch()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import datasets
 import evaluate
@@ -14,7 +14,7 @@ _DESCRIPTION = "Computed locally; nothing is fetched."
 class _Metric(evaluate.Metric):
     """A metric over predicted and reference class indices."""
 
-    columns = {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
+    columns: ClassVar = {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
@@ -58,7 +58,7 @@ class CalibrationError(_Metric):
     `predictions` are confidences, `references` are 1 where the answer was right.
     """
 
-    columns = {"predictions": datasets.Value("float64"), "references": datasets.Value("int64")}
+    columns: ClassVar = {"predictions": datasets.Value("float64"), "references": datasets.Value("int64")}
 
     def _compute(self, predictions: Any, references: Any, bins: int = 15) -> dict[str, Any]:
         confidence, right = np.asarray(predictions), np.asarray(references)
@@ -71,7 +71,7 @@ class CalibrationError(_Metric):
 class Auroc(_Metric):
     """Area under the ROC curve: the chance that a positive scores above a negative, a tie counting half."""
 
-    columns = {"predictions": datasets.Value("float64"), "references": datasets.Value("int64")}
+    columns: ClassVar = {"predictions": datasets.Value("float64"), "references": datasets.Value("int64")}
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
         score, positive = np.asarray(predictions), np.asarray(references, dtype=bool)

@@ -1,16 +1,18 @@
-"""Narrow the encoder's feed-forward layers before it is fine-tuned: fewer neurons, chosen and compensated on real text.
+"""Narrow the encoder's feed-forward layers before it is fine-tuned: fewer neurons, chosen on real text.
 
-A neuron is kept for how much of the layer's output varies with it; the kept neurons' output weights are then refitted by
-least squares to what the whole layer said on the training texts. The idea is that of one-shot pruning with a layer-wise
-reconstruction (Frantar and Alistarh 2023, "SparseGPT"), for whole neurons.
+A neuron is kept for how much of the layer's output varies with it; the kept neurons' output weights are then refitted
+by least squares to what the whole layer said on the training texts. The idea is that of one-shot pruning with a
+layer-wise reconstruction (Frantar and Alistarh 2023, "SparseGPT"), for whole neurons.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 # Where the two linear maps of a feed-forward layer stand, and what the configuration calls their width.
 LAYOUTS = {
@@ -23,7 +25,7 @@ RIDGE = 1e-4
 
 
 @torch.no_grad()
-def narrow(encoder: nn.Module, share: float, run: Callable[[], None]) -> None:
+def narrow(encoder: PreTrainedModel, share: float, run: Callable[[], None]) -> None:
     """Keep about `share` of each feed-forward layer's neurons, in place, layer by layer from the input.
 
     `run` feeds a sample of texts through `encoder`, unpadded or padded alike. An architecture that is not in LAYOUTS
@@ -37,7 +39,7 @@ def narrow(encoder: nn.Module, share: float, run: Callable[[], None]) -> None:
     keep = max(MULTIPLE, round(share * width / MULTIPLE) * MULTIPLE)
     encoder.eval()
     for layer in _layers(encoder):
-        up, down = layer.get_submodule(up_name), layer.get_submodule(down_name)
+        up, down = (cast(nn.Linear, layer.get_submodule(name)) for name in (up_name, down_name))
         moments = _second_moments(down, run)
         new_up, new_down = _narrowed(up, down, moments, keep)
         _replace(layer, up_name, new_up)
@@ -45,8 +47,8 @@ def narrow(encoder: nn.Module, share: float, run: Callable[[], None]) -> None:
     setattr(encoder.config, width_name, keep)
 
 
-def _layers(encoder: nn.Module) -> Sequence[nn.Module]:
-    stack = encoder.transformer if hasattr(encoder, "transformer") else encoder.encoder
+def _layers(encoder: PreTrainedModel) -> Sequence[nn.Module]:
+    stack: Any = encoder.transformer if hasattr(encoder, "transformer") else encoder.encoder
     return list(stack.layer)
 
 

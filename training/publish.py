@@ -1,8 +1,8 @@
 """Publish: seal a bundle, move it into place, and switch `current`, each step whole or not at all.
 
-    python -m training.publish --name support --list
-    python -m training.publish --name support --rollback
-    python -m training.publish --name support --promote VERSION
+python -m training.publish --name support --list
+python -m training.publish --name support --rollback
+python -m training.publish --name support --promote VERSION
 """
 
 from __future__ import annotations
@@ -14,7 +14,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from inference.bundle import CURRENT, VERSION, Bundle, BundleError, Manifest, fsync, read_manifest, seal, write_atomically
+from inference.bundle import (
+    CURRENT,
+    VERSION,
+    Bundle,
+    BundleError,
+    Manifest,
+    fsync,
+    read_manifest,
+    seal,
+    write_atomically,
+)
 from inference.classifier import Classifier
 
 
@@ -74,6 +84,7 @@ def clear_drafts(home: Path, keep: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(description="List a model's versions, roll back, or promote one.")
     parser.add_argument("--name", required=True, help="the model's name under --models")
     parser.add_argument("--models", default="models", help="the folder that holds every model")

@@ -57,6 +57,7 @@ class Source:
 
 
 def text_key(text: str) -> str:
+    """The content id of a query: equal for texts that are the same query."""
     return hashlib.sha256(normalise(text).encode()).hexdigest()[:16]
 
 
@@ -119,7 +120,8 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     import datasets
 
     try:
-        table = datasets.Dataset.from_csv(str(path)) if path.suffix == ".csv" else datasets.Dataset.from_parquet(str(path))
+        read = datasets.Dataset.from_csv if path.suffix == ".csv" else datasets.Dataset.from_parquet
+        table = read(str(path))
     except Exception as error:  # the library wraps whatever its readers raise
         raise ValueError(f"{path} cannot be read as {path.suffix[1:]}: {error.__cause__ or error}") from error
     for number, values in enumerate(table, 1):

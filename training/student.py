@@ -36,6 +36,9 @@ PROBE_STEPS = 60
 PROBE_DECAY = 1e-6
 
 
+Item = dict[str, Any]  # one tokenized row: its token ids, target distribution and weight
+
+
 @dataclass(frozen=True)
 class Base:
     """A pretrained encoder: the name a person chose, where it loads from, and the SHA-256 of its weights."""
@@ -48,11 +51,11 @@ class Base:
 class Student(nn.Module):
     """Token ids → one logit per intent. `forward` takes int64 tensors of shape (batch, tokens)."""
 
-    def __init__(self, encoder: nn.Module, labels: Sequence[str]) -> None:
+    def __init__(self, encoder: Any, labels: Sequence[str]) -> None:
         super().__init__()
         if getattr(encoder, "pooler", None) is not None:
             encoder.pooler = None  # BERT's own pooler is not used here
-        self.encoder = encoder
+        self.encoder: Any = encoder
         self.config = encoder.config
         self.labels = tuple(labels)
         self.head = nn.Linear(encoder.config.hidden_size, len(labels))
@@ -74,7 +77,7 @@ class Student(nn.Module):
     ) -> dict[str, torch.Tensor]:
         extra = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         logits = self.head(self.embed(input_ids, attention_mask, **extra))
-        if target is None:
+        if target is None or weight is None:
             return {"logits": logits}
         losses = nn.functional.cross_entropy(logits.float(), target, reduction="none")
         return {"loss": (losses * weight).mean(), "logits": logits}
@@ -105,6 +108,7 @@ def _embedded_folder() -> Path:
 
 
 def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -137,7 +141,7 @@ class Collator:
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer
 
-    def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    def __call__(self, items: Sequence[Item]) -> dict[str, torch.Tensor]:
         names = self.tokenizer.model_input_names
         batch = dict(self.tokenizer.pad([{k: item[k] for k in names} for item in items], return_tensors="pt"))
         if "target" in items[0]:
@@ -146,7 +150,7 @@ class Collator:
         return batch
 
 
-def encode(rows: Sequence[Row], student: Student, tokenizer: PreTrainedTokenizerFast, smoothing: float) -> list[dict]:
+def encode(rows: Sequence[Row], student: Student, tokenizer: PreTrainedTokenizerFast, smoothing: float) -> list[Item]:
     """Tokenize rows and attach their smoothed target distributions."""
     inputs = tokenizer([row.text for row in rows], truncation=True)
     targets = target_matrix(rows, student.labels)
@@ -158,7 +162,7 @@ def encode(rows: Sequence[Row], student: Student, tokenizer: PreTrainedTokenizer
     ]
 
 
-def batches_by_length(items: Sequence[dict], size: int) -> Iterator[list[int]]:
+def batches_by_length(items: Sequence[Item], size: int) -> Iterator[list[int]]:
     """Indices of `items`, `size` at a time, neighbours of like length so that padding is rare."""
     order = sorted(range(len(items)), key=lambda i: len(items[i]["input_ids"]))
     for start in range(0, len(order), size):
@@ -166,7 +170,7 @@ def batches_by_length(items: Sequence[dict], size: int) -> Iterator[list[int]]:
 
 
 @torch.no_grad()
-def embeddings(student: Student, items: Sequence[dict], collate: Collator) -> torch.Tensor:
+def embeddings(student: Student, items: Sequence[Item], collate: Collator) -> torch.Tensor:
     """Frozen embeddings, shape (rows, hidden)."""
     student.eval()
     out = torch.empty(len(items), student.head.in_features)
@@ -177,7 +181,7 @@ def embeddings(student: Student, items: Sequence[dict], collate: Collator) -> to
 
 
 @torch.no_grad()
-def _run_unpadded(student: Student, items: Sequence[dict]) -> None:
+def _run_unpadded(student: Student, items: Sequence[Item]) -> None:
     """Feed rows through the encoder in batches of equal length, so that no padding is seen."""
     by_length: dict[int, list[list[int]]] = {}
     for item in items:
@@ -188,7 +192,7 @@ def _run_unpadded(student: Student, items: Sequence[dict]) -> None:
             student.encoder(input_ids=ids, attention_mask=torch.ones_like(ids))
 
 
-def fit_probe(student: Student, items: Sequence[dict], collate: Collator) -> None:
+def fit_probe(student: Student, items: Sequence[Item], collate: Collator) -> None:
     """Start the head from multinomial logistic regression on the frozen embeddings (L-BFGS)."""
     features = embeddings(student, items, collate)
     target = torch.tensor(np.stack([item["target"] for item in items]))
@@ -215,7 +219,8 @@ class _StudentTrainer(Trainer):
         self.head_factor = head_factor
 
     def create_optimizer(self) -> torch.optim.Optimizer:
-        model, rate = self.model, self.args.learning_rate
+        model: Any = self.model
+        rate = self.args.learning_rate
         body = [p for p in model.encoder.parameters() if p.requires_grad]
         groups = [{"params": body, "lr": rate}, {"params": model.head.parameters(), "lr": rate * self.head_factor}]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)

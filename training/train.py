@@ -95,7 +95,7 @@ def train(config: Config) -> Path:
             target = publish.publish(draft, manifest, config.home)
             shutil.rmtree(run.parent)
     print(f"\n{stage.table()}\n\n{summary(report)}\n\npublished {target}\n")
-    print(f"next: python -m inference.classify --bundle {config.home} \"I was charged twice this month\"")
+    print(f'next: python -m inference.classify --bundle {config.home} "I was charged twice this month"')
     return target
 
 
@@ -129,7 +129,8 @@ def _fresh(folder: Path) -> Path:
 def _student(config: Config, data: Dataset, base: student.Base, run: Path) -> tuple[student.Student, Any]:
     finished = run / "student"
     if not finished.is_dir():
-        student.save(*student.train(data.split("train"), data.taxonomy.names, base, config, run / "checkpoints"), finished)
+        trained = student.train(data.split("train"), data.taxonomy.names, base, config, run / "checkpoints")
+        student.save(*trained, finished)
     else:
         print("trained already: going on from where the last run was killed")
     return student.load(finished, data.taxonomy.names)
@@ -162,21 +163,26 @@ def _described(
 
 def summary(report: dict[str, Any]) -> str:
     """The short table at the end of a run."""
-    lines = [f"test accuracy        {report['accuracy']:.1%} of {report['rows']} rows, macro-F1 {report['macro_f1']:.1%}"]
-    if report["out_of_scope"]:
-        found = report["out_of_scope"]
-        lines.append(f"in scope             accuracy {found['in_scope_accuracy']:.1%}, AUROC against out of scope {found['auroc']:.4f}")
-    for c in report["certificates"]:
-        accepted = f"accepts {c['coverage']:.1%} of calibration, {c['test_coverage']:.1%} of test"
-        shown = f"{accepted}, right on {card.percent(c['test_agreement'])} of these"
-        lines.append(f"certified at {c['target']:.0%}     {'nothing: defer everything' if c['accept_above'] is None else shown}")
-    latency = report["latency_ms"]
-    lines.append(f"latency              p50 {latency['p50']:.2f} ms, p95 {latency['p95']:.2f} ms, one thread")
-    lines.append(f"model file           {report['model_bytes'] / 1e6:.1f} MB")
-    return "\n".join(lines)
+    outside, latency = report["out_of_scope"], report["latency_ms"]
+    rows = [("test accuracy", f"{report['accuracy']:.1%} of {report['rows']} rows, macro-F1 {report['macro_f1']:.1%}")]
+    if outside:
+        figures = f"accuracy {outside['in_scope_accuracy']:.1%}, AUROC against out of scope {outside['auroc']:.4f}"
+        rows.append(("in scope", figures))
+    rows += [(f"certified at {c['target']:.0%}", _certified(c)) for c in report["certificates"]]
+    rows.append(("latency", f"p50 {latency['p50']:.2f} ms, p95 {latency['p95']:.2f} ms, one thread"))
+    rows.append(("model file", f"{report['model_bytes'] / 1e6:.1f} MB"))
+    return "\n".join(f"{name:<20}{value}" for name, value in rows)
+
+
+def _certified(certificate: dict[str, Any]) -> str:
+    if certificate["accept_above"] is None:
+        return "nothing: defer everything"
+    coverage = f"accepts {certificate['coverage']:.1%} of calibration, {certificate['test_coverage']:.1%} of test"
+    return f"{coverage}, right on {card.percent(certificate['test_agreement'])} of these"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
     config = parse(argv, "Train a student on labelled queries and publish it as a certified bundle.")
     warnings.filterwarnings("ignore", category=UserWarning, module="torch")
     try:
