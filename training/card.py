@@ -115,7 +115,8 @@ def _certificates(manifest: Manifest, report: Mapping[str, Any]) -> str:
     delta = sum(c.delta for c in manifest.certificates)
     text = (
         f"With probability at least {1 - delta:.4f} over the calibration sample, all of these hold: among "
-        f"{manifest.unit} that are accepted, the answer agrees with the reference ({manifest.reference}) at least *target* of the time."
+        f"{manifest.unit} that are accepted, the answer agrees with the reference ({manifest.reference}) at least "
+        "*target* of the time."
     )
     header = ("target", "accept above", "coverage, calibration", "coverage, test", "agreement, test")
     return f"## Certificates\n\n{text}\n\n{_table(header, rows)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,13 +120,15 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         return
     import datasets
 
-    try:
-        read = datasets.Dataset.from_csv if path.suffix == ".csv" else datasets.Dataset.from_parquet
-        table = read(str(path))
-    except Exception as error:  # the library wraps whatever its readers raise
-        raise ValueError(f"{path} cannot be read as {path.suffix[1:]}: {error.__cause__ or error}") from error
-    for number, values in enumerate(table, 1):
-        yield f"{path} row {number}", dict(values)
+    read = datasets.Dataset.from_csv if path.suffix == ".csv" else datasets.Dataset.from_parquet
+    # The library caches what it read under the file's name: a cache of our own dies with this call.
+    with tempfile.TemporaryDirectory() as cache:
+        try:
+            rows = read(str(path), cache_dir=cache, keep_in_memory=True).to_list()
+        except Exception as error:  # the library wraps whatever its readers raise
+            raise ValueError(f"{path} cannot be read as {path.suffix[1:]}: {error.__cause__ or error}") from error
+    for number, values in enumerate(rows, 1):
+        yield f"{path} row {number}", values
 
 
 def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -1,0 +1,171 @@
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inference import Bundle, Classifier, Prediction
+from inference.classifier import repair
+
+
+@pytest.fixture(scope="module")
+def classifier(tiny_home: Path) -> Classifier:
+    return Classifier.load(tiny_home)
+
+
+ANY_TEXT = st.text(max_size=80) | st.text(st.characters(), max_size=40)
+
+
+def check(prediction: Prediction, classifier: Classifier) -> None:
+    assert prediction.intent in classifier.labels
+    assert 0 <= prediction.confidence <= 1
+    assert isinstance(prediction.accepted, bool)
+    shares = [prediction.confidence, *(share for _, share in prediction.alternatives)]
+    assert shares == sorted(shares, reverse=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(texts=st.lists(ANY_TEXT, max_size=12))
+def test_predict_many_equals_predict_exactly(classifier: Classifier, texts: list[str]) -> None:
+    assert classifier.predict_many(texts) == [classifier.predict(text) for text in texts]
+    assert classifier.predict_many(texts[::-1]) == [classifier.predict(text) for text in texts[::-1]]
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=ANY_TEXT)
+def test_any_text_gets_an_answer(classifier: Classifier, text: str) -> None:
+    check(classifier.predict(text), classifier)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "\x00\x01\x1b[31m",
+        "\ud83d",
+        "a\udfffb",
+        "😀🏳️‍🌈👨‍👩‍👧",
+        "\u202eأريد استرداد أموالي\u202c",
+        "退款" * 50,
+        "x" * 1_000_000,
+        "refund my invoice " * 60_000,
+        " " * 1_000_000 + "refund the invoice",
+        "\n" * 5000,
+        "[CLS] [SEP] [MASK] [PAD]",
+    ],
+)
+def test_odd_texts_get_an_answer(classifier: Classifier, text: str) -> None:
+    check(classifier.predict(text), classifier)
+
+
+def test_white_space_before_a_long_text_does_not_hide_it(classifier: Classifier) -> None:
+    plain = classifier.predict("refund the invoice")
+    assert classifier.predict(" " * 1_000_000 + "refund the invoice") == plain
+
+
+@pytest.mark.parametrize("text", [None, b"refund", 3, ["refund"]])
+def test_what_is_no_text_is_refused(classifier: Classifier, text: object) -> None:
+    with pytest.raises(TypeError, match=f"got {type(text).__name__}"):
+        classifier.predict(text)  # type: ignore[arg-type]
+
+
+def test_one_string_is_not_many_texts(classifier: Classifier) -> None:
+    with pytest.raises(TypeError, match="several texts"):
+        classifier.predict_many("refund")
+
+
+@given(st.text(st.characters(), max_size=20))
+def test_repair_leaves_good_text_alone_and_mends_the_rest(text: str) -> None:
+    mended = repair(text)
+    mended.encode("utf-8")
+    if not any(0xD800 <= ord(c) <= 0xDFFF for c in text):
+        assert mended == text
+
+
+def test_probabilities_add_up_and_follow_the_temperature(classifier: Classifier) -> None:
+    scores = classifier.probabilities("check the invoice")
+    assert scores.dtype == np.float64
+    assert scores.shape == (len(classifier.labels),)
+    assert scores.sum() == pytest.approx(1)
+
+
+def test_a_short_text_runs_as_few_tokens(classifier: Classifier) -> None:
+    assert len(classifier._engine.tokenizer.encode("refund").ids) < 5  # type: ignore[union-attr]
+
+
+def test_acceptance_is_strictly_above_the_certified_threshold(tiny_home: Path) -> None:
+    for certificate in Bundle.load(tiny_home).manifest.certificates:
+        classifier = Classifier.load(tiny_home, target=certificate.target)
+        for text in ("refund the invoice", "blah", "reset my password", "the zebra"):
+            prediction = classifier.predict(text)
+            above = certificate.accept_above
+            assert prediction.accepted == (above is not None and prediction.confidence > above)
+
+
+def test_arguments_that_are_off_raise_at_once(tiny_home: Path) -> None:
+    with pytest.raises(ValueError, match=r"no certificate for target 0\.5"):
+        Classifier.load(tiny_home, target=0.5)
+    for threads in (0, 1.5, True):
+        with pytest.raises(ValueError, match="threads"):
+            Classifier.load(tiny_home, threads=threads)  # type: ignore[arg-type]
+
+
+def test_threads_share_a_classifier(classifier: Classifier) -> None:
+    texts = [f"check the invoice number {i}" for i in range(50)]
+    expected = classifier.predict_many(texts)
+    results: list[list[Prediction]] = []
+    threads = [threading.Thread(target=lambda: results.append(classifier.predict_many(texts))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [expected] * 8
+
+
+def test_two_threads_per_text_answer_the_same(tiny_home: Path, classifier: Classifier) -> None:
+    wide = Classifier.load(tiny_home, threads=2)
+    for text in ("check the invoice", "the zebra right now", ""):
+        assert wide.predict(text) == classifier.predict(text)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_forked_child_answers_while_the_parent_is_busy(tiny_home: Path, threads: int) -> None:
+    classifier = Classifier.load(tiny_home, threads=threads)
+    expected = classifier.predict("check the invoice")
+    stop = threading.Event()
+
+    def keep_busy() -> None:
+        while not stop.is_set():
+            classifier.predict("the parent goes on with its work")
+
+    busy = threading.Thread(target=keep_busy)
+    busy.start()
+    try:
+        for _ in range(3):
+            child = os.fork()
+            if child == 0:
+                os._exit(0 if classifier.predict("check the invoice") == expected else 1)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        stop.set()
+        busy.join()
+
+
+def test_inference_imports_nothing_heavy(tiny_home: Path) -> None:
+    program = f"""
+import sys
+from inference import Classifier
+Classifier.load({str(tiny_home)!r}).predict("hello")
+heavy = {{"torch", "transformers", "datasets", "sklearn", "optimum", "training", "evaluate", "onnx", "matplotlib"}}
+print(sorted(heavy & {{name.partition(".")[0] for name in sys.modules}}))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

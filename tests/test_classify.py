@@ -1,0 +1,76 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from inference.classify import main
+
+
+def run(home: Path, *arguments: str, given: bytes = b"") -> tuple[int, list[dict[str, object]], str]:
+    command = [sys.executable, "-m", "inference.classify", "--bundle", str(home), *arguments]
+    done = subprocess.run(command, input=given, capture_output=True)
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr.decode()
+
+
+def test_one_text_prints_one_line(tiny_home: Path) -> None:
+    status, answers, _ = run(tiny_home, "refund the invoice")
+    assert status == 0
+    assert len(answers) == 1
+    assert {"text", "intent", "confidence", "accepted", "source"} <= set(answers[0])
+
+
+def test_lines_keep_order_and_fields_and_bad_ones_are_named(tiny_home: Path) -> None:
+    given = b"\n".join(
+        [
+            b'{"id": 7, "text": "refund the invoice", "nested": {"a": [1]}}',
+            "plain text, ünïcödé".encode(),
+            b'{"id": 8}',
+            b"\xff\xfe",
+            b'{"text": "broken',
+            b'{"text": 5}',
+            b'{"text": "\\ud83d alone"}',
+            b"",
+            b'{"text": "last"}',
+        ]
+    )
+    status, answers, complaint = run(tiny_home, "--jsonl", given=given)
+    assert status == 1
+    assert "4 lines could not be read" in complaint
+    assert len(answers) == 9
+    assert (answers[0]["id"], answers[0]["nested"]) == (7, {"a": [1]})
+    assert answers[1]["text"] == "plain text, ünïcödé"
+    assert [answer.get("line") for answer in answers] == [None, None, 3, 4, 5, 6, None, None, None]
+    assert all(("intent" in answer) != ("error" in answer) for answer in answers)
+
+
+def test_answers_stream(tiny_home: Path) -> None:
+    command = [sys.executable, "-m", "inference.classify", "--bundle", str(tiny_home), "--jsonl"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for text in ("first", "second"):
+            process.stdin.write(text.encode() + b"\n")
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["text"] == text
+        process.stdin.close()
+        assert process.wait() == 0
+
+
+def test_a_reader_that_leaves_is_no_error(tiny_home: Path) -> None:
+    command = f"yes hello | head -2000 | {sys.executable} -m inference.classify --bundle {tiny_home} --jsonl | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert len(done.stdout.splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bundle_that_cannot_be_served_gives_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--bundle", str(tmp_path), "hi"]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_a_text_and_a_stream_exclude_each_other(tiny_home: Path) -> None:
+    for arguments in ([], ["hi", "--jsonl"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(["--bundle", str(tiny_home), *arguments])

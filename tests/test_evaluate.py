@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+from inference.bundle import Certificate, resolve
+from inference.classifier import Classifier
+from training import dataset, evaluate
+from training.evaluate import Scored, certified_on_test, gold_figures, out_of_scope_figures, risk_coverage, score
+from training.rows import Row
+
+
+def scored(probabilities: list[list[float]], reference: list[int], gold: list[str | None] | None = None) -> Scored:
+    labels = ("a", "b", "none")
+    known = gold or [None] * len(reference)
+    rows = tuple(Row(str(i), "x", labels[r], gold=g) for i, (r, g) in enumerate(zip(reference, known, strict=True)))
+    return Scored(rows, labels, np.array(probabilities), np.array(reference), np.full(len(rows), 0.001))
+
+
+FOUR = scored([[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.4, 0.35, 0.25], [0.05, 0.05, 0.9]], [0, 1, 2, 2])
+
+
+def test_risk_grows_from_the_surest_row_on() -> None:
+    found = risk_coverage(np.array([0.9, 0.6, 0.8, 0.7]), np.array([True, False, True, True]))
+    assert found["curve"] == [(0.25, 0.0), (0.5, 0.0), (0.75, 0.0), (1.0, 0.25)]
+    assert found["area"] == pytest.approx(0.0625)
+
+
+def test_out_of_scope_figures_tell_the_two_kinds_apart() -> None:
+    found = out_of_scope_figures(FOUR, frozenset({"none"}))
+    assert found == {
+        "in_scope_rows": 2,
+        "in_scope_accuracy": 1.0,
+        "out_of_scope_rows": 2,
+        "out_of_scope_recall": 0.5,
+        "auroc": 1.0,
+    }
+    assert out_of_scope_figures(FOUR, frozenset()) == {}
+
+
+def test_a_certificate_is_shown_beside_test() -> None:
+    found = certified_on_test(FOUR, Certificate(0.95, 0.01, accept_above=0.6))
+    assert (found["test_coverage"], found["test_agreement"]) == (0.5, 1.0)
+    nothing = certified_on_test(FOUR, Certificate(0.99, 0.01, accept_above=None))
+    assert (nothing["test_coverage"], nothing["test_agreement"]) == (0.0, None)
+
+
+def test_gold_is_reported_for_student_and_teacher_where_it_is_known() -> None:
+    with_gold = scored(FOUR.probabilities.tolist(), [0, 1, 2, 2], ["a", "a", None, "none"])
+    assert gold_figures(with_gold) == pytest.approx({"gold_accuracy": 2 / 3, "teacher_gold_accuracy": 2 / 3})
+    assert gold_figures(FOUR) == {}
+
+
+def test_an_empty_split_is_refused(tiny_home) -> None:
+    with pytest.raises(ValueError, match="no rows"):
+        score(Classifier.load(tiny_home), [])
+
+
+def test_the_report_of_the_bundle_is_what_the_classifier_does(tiny_home, tiny_data) -> None:
+    classifier = Classifier.load(tiny_home)
+    data = dataset.load(str(tiny_data))
+    manifest = classifier.bundle.manifest
+    test = score(classifier, data.split("test"))
+    report = evaluate.report(test, data.taxonomy.out_of_scope, manifest.certificates, resolve(tiny_home))
+    right = [classifier.predict(row.text).intent == row.label for row in data.split("test")]
+    assert report["accuracy"] == pytest.approx(np.mean(right)) == manifest.metrics["accuracy"]
+    assert report["rows"] == len(right)
+    assert np.sum(report["confusion"]) == len(right)
+    assert set(report["per_intent"]) == set(manifest.labels)
+    assert report["latency_ms"]["p50"] <= report["latency_ms"]["p95"]
