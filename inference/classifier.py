@@ -133,7 +133,13 @@ def _session(bundle: Bundle, threads: int) -> ort.InferenceSession:
     # A thread that spins while it waits would take a core from the application that embeds the classifier.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = ort.InferenceSession(bundle.model, options, providers=["CPUExecutionProvider"])
+        # Fusing skip connections with normalisation makes the CPU slower, by a tenth of the whole answer (docs/LOG.md).
+        session = ort.InferenceSession(
+            bundle.model,
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=["SkipLayerNormFusion"],
+        )
     except Exception as error:  # onnxruntime's exceptions share no base class but this one
         raise BundleError(f"{bundle.root}: model.onnx cannot be loaded: {error}") from error
     inputs = [item.name for item in session.get_inputs()]

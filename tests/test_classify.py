@@ -65,7 +65,9 @@ def test_a_reader_that_leaves_is_no_error(tiny_home: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_bundle_that_cannot_be_served_gives_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bundle_that_cannot_be_served_gives_one_clear_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["--bundle", str(tmp_path), "hi"]) == 2
     assert capsys.readouterr().err.startswith("error: ")
 

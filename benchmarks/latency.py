@@ -1,0 +1,118 @@
+"""Latency of a whole `predict(text)`, beside sentence-transformers and the transformers pipeline, in one run.
+
+    python -m benchmarks.latency [--bundle models/clinc150] [--data DIR]
+
+Every contender gets one thread and the same queries, one at a time, in turns, so that a noisy machine is noisy for all.
+sentence-transformers encodes with the embedded all-MiniLM-L6-v2 and a logistic regression over the same number of
+intents follows; the pipeline is transformers' text-classification on the same encoder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+
+from inference.classifier import Classifier
+from training.evaluate import machine
+
+TOKENS = (4, 8, 16, 32, 64, 128)
+COLD_START = """
+import time
+start = time.perf_counter()
+from inference import Classifier
+Classifier.load({bundle!r}).predict("where is my order")
+print(time.perf_counter() - start)
+"""
+
+
+def contenders(classifier: Classifier) -> dict[str, Callable[[str], object]]:
+    import torch
+
+    torch.set_num_threads(1)
+    from sentence_transformers import SentenceTransformer
+    from sklearn.linear_model import LogisticRegression
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+    from training.student import resolve_base
+
+    base = resolve_base("all-MiniLM-L6-v2").location
+    encoder = SentenceTransformer(base, device="cpu")
+    intents = len(classifier.labels)
+    # Latency does not depend on the weights, so the regression is fitted to noise.
+    noise = np.random.default_rng(0).normal(size=(4 * intents, 384))
+    regression = LogisticRegression(max_iter=20, tol=1.0).fit(noise, np.arange(4 * intents) % intents)
+    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=intents)
+    classify = pipeline("text-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(base), device="cpu")
+    return {
+        "monoku predict": classifier.predict,
+        "sentence-transformers + LR": lambda text: regression.predict_proba(encoder.encode([text])),
+        "transformers pipeline": classify,
+    }
+
+
+def time_in_turns(calls: dict[str, Callable[[str], object]], texts: Sequence[str]) -> dict[str, np.ndarray]:
+    """Milliseconds per text for each contender."""
+    for call in calls.values():
+        for text in texts[:20]:
+            call(text)
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for text in texts:
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call(text)
+            times[name].append((time.perf_counter() - start) * 1e3)
+    return {name: np.array(values) for name, values in times.items()}
+
+
+def by_length(classifier: Classifier) -> list[tuple[int, float]]:
+    """Median milliseconds for texts of a given number of tokens."""
+    rows = []
+    for tokens in TOKENS:
+        text = "refund " * (tokens - 1)
+        times = time_in_turns({"": classifier.predict}, [text] * 100)[""]
+        rows.append((tokens, float(np.median(times))))
+    return rows
+
+
+def cold_start(bundle: str, runs: int = 5) -> float:
+    """Seconds from `import inference` to the first answer, in a fresh interpreter; the median of some runs."""
+    command = [sys.executable, "-c", COLD_START.format(bundle=bundle)]
+    return float(
+        np.median([float(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(runs)])
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--bundle", default="models/clinc150")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/clinc150"))
+    parser.add_argument("--texts", type=int, default=1000)
+    arguments = parser.parse_args()
+    lines = (arguments.data / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    texts = [json.loads(line)["text"] for line in lines]
+    texts = [texts[i] for i in np.random.default_rng(0).permutation(len(texts))[: arguments.texts]]
+    classifier = Classifier.load(arguments.bundle)
+    times = time_in_turns(contenders(classifier), texts)
+    ours = np.median(times["monoku predict"])
+    print(f"{machine()}, one thread, {len(texts)} queries of {arguments.data.name}/test, in turns\n")
+    print(f"{'':<28}{'p50 ms':>8}{'p95 ms':>8}{'p95/p50':>9}{'p50 / ours':>12}")
+    for name, values in times.items():
+        p50, p95 = np.percentile(values, (50, 95))
+        print(f"{name:<28}{p50:>8.2f}{p95:>8.2f}{p95 / p50:>9.2f}{p50 / ours:>12.1f}")
+    print("\n" + "".join(f"{tokens:>8} tokens" for tokens in TOKENS))
+    print("".join(f"{milliseconds:>12.2f} ms" for _, milliseconds in by_length(classifier)))
+    print(f"\ncold start (import, load, first answer): {cold_start(arguments.bundle):.2f} s")
+
+
+if __name__ == "__main__":
+    main()
