@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiny import run_training, write_tiny_base, write_tiny_data
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 for name in [name for name in os.environ if name.endswith("_API_KEY")]:
     del os.environ[name]
-
-from tests.tiny import run_training, write_tiny_base, write_tiny_data
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ def version(tiny_home: Path, tmp_path: Path) -> Path:
 
 
 def edit(version: Path, change: Callable[[dict[str, object]], None], reseal: bool = True) -> None:
-    """Change the manifest's values; `reseal` gives it a fitting bundle id, as an attacker who knows the format would."""
+    """Change the manifest's values; `reseal` gives it a fitting bundle id, as one who knows the format would."""
     values = json.loads((version / "manifest.json").read_text())
     change(values)
     if reseal:

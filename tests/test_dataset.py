@@ -156,7 +156,7 @@ def test_a_read_only_folder_is_left_alone(tmp_path: Path) -> None:
 def test_a_damaged_splits_file_stops_the_run(tmp_path: Path, content: bytes) -> None:
     path = folder(tmp_path / "d", [dict(row) for row in tiny_rows()])
     (path / "splits.json").write_bytes(content)
-    with pytest.raises(ValueError, match="splits.json is damaged"):
+    with pytest.raises(ValueError, match=r"splits\.json is damaged"):
         load(str(path))
 
 

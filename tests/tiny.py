@@ -21,13 +21,12 @@ TAIL = ["please", "today", "for me", "once more", "as agreed", "right now"]
 
 def tiny_rows() -> list[dict[str, str]]:
     """About 440 distinct rows; the word that decides is always there."""
-    rows = []
-    for label, things in THINGS.items():
-        for i, (verb, thing) in enumerate(itertools.product(VERBS, things)):
-            for tail in (TAIL[i % 6], TAIL[(i + 1 + i // 6) % 6]):
-                rows.append({"text": f"{verb} the {thing} {tail}", "label": label})
-    unique = {row["text"]: row for row in rows}
-    rows = list(unique.values())
+    rows = [
+        {"text": f"{verb} the {thing} {tail}", "label": label}
+        for label, things in THINGS.items()
+        for i, (verb, thing) in enumerate(itertools.product(VERBS, things))
+        for tail in sorted({TAIL[i % 6], TAIL[(i + 1 + i // 6) % 6]})
+    ]
     random.Random(0).shuffle(rows)
     return rows
 
