@@ -61,6 +61,7 @@ def test_the_name_is_the_data_folders_own_unless_given() -> None:
 
 def test_equal_dials_have_equal_ids() -> None:
     assert Config().id() == Config().id() != Config(seed=1).id()
+    assert Config(models="elsewhere", delta=0.2).id() == Config().id()
 
 
 def test_a_wrong_flag_ends_with_a_message(capsys: pytest.CaptureFixture[str]) -> None:

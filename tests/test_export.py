@@ -34,10 +34,6 @@ def classifier(trained, tmp_path_factory) -> Classifier:
     return exported(*trained, tmp_path_factory.mktemp("export") / "bundle")
 
 
-# Tracing warns of constants and ONNX's exporter of its own age.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
-
-
 def test_the_file_that_ships_answers_as_torch_does(trained, classifier: Classifier) -> None:
     parity = export.check_parity(*trained, classifier, TEXTS)
     assert parity.texts == len(TEXTS)

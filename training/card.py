@@ -83,7 +83,7 @@ def percent(value: float | None) -> str:
 
 
 def _summary(manifest: Manifest, report: Mapping[str, Any]) -> str:
-    latency, parity = report["latency_ms"], report["parity"]
+    latency, torch = report["latency_ms"], report["torch_on_test"]
     rows = [
         ("test rows", str(report["rows"])),
         (f"accuracy (reference: {manifest.reference})", percent(report["accuracy"])),
@@ -93,7 +93,10 @@ def _summary(manifest: Manifest, report: Mapping[str, Any]) -> str:
         ("latency p50 / p95 / p99", " / ".join(f"{latency[q]:.2f}" for q in ("p50", "p95", "p99")) + " ms"),
         ("measured on", report["machine"] + ", one thread"),
         ("model file", f"{report['model_bytes'] / 1e6:.1f} MB"),
-        ("int8 against torch", f"same label on {percent(parity['agreement'])} of {parity['texts']} texts"),
+        (
+            "int8 against torch",
+            f"same label on {percent(torch['agreement'])} of test; torch {percent(torch['accuracy'])}",
+        ),
     ]
     if "gold_accuracy" in report:
         figures = f"{percent(report['gold_accuracy'])} / {percent(report['teacher_gold_accuracy'])}"

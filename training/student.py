@@ -180,16 +180,22 @@ def embeddings(student: Student, items: Sequence[Item], collate: Collator) -> to
     return out
 
 
+def batches_of_equal_length(ids: Sequence[Sequence[int]], size: int = 64) -> Iterator[list[int]]:
+    """Indices of `ids`, at most `size` at a time, all of one length: such a batch needs no padding."""
+    by_length: dict[int, list[int]] = {}
+    for i, row in enumerate(ids):
+        by_length.setdefault(len(row), []).append(i)
+    for group in by_length.values():
+        for start in range(0, len(group), size):
+            yield group[start : start + size]
+
+
 @torch.no_grad()
 def _run_unpadded(student: Student, items: Sequence[Item]) -> None:
-    """Feed rows through the encoder in batches of equal length, so that no padding is seen."""
-    by_length: dict[int, list[list[int]]] = {}
-    for item in items:
-        by_length.setdefault(len(item["input_ids"]), []).append(item["input_ids"])
-    for group in by_length.values():
-        for start in range(0, len(group), 64):
-            ids = torch.tensor(group[start : start + 64])
-            student.encoder(input_ids=ids, attention_mask=torch.ones_like(ids))
+    rows = [item["input_ids"] for item in items]
+    for index in batches_of_equal_length(rows):
+        ids = torch.tensor([rows[i] for i in index])
+        student.encoder(input_ids=ids, attention_mask=torch.ones_like(ids))
 
 
 def fit_probe(student: Student, items: Sequence[Item], collate: Collator) -> None:

@@ -14,13 +14,13 @@ import json
 import shutil
 import sys
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import transformers
 
 from inference.bundle import TAXONOMY, Bundle, Manifest
 from inference.classifier import Classifier
@@ -87,6 +87,7 @@ def train(config: Config) -> Path:
             test = evaluate.score(classifier, data.split("test"))
             report = evaluate.report(test, data.taxonomy.out_of_scope, manifest.certificates, draft)
             report |= {"parity": asdict(parity), "dials": asdict(config), "tally": data.tally}
+            report["torch_on_test"] = _torch_on_test(trained, tokenizer, test)
         with stage("publish"):
             manifest = _described(manifest, config, data, base, version, report)
             report["seconds"] = stage.seconds
@@ -147,6 +148,13 @@ def _calibrated(draft: Path, manifest: Manifest, data: Dataset, delta: float) ->
     return replace(manifest, certificates=calibrate.certificates(dev, calibration, delta))
 
 
+def _torch_on_test(trained: student.Student, tokenizer: Any, test: evaluate.Scored) -> dict[str, float]:
+    """What int8 cost: the torch model's own accuracy on test, and how often the shipped file gives the same label."""
+    predicted = export.torch_probabilities(trained, tokenizer, [row.text for row in test.rows]).argmax(1)
+    same, right = predicted == test.predicted, predicted == test.reference
+    return {"agreement": float(same.mean()), "accuracy": float(right.mean())}
+
+
 def _described(
     manifest: Manifest, config: Config, data: Dataset, base: student.Base, version: int, report: dict[str, Any]
 ) -> Manifest:
@@ -184,7 +192,7 @@ def _certified(certificate: dict[str, Any]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     config = parse(argv, "Train a student on labelled queries and publish it as a certified bundle.")
-    warnings.filterwarnings("ignore", category=UserWarning, module="torch")
+    transformers.logging.set_verbosity_error()
     try:
         train(config)
     except (ValueError, OSError, Busy, export.ParityError) as error:
