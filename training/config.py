@@ -11,7 +11,6 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-
 NOT_THE_STUDENTS = ("data", "name", "models", "delta")
 
 
