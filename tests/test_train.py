@@ -32,7 +32,7 @@ def test_the_report_says_how_the_bundle_was_made(tiny_home: Path) -> None:
     report = json.loads((resolve(tiny_home) / "report.json").read_text())
     assert report["dials"]["epochs"] == 2
     assert set(report["seconds"]) == {"dataset", "student", "export", "calibrate", "evaluate"}
-    assert report["parity"]["agreement"] >= 0.98
+    assert report["parity"]["agreement"] >= 0.95
 
 
 def _state(home: Path) -> set[str]:

@@ -32,7 +32,9 @@ from training.student import Student, batches_of_equal_length
 OPSET = 17
 QUANTISED = ["MatMul", "Gather", "Attention", "EmbedLayerNormalization"]
 FUSED_AS_BERT = ("bert", "distilbert", "roberta")
-LEAST_AGREEMENT = 0.98
+# int8 flips labels where the student is undecided, and thresholds are certified on the int8 file itself: this bar is
+# there to stop an export that went wrong.
+LEAST_AGREEMENT = 0.95
 
 
 class ParityError(RuntimeError):
@@ -144,7 +146,7 @@ def check_parity(
 ) -> Parity:
     """Compare the shipped file with the torch model, text by text, through `Classifier` at temperature 1.
 
-    Raises ParityError where the two disagree on the label of more than one text in fifty.
+    Raises ParityError where they give the same label to fewer than 95 % of the texts.
     """
     ours = np.array([classifier.probabilities(text) for text in texts])
     theirs = torch_probabilities(student, tokenizer, texts)
