@@ -33,7 +33,8 @@ SCALE = 16.0
 HEAD_FACTOR = 5.0
 NARROWING_ROWS = 3000
 PROBE_STEPS = 60
-PROBE_DECAY = 1e-6
+PROBE_DECAYS = (3e-5, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1)
+PROBE_ROWS = 5000
 
 
 Item = dict[str, Any]  # one tokenized row: its token ids, target distribution and weight
@@ -198,19 +199,39 @@ def _run_unpadded(student: Student, items: Sequence[Item]) -> None:
         student.encoder(input_ids=ids, attention_mask=torch.ones_like(ids))
 
 
-def fit_probe(student: Student, items: Sequence[Item], collate: Collator) -> None:
-    """Start the head from multinomial logistic regression on the frozen embeddings (L-BFGS)."""
+def fit_probe(student: Student, items: Sequence[Item], collate: Collator) -> float:
+    """Start the head from multinomial logistic regression on the frozen embeddings; return the weight decay chosen.
+
+    The decay is the one that fits held-out rows best: a few hundred rows need a hundred times as much as ten thousand.
+    """
     features = embeddings(student, items, collate)
     target = torch.tensor(np.stack([item["target"] for item in items]))
     weight = torch.tensor([item["weight"] for item in items], dtype=torch.float32)
-    nn.init.zeros_(student.head.weight)
-    nn.init.zeros_(student.head.bias)
-    optimiser = torch.optim.LBFGS(student.head.parameters(), max_iter=PROBE_STEPS, line_search_fn="strong_wolfe")
+    order = torch.randperm(len(items), generator=torch.Generator().manual_seed(0))[:PROBE_ROWS]
+    held, fit = order[: len(order) // 5], order[len(order) // 5 :]
+    losses = []
+    for decay in PROBE_DECAYS:
+        _fit_head(student.head, features[fit], target[fit], weight[fit], decay)
+        losses.append(_head_loss(student.head, features[held], target[held], weight[held]).item())
+    best = PROBE_DECAYS[int(np.argmin(losses))]
+    _fit_head(student.head, features, target, weight, best)
+    return best
+
+
+def _head_loss(head: nn.Linear, features: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return (nn.functional.cross_entropy(head(features), target, reduction="none") * weight).mean()
+
+
+def _fit_head(
+    head: nn.Linear, features: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, decay: float
+) -> None:
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    optimiser: Any = torch.optim.LBFGS(head.parameters(), max_iter=PROBE_STEPS, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         optimiser.zero_grad()
-        fit = (nn.functional.cross_entropy(student.head(features), target, reduction="none") * weight).mean()
-        total = fit + PROBE_DECAY * SCALE**2 * student.head.weight.square().sum() / 2
+        total = _head_loss(head, features, target, weight) + decay * head.weight.square().sum()
         total.backward()
         return total
 
@@ -244,7 +265,7 @@ def train(rows: Sequence[Row], labels: Sequence[str], base: Base, config: Config
     collate = Collator(tokenizer)
     sample = [items[i] for i in np.random.default_rng(config.seed).permutation(len(items))[:NARROWING_ROWS]]
     narrow(student.encoder, config.feed_forward_share, lambda: _run_unpadded(student, sample))
-    fit_probe(student, items, collate)
+    print(f"the linear probe chose a weight decay of {fit_probe(student, items, collate):g}")
     student.encoder.get_input_embeddings().requires_grad_(config.tune_embeddings)
     trainer = _StudentTrainer(
         HEAD_FACTOR, model=student, args=_arguments(config, folder), train_dataset=items, data_collator=collate
