@@ -59,7 +59,7 @@ class _OneText(nn.Module):
         self.config = student.config
 
     def forward(self, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"logits": self.student(input_ids, torch.ones_like(input_ids))["logits"]}
+        return {"logits": self.student(input_ids)["logits"]}
 
 
 def write_model(student: Student, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -166,5 +166,5 @@ def torch_probabilities(student: Student, tokenizer: PreTrainedTokenizerFast, te
     out = np.empty((len(rows), len(student.labels)), dtype=np.float32)
     for index in batches_of_equal_length(rows):
         ids = torch.tensor([rows[i] for i in index])
-        out[index] = student(ids, torch.ones_like(ids))["logits"].softmax(-1).numpy()
+        out[index] = student(ids)["logits"].softmax(-1).numpy()
     return out

@@ -61,17 +61,23 @@ class Student(nn.Module):
         self.labels = tuple(labels)
         self.head = nn.Linear(encoder.config.hidden_size, len(labels))
 
-    def embed(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
-        """Mean of the last layer over real tokens, scaled to length 16: shape (batch, hidden)."""
+    def embed(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **inputs: torch.Tensor
+    ) -> torch.Tensor:
+        """Mean of the last layer over real tokens, scaled to length 16: shape (batch, hidden).
+
+        Without a mask every token is real.
+        """
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **inputs).last_hidden_state
-        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+        if attention_mask is not None:
+            hidden = hidden * attention_mask.unsqueeze(-1).to(hidden.dtype)
         # The sum's direction is the mean's: normalising makes the division by the token count superfluous.
-        return SCALE * nn.functional.normalize((hidden * mask).sum(1), dim=-1)
+        return SCALE * nn.functional.normalize(hidden.sum(1), dim=-1)
 
     def forward(
         self,
         input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
         target: torch.Tensor | None = None,
         weight: torch.Tensor | None = None,
@@ -196,7 +202,7 @@ def _run_unpadded(student: Student, items: Sequence[Item]) -> None:
     rows = [item["input_ids"] for item in items]
     for index in batches_of_equal_length(rows):
         ids = torch.tensor([rows[i] for i in index])
-        student.encoder(input_ids=ids, attention_mask=torch.ones_like(ids))
+        student.encoder(input_ids=ids)
 
 
 def fit_probe(student: Student, items: Sequence[Item], collate: Collator) -> float:
