@@ -101,8 +101,12 @@ def _plan(source: Source) -> dict[str, tuple[float, ...]]:
     plan: dict[str, tuple[float, ...]] = {"": SHARES}
     if "val" in given:
         plan["val"] = HALVED if "calibration" not in given else (0.0, 1.0, 0.0, 0.0)
-    if "train" in given and "test" in given and not given & {"val", "calibration", ""}:
-        plan["train"] = HELD_OUT
+    missing = [] if given & {"", "val"} else [name for name in HELD_OUT if name not in given]
+    if missing == list(HELD_OUT):
+        plan["train"] = SHARES
+    elif missing:
+        held = [HELD_OUT[name] if name in missing else 0.0 for name in HELD_OUT]
+        plan["train"] = (1 - sum(held), *held)
     return plan
 
 
