@@ -29,7 +29,8 @@ from training.rows import Row, Source, read_source
 SPLITS = ("train", "dev", "calibration", "test")
 SHARES = (0.55, 0.10, 0.25, 0.10)
 HALVED = (0.0, 0.5, 0.5, 0.0)  # a val file that comes without a calibration file
-HELD_OUT = (0.85, 0.05, 0.10, 0.0)  # a train file that comes with a test file and nothing to calibrate on
+# What a train file gives up for each split that has no file.
+HELD_OUT = {"dev": 0.05, "calibration": 0.10, "test": 0.10}
 FEWEST_ROWS_TO_SPLIT = 8
 SPLITS_FILE = "splits.json"
 
@@ -101,11 +102,11 @@ def _plan(source: Source) -> dict[str, tuple[float, ...]]:
     plan: dict[str, tuple[float, ...]] = {"": SHARES}
     if "val" in given:
         plan["val"] = HALVED if "calibration" not in given else (0.0, 1.0, 0.0, 0.0)
-    missing = [] if given & {"", "val"} else [name for name in HELD_OUT if name not in given]
-    if missing == list(HELD_OUT):
+    covered = set(SPLITS) if "" in given else given | ({"dev", "calibration"} if "val" in given else set())
+    if covered == {"train"}:
         plan["train"] = SHARES
-    elif missing:
-        held = [HELD_OUT[name] if name in missing else 0.0 for name in HELD_OUT]
+    elif not covered >= set(SPLITS):
+        held = [0.0 if name in covered else share for name, share in HELD_OUT.items()]
         plan["train"] = (1 - sum(held), *held)
     return plan
 
