@@ -169,3 +169,18 @@ print(sorted(heavy & {{name.partition(".")[0] for name in sys.modules}}))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.soak
+def test_memory_does_not_grow_with_the_number_of_answers(classifier: Classifier) -> None:
+    texts = [f"refund {i} " * (1 + i % 40) for i in range(1000)]
+    resident = []
+    for _ in range(6):
+        for _ in range(20):
+            classifier.predict_many(texts)
+        resident.append(resident_bytes())
+    assert resident[-1] - resident[1] < 5e6, resident
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,6 +1,8 @@
 import json
+import random
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -71,6 +73,27 @@ def test_two_runs_at_once_do_not_meet(tiny_data: Path, tiny_base: Path, tmp_path
     assert "another run is training" in capsys.readouterr().err
 
 
+def test_writes_that_fail_leave_nothing_that_could_be_served(tiny_data, tiny_base, tmp_path) -> None:
+    # Files larger than 1 MB cannot be written: what a full disk does, without filling one.
+    command = " ".join(training_command(*flags(tiny_data, tiny_base, tmp_path)))
+    done = subprocess.run(["bash", "-c", f"ulimit -f 1000; {command}"], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert serving(tmp_path / "tiny") is None
+    assert versions(tmp_path / "tiny") == []
+
+
+def test_a_full_disk_is_said_in_one_line(tiny_data, tiny_base, tmp_path, capsys, monkeypatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("enforce fail at inline_container.cc")
+
+    monkeypatch.setattr(train.student, "train", fail)
+    with pytest.raises(RuntimeError, match="inline_container"):
+        train.main(flags(tiny_data, tiny_base, tmp_path))
+    monkeypatch.setattr(train, "FULL_DISK", 1 << 60)
+    assert train.main(flags(tiny_data, tiny_base, tmp_path)) == 2
+    assert "error: no space left under" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("more", "complaint"),
     [
@@ -83,3 +106,22 @@ def test_what_is_off_is_one_clear_line(tiny_data, tiny_base, tmp_path, capsys, m
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert complaint in error
+
+
+@pytest.mark.soak
+def test_the_default_run_survives_kills_at_random_moments(tmp_path: Path) -> None:
+    home = tmp_path / "support"
+    command = [sys.executable, "-m", "training.train", "--epochs", "1", "--models", str(tmp_path)]
+    rng, kills = random.Random(0), 0
+    while kills < 8:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            try:
+                process.wait(timeout=rng.uniform(5, 90))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                kills += 1
+        for version in versions(home):
+            assert Classifier.load(home / version).predict("I was charged twice").intent
+        assert serving(home) is None or Classifier.load(home)
+    assert subprocess.run(command, capture_output=True).returncode == 0
+    assert not (home / ".runs").exists()

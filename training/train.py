@@ -30,6 +30,7 @@ from training.dataset import Dataset
 
 LIBRARIES = ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime", "tokenizers", "numpy")
 PARITY_TEXTS = 500
+FULL_DISK = 1 << 20
 
 
 class Busy(RuntimeError):
@@ -197,6 +198,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         train(config)
     except (ValueError, OSError, Busy, export.ParityError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        # On a full disk the libraries fail in words of their own, each in another way.
+        if shutil.disk_usage(config.home).free > FULL_DISK:
+            raise
+        print(f"error: no space left under {config.models} ({error}); nothing was published", file=sys.stderr)
         return 2
     return 0
 
