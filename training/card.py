@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from inference.bundle import Manifest
+from inference.classifier import DEFAULT_TARGET
 
 MOST_INTENTS_SHOWN = 30
+MOST_SLICES_SHOWN = 20
 
 
 def write_card(folder: Path, manifest: Manifest, report: Mapping[str, Any]) -> None:
@@ -67,6 +69,7 @@ def _confusion(axes: Any, manifest: Manifest, report: Mapping[str, Any]) -> None
 def card_text(manifest: Manifest, report: Mapping[str, Any]) -> str:
     """The model card in Markdown."""
     sections = [_summary(manifest, report), _certificates(manifest, report), _outside(report), _intents(report)]
+    sections.append(_slices(report))
     plots = "\n".join(f"![{name}](plots/{name}.png)" for name in ("reliability", "risk_coverage", "confusion"))
     parts = ["# Model card", *[s for s in sections if s], "## Plots\n\n" + plots, _origin(manifest, report)]
     return "\n\n".join(parts) + "\n"
@@ -142,6 +145,20 @@ def _intents(report: Mapping[str, Any]) -> str:
     rows = [(n, percent(v["precision"]), percent(v["recall"]), percent(v["f1"]), str(v["support"])) for n, v in found]
     title = "## Intents" if len(rows) == len(report["per_intent"]) else f"## The {len(rows)} intents with the lowest F1"
     return f"{title}\n\n" + _table(("intent", "precision", "recall", "F1", "test rows"), rows)
+
+
+def _slices(report: Mapping[str, Any]) -> str:
+    ranked = sorted(report["slices"].items(), key=lambda item: item[1]["accuracy"])[:MOST_SLICES_SHOWN]
+    rows = [
+        (name, str(v["rows"]), percent(v["accuracy"]), percent(v["coverage"]), percent(v["agreement"]))
+        for name, v in ranked
+    ]
+    text = (
+        f"Slices of test, worst first, accepted at the certificate for {DEFAULT_TARGET:.0%}; the module docstring of "
+        "`training.slices` says how they are made."
+    )
+    header = ("slice", "rows", "accuracy", "accepted", "right among accepted")
+    return f"## Where it is weak\n\n{text}\n\n{_table(header, rows)}"
 
 
 def _origin(manifest: Manifest, report: Mapping[str, Any]) -> str:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import platform
+import random
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ import numpy as np
 
 from inference.bundle import MODEL, Certificate
 from inference.classifier import Classifier
-from training import metrics
+from training import metrics, noise
 from training.rows import Row
+from training.slices import slices
 
 CURVE_POINTS = 100
 WARM_UP = 20
@@ -146,6 +148,31 @@ def out_of_scope_figures(test: Scored, outside: frozenset[str]) -> dict[str, Any
         "out_of_scope_rows": int(is_out.sum()),
         "out_of_scope_recall": float(out[test.predicted[is_out]].mean()),
         "auroc": metrics.compute(metrics.Auroc, in_scope_score, ~is_out)["auroc"],
+    }
+
+
+def challenge(
+    classifier: Classifier, test: Scored, train: Sequence[Row], certificate: Certificate | None
+) -> dict[str, dict[str, Any]]:
+    """Accuracy by slice of test, and coverage and agreement at the certificate's threshold; typed in a hurry as well.
+
+    "typos put in" is the whole of test in lower case, without punctuation, and with a slip for every 25 letters.
+    """
+    above = None if certificate is None else certificate.accept_above
+    found = {name: _slice(test, np.array(members), above) for name, members in slices(test.rows, train).items()}
+    rng = random.Random(0)
+    hurried = [replace(row, text=noise.in_a_hurry(row.text, rng)) for row in test.rows]
+    return {"typos put in": _slice(score(classifier, hurried), np.arange(len(hurried)), above), **found}
+
+
+def _slice(scored: Scored, members: np.ndarray, above: float | None) -> dict[str, Any]:
+    correct = scored.correct[members]
+    accepted = np.zeros(len(members), bool) if above is None else scored.confidence[members] > above
+    return {
+        "rows": len(members),
+        "accuracy": float(correct.mean()),
+        "coverage": float(accepted.mean()),
+        "agreement": float(correct[accepted].mean()) if accepted.any() else None,
     }
 
 

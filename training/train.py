@@ -89,6 +89,7 @@ def train(config: Config) -> Path:
             report = evaluate.report(test, data.taxonomy.out_of_scope, manifest.certificates, draft)
             report |= {"parity": asdict(parity), "dials": asdict(config), "tally": data.tally}
             report["torch_on_test"] = _torch_on_test(trained, tokenizer, test)
+            report["slices"] = evaluate.challenge(classifier, test, data.split("train"), classifier.certificate)
         with stage("publish"):
             manifest = _described(manifest, config, data, base, version, report)
             report["seconds"] = stage.seconds
