@@ -1,7 +1,6 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -48,17 +47,6 @@ def test_a_text_has_no_separator_and_is_cut(tiny_base: Path) -> None:
     assert items[0]["target"].tolist() == pytest.approx([0.95, 0.05])
 
 
-def test_the_probe_separates_what_is_separable(tiny_base: Path) -> None:
-    torch.manual_seed(0)
-    made, tokenizer = student.load_base(student.resolve_base(str(tiny_base)), ("a", "b"), 16)
-    items = student.encode(ROWS, made, tokenizer, 0.0)
-    collate = student.Collator(tokenizer)
-    student.fit_probe(made, items, collate)
-    with torch.no_grad():
-        logits = made.head(student.embeddings(made, items, collate))
-    assert logits.argmax(1).tolist() == [0, 1] * 8
-
-
 def test_row_weights_and_shares_reach_the_loss(tiny_base: Path) -> None:
     made, tokenizer = student.load_base(student.resolve_base(str(tiny_base)), ("a", "b"), 16)
     made.eval()
@@ -93,15 +81,16 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
     assert student._last_checkpoint(tmp_path / "nothing") is None
 
 
-def test_batches_hold_each_row_once_and_neighbours_in_length() -> None:
-    items = [{"input_ids": [0] * n} for n in np.random.default_rng(0).integers(1, 30, 70)]
-    batches = list(student.batches_by_length(items, 16))
-    assert sorted(i for batch in batches for i in batch) == list(range(70))
-    longest = [max(len(items[i]["input_ids"]) for i in batch) for batch in batches]
-    assert longest == sorted(longest)
-
-
 def test_dials_reach_the_trainer(tmp_path: Path) -> None:
     arguments = student._arguments(Config(epochs=3, learning_rate=2e-4, batch_size=8, seed=5), tmp_path)
     assert (arguments.num_train_epochs, arguments.learning_rate, arguments.seed) == (3, 2e-4, 5)
     assert arguments.per_device_train_batch_size == 8
+
+
+def test_noisy_copies_keep_everything_but_the_text() -> None:
+    rows = [Row(str(i), f"please send the invoice number {i} again", "a", weight=0.5) for i in range(50)]
+    made = student.noisy_copies(rows, 2, seed=1)
+    assert [(row.id, row.label, row.weight) for row in made] == [(row.id, "a", 0.5) for row in rows * 2]
+    assert sum(row.text != again.text for row, again in zip(made[:50], made[50:], strict=True)) > 25
+    assert made == student.noisy_copies(rows, 2, seed=1)
+    assert student.noisy_copies(rows, 0, seed=1) == []

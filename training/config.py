@@ -23,9 +23,10 @@ class Config:
     models: str = "models"  # the folder that holds every model
     base: str = "all-MiniLM-L6-v2"  # the embedded default, a local folder, or a hub name
     seed: int = 0  # order of batches, dropout
-    epochs: int = 6  # passes over the training rows
-    learning_rate: float = 1e-4  # peak rate of the encoder; the head learns five times faster
+    epochs: int = 3  # passes over the training rows and their noisy copies
+    learning_rate: float = 1.5e-4  # peak rate of the encoder; the head learns five times faster
     batch_size: int = 32  # rows per step
+    noisy_copies: int = 1  # of every training row, with typos and the like; each counts as rows of an epoch
     label_smoothing: float = 0.05  # probability spread evenly over all intents
     max_tokens: int = 128  # longer texts are cut at this many tokens
     feed_forward_share: float = 0.667  # of the neurons of every feed-forward layer, 1 keeps all: a quarter faster
@@ -36,6 +37,7 @@ class Config:
         _check_types(self)
         for name in ("epochs", "batch_size", "max_tokens"):
             _require(getattr(self, name) >= (8 if name == "max_tokens" else 1), self, name, "is too small")
+        _require(self.noisy_copies >= 0, self, "noisy_copies", "must not be negative")
         _require(0 < self.delta < 1, self, "delta", "must lie between 0 and 1")
         _require(0 <= self.label_smoothing < 1, self, "label_smoothing", "must lie in [0, 1)")
         _require(0 < self.feed_forward_share <= 1, self, "feed_forward_share", "must lie in (0, 1]")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
 
 KEYBOARD = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 NEIGHBOURS = {
@@ -40,14 +39,9 @@ def with_typos(text: str, rng: random.Random) -> str:
     return "".join(words)
 
 
-def in_lower_case(text: str, rng: random.Random) -> str:
-    """All lower case and without punctuation, as many people type on a phone."""
-    return re.sub(r"[^\w\s]", "", text.lower())
-
-
-def in_a_hurry(text: str, rng: random.Random) -> str:
-    """Lower case, no punctuation, and slips."""
-    return with_typos(in_lower_case(text, rng), rng).strip() or text
+def without_punctuation(text: str, rng: random.Random) -> str:
+    """Letters, digits and spaces alone, as many people type on a phone."""
+    return re.sub(r"[^\w\s]", "", text)
 
 
 def in_shorthand(text: str, rng: random.Random) -> str:
@@ -55,14 +49,19 @@ def in_shorthand(text: str, rng: random.Random) -> str:
     return re.sub(r"[A-Za-z]+", lambda found: SHORTHAND.get(found[0].lower(), found[0]), text)
 
 
-def in_capitals(text: str, rng: random.Random) -> str:
-    """All capitals, as the furious write."""
-    return text.upper()
-
-
-NOISES: tuple[Callable[[str, random.Random], str], ...] = (with_typos, in_lower_case, in_shorthand, in_capitals)
-
-
 def add_noise(text: str, rng: random.Random) -> str:
-    """One kind of noise, chosen at random; the text itself where nothing of it would be left."""
-    return rng.choice(NOISES)(text, rng).strip() or text
+    """Some of the kinds of noise at once, as they meet in life; never an empty text."""
+    noisy = text
+    if rng.random() < 0.1:
+        noisy = noisy.upper()
+    elif rng.random() < 0.5:
+        noisy = noisy.lower()
+    for share, change in ((0.4, without_punctuation), (0.3, in_shorthand), (0.7, with_typos)):
+        if rng.random() < share:
+            noisy = change(noisy, rng)
+    return noisy.strip() or text
+
+
+def in_a_hurry(text: str, rng: random.Random) -> str:
+    """Lower case, no punctuation, and slips: the worst that is still common."""
+    return with_typos(without_punctuation(text.lower(), rng), rng).strip() or text

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast, Trai
 
 from training.config import Config
 from training.dataset import target_matrix
+from training.noise import add_noise
+from training.probe import fit_probe
 from training.prune import narrow
 from training.rows import Row
 
@@ -32,9 +35,6 @@ EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d
 SCALE = 16.0
 HEAD_FACTOR = 5.0
 NARROWING_ROWS = 3000
-PROBE_STEPS = 60
-PROBE_DECAYS = (3e-5, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1)
-PROBE_ROWS = 5000
 
 
 Item = dict[str, Any]  # one tokenized row: its token ids, target distribution and weight
@@ -169,24 +169,6 @@ def encode(rows: Sequence[Row], student: Student, tokenizer: PreTrainedTokenizer
     ]
 
 
-def batches_by_length(items: Sequence[Item], size: int) -> Iterator[list[int]]:
-    """Indices of `items`, `size` at a time, neighbours of like length so that padding is rare."""
-    order = sorted(range(len(items)), key=lambda i: len(items[i]["input_ids"]))
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
-
-
-@torch.no_grad()
-def embeddings(student: Student, items: Sequence[Item], collate: Collator) -> torch.Tensor:
-    """Frozen embeddings, shape (rows, hidden)."""
-    student.eval()
-    out = torch.empty(len(items), student.head.in_features)
-    for index in batches_by_length(items, 64):
-        batch = collate([items[i] for i in index])
-        out[index] = student.embed(batch["input_ids"], batch["attention_mask"]).float()
-    return out
-
-
 def batches_of_equal_length(ids: Sequence[Sequence[int]], size: int = 64) -> Iterator[list[int]]:
     """Indices of `ids`, at most `size` at a time, all of one length: such a batch needs no padding."""
     by_length: dict[int, list[int]] = {}
@@ -203,45 +185,6 @@ def _run_unpadded(student: Student, items: Sequence[Item]) -> None:
     for index in batches_of_equal_length(rows):
         ids = torch.tensor([rows[i] for i in index])
         student.encoder(input_ids=ids)
-
-
-def fit_probe(student: Student, items: Sequence[Item], collate: Collator) -> float:
-    """Start the head from multinomial logistic regression on the frozen embeddings; return the weight decay chosen.
-
-    The decay is the one that fits held-out rows best: a few hundred rows need a hundred times as much as ten thousand.
-    """
-    features = embeddings(student, items, collate)
-    target = torch.tensor(np.stack([item["target"] for item in items]))
-    weight = torch.tensor([item["weight"] for item in items], dtype=torch.float32)
-    order = torch.randperm(len(items), generator=torch.Generator().manual_seed(0))[:PROBE_ROWS]
-    held, fit = order[: len(order) // 5], order[len(order) // 5 :]
-    losses = []
-    for decay in PROBE_DECAYS:
-        _fit_head(student.head, features[fit], target[fit], weight[fit], decay)
-        losses.append(_head_loss(student.head, features[held], target[held], weight[held]).item())
-    best = PROBE_DECAYS[int(np.argmin(losses))]
-    _fit_head(student.head, features, target, weight, best)
-    return best
-
-
-def _head_loss(head: nn.Linear, features: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    return (nn.functional.cross_entropy(head(features), target, reduction="none") * weight).mean()
-
-
-def _fit_head(
-    head: nn.Linear, features: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, decay: float
-) -> None:
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
-    optimiser: Any = torch.optim.LBFGS(head.parameters(), max_iter=PROBE_STEPS, line_search_fn="strong_wolfe")
-
-    def loss() -> torch.Tensor:
-        optimiser.zero_grad()
-        total = _head_loss(head, features, target, weight) + decay * head.weight.square().sum()
-        total.backward()
-        return total
-
-    optimiser.step(loss)
 
 
 class _StudentTrainer(Trainer):
@@ -268,17 +211,24 @@ def train(rows: Sequence[Row], labels: Sequence[str], base: Base, config: Config
     transformers.set_seed(config.seed)
     student, tokenizer = load_base(base, labels, config.max_tokens)
     items = encode(rows, student, tokenizer, config.label_smoothing)
+    noisy = encode(noisy_copies(rows, config.noisy_copies, config.seed), student, tokenizer, config.label_smoothing)
     collate = Collator(tokenizer)
     sample = [items[i] for i in np.random.default_rng(config.seed).permutation(len(items))[:NARROWING_ROWS]]
     narrow(student.encoder, config.feed_forward_share, lambda: _run_unpadded(student, sample))
     print(f"the linear probe chose a weight decay of {fit_probe(student, items, collate):g}")
     student.encoder.get_input_embeddings().requires_grad_(config.tune_embeddings)
     trainer = _StudentTrainer(
-        HEAD_FACTOR, model=student, args=_arguments(config, folder), train_dataset=items, data_collator=collate
+        HEAD_FACTOR, model=student, args=_arguments(config, folder), train_dataset=items + noisy, data_collator=collate
     )
     trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
     student.eval()
     return student, tokenizer
+
+
+def noisy_copies(rows: Sequence[Row], copies: int, seed: int) -> list[Row]:
+    """Every row `copies` times more, each time with other noise in its text."""
+    rng = random.Random(seed)
+    return [replace(row, text=add_noise(row.text, rng)) for _ in range(copies) for row in rows]
 
 
 def _arguments(config: Config, folder: Path) -> TrainingArguments:
