@@ -4,7 +4,7 @@
 
 Prints size, exact duplicates, the share of rows that hold a five-word run of another row, the share of rows that begin
 with the commonest 1 % of three-word openings, the kinds of business, the share of hard rows, and how far a second
-labelling agreed before settling: rows on which it differed carry both labels, as `first` and `second`.
+labelling agreed before settling: rows labelled twice carry the second label, and `first` where the two differed.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ def share_of_common_openings(texts: Sequence[str]) -> float:
     return sum(count for _, count in most) / len(texts)
 
 
-def agreement(rows: Sequence[Row]) -> float:
-    """Share of rows on which two labellers agreed before anything was settled."""
-    return 1 - sum("second" in row.extra for row in rows) / len(rows)
+def agreement(rows: Sequence[Row]) -> tuple[int, float]:
+    """How many rows were labelled twice, and on which share of them both labels agreed before anything was settled."""
+    twice = [row for row in rows if "second" in row.extra]
+    return len(twice), sum("first" not in row.extra for row in twice) / max(len(twice), 1)
 
 
 def main() -> None:
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("data", nargs="?", default="data/support")
     rows = read_source(parser.parse_args().data).rows
     texts = [row.text for row in rows]
+    twice, agreed = agreement(rows)
     lengths = sorted(len(words(text)) for text in texts)
     for name, value in (
         ("rows", len(rows)),
@@ -52,7 +54,8 @@ def main() -> None:
         ("kinds of business", len({row.extra.get("business") for row in rows})),
         ("hard rows", f"{sum(bool(row.extra.get('hard')) for row in rows) / len(rows):.1%}"),
         ("words at 5, 50, 95 %", ", ".join(str(lengths[len(rows) * p // 100]) for p in (5, 50, 95))),
-        ("second labelling agrees", f"{agreement(rows):.2%}"),
+        ("rows labelled twice", twice),
+        ("of these, both labels agreed on", f"{agreed:.2%}"),
     ):
         print(f"{name:<42}{value}")
 

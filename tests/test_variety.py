@@ -12,5 +12,7 @@ def test_openings_are_counted_by_their_first_three_words() -> None:
 
 
 def test_agreement_is_what_was_said_before_settling() -> None:
-    rows = [Row("1", "x", "a"), Row("2", "y", "a", extra={"first": "a", "second": "b"})]
-    assert agreement(rows) == 0.5
+    extras: list[dict[str, object]] = [{}, {"second": "a"}, {"second": "b"}, {"first": "b", "second": "a"}]
+    rows = [Row(str(i), "x", "a", extra=extra) for i, extra in enumerate(extras)]
+    assert agreement(rows) == (3, 2 / 3)
+    assert agreement([]) == (0, 0.0)
