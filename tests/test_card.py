@@ -12,7 +12,7 @@ def test_the_bundle_carries_a_card_with_figures_and_plots(tiny_home: Path) -> No
     report = json.loads((version / "report.json").read_text())
     card = (version / "README.md").read_text()
     assert f"{report['accuracy']:.1%}" in card
-    for title in ("## Certificates", "## Out of scope", "## Intents", "## Where it comes from"):
+    for title in ("## Certificates", "## Out of scope", "## Intents", "## Where it is weak", "## Where it comes from"):
         assert title in card
     for name in ("reliability", "risk_coverage", "confusion"):
         assert f"plots/{name}.png" in card

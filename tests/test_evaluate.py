@@ -1,10 +1,21 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from inference.bundle import Certificate, resolve
 from inference.classifier import Classifier
 from training import dataset, evaluate
-from training.evaluate import Scored, certified_on_test, gold_figures, out_of_scope_figures, risk_coverage, score
+from training.evaluate import (
+    Scored,
+    certified_on_test,
+    challenge,
+    gold_figures,
+    out_of_scope_figures,
+    risk_coverage,
+    score,
+)
 from training.rows import Row
 
 
@@ -66,3 +77,16 @@ def test_the_report_of_the_bundle_is_what_the_classifier_does(tiny_home, tiny_da
     assert np.sum(report["confusion"]) == len(right)
     assert set(report["per_intent"]) == set(manifest.labels)
     assert report["latency_ms"]["p50"] <= report["latency_ms"]["p95"]
+
+
+def test_the_challenge_measures_slices_and_hurried_typing(tiny_home: Path, tiny_data: Path) -> None:
+    classifier = Classifier.load(tiny_home, target=0.90)
+    train = dataset.load(str(tiny_data)).split("train")
+    rows = [replace(row, extra={"business": "gym" if i < 30 else "bank"}) for i, row in enumerate(train[:60])]
+    found = challenge(classifier, score(classifier, rows), train, classifier.certificate)
+    assert found["business: gym"]["rows"] == found["business: bank"]["rows"] == 30
+    assert found["business: gym"]["accuracy"] > 0.9
+    assert found["typos put in"]["rows"] == 60
+    without = challenge(classifier, score(classifier, rows), train, None)
+    assert without["business: gym"]["coverage"] == 0.0
+    assert without["business: gym"]["agreement"] is None

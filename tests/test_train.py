@@ -35,6 +35,8 @@ def test_the_report_says_how_the_bundle_was_made(tiny_home: Path) -> None:
     assert report["dials"]["epochs"] == 2
     assert set(report["seconds"]) == {"dataset", "student", "export", "calibrate", "evaluate"}
     assert report["parity"]["agreement"] >= 0.95
+    assert report["torch_on_test"]["in_scope"]["agreement"] >= 0.95
+    assert report["slices"]["typos put in"]["rows"] == report["rows"]
 
 
 def _state(home: Path) -> set[str]:

@@ -88,7 +88,7 @@ def train(config: Config) -> Path:
             test = evaluate.score(classifier, data.split("test"))
             report = evaluate.report(test, data.taxonomy.out_of_scope, manifest.certificates, draft)
             report |= {"parity": asdict(parity), "dials": asdict(config), "tally": data.tally}
-            report["torch_on_test"] = _torch_on_test(trained, tokenizer, test)
+            report["torch_on_test"] = _torch_on_test(trained, tokenizer, test, data.taxonomy.out_of_scope)
             report["slices"] = evaluate.challenge(classifier, test, data.split("train"), classifier.certificate)
         with stage("publish"):
             manifest = _described(manifest, config, data, base, version, report)
@@ -150,11 +150,19 @@ def _calibrated(draft: Path, manifest: Manifest, data: Dataset, delta: float) ->
     return replace(manifest, certificates=calibrate.certificates(dev, calibration, delta))
 
 
-def _torch_on_test(trained: student.Student, tokenizer: Any, test: evaluate.Scored) -> dict[str, float]:
+def _torch_on_test(
+    trained: student.Student, tokenizer: Any, test: evaluate.Scored, outside: frozenset[str]
+) -> dict[str, Any]:
     """What int8 cost: the torch model's own accuracy on test, and how often the shipped file gives the same label."""
     predicted = export.torch_probabilities(trained, tokenizer, [row.text for row in test.rows]).argmax(1)
-    same, right = predicted == test.predicted, predicted == test.reference
-    return {"agreement": float(same.mean()), "accuracy": float(right.mean())}
+    inside = np.array([row.label not in outside for row in test.rows])
+
+    def figures(rows: np.ndarray) -> dict[str, float]:
+        theirs = predicted[rows]
+        same, right = theirs == test.predicted[rows], theirs == test.reference[rows]
+        return {"agreement": float(same.mean()), "accuracy": float(right.mean())}
+
+    return {**figures(np.ones(len(inside), bool)), "in_scope": figures(inside) if inside.any() else {}}
 
 
 def _described(
