@@ -115,10 +115,10 @@ def test_the_default_run_survives_kills_at_random_moments(tmp_path: Path) -> Non
     home = tmp_path / "support"
     command = [sys.executable, "-m", "training.train", "--epochs", "1", "--models", str(tmp_path)]
     rng, kills = random.Random(0), 0
-    while kills < 8:
+    while kills < 5:
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             try:
-                process.wait(timeout=rng.uniform(5, 90))
+                process.wait(timeout=rng.uniform(5, 60))
             except subprocess.TimeoutExpired:
                 process.kill()
                 kills += 1
