@@ -1,8 +1,6 @@
 import json
-import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -108,22 +106,3 @@ def test_what_is_off_is_one_clear_line(tiny_data, tiny_base, tmp_path, capsys, m
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert complaint in error
-
-
-@pytest.mark.soak
-def test_the_default_run_survives_kills_at_random_moments(tmp_path: Path) -> None:
-    home = tmp_path / "support"
-    command = [sys.executable, "-m", "training.train", "--epochs", "1", "--models", str(tmp_path)]
-    rng, kills = random.Random(0), 0
-    while kills < 5:
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            try:
-                process.wait(timeout=rng.uniform(5, 60))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                kills += 1
-        for version in versions(home):
-            assert Classifier.load(home / version).predict("I was charged twice").intent
-        assert serving(home) is None or Classifier.load(home)
-    assert subprocess.run(command, capture_output=True).returncode == 0
-    assert not (home / ".runs").exists()
