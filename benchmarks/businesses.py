@@ -37,7 +37,7 @@ def split_off(data: Path, names: tuple[str, ...], folder: Path) -> list[Row]:
 
 
 def line(name: str, scored: evaluate.Scored, above: float | None) -> str:
-    accepted = scored.confidence > (float("inf") if above is None else above)
+    accepted = scored.accepted(above)
     agreement = f"{scored.correct[accepted].mean():>10.1%}" if accepted.any() else f"{'–':>10}"
     return f"{name:<22}{len(scored.rows):>6}{scored.correct.mean():>10.1%}{accepted.mean():>10.1%}{agreement}"
 

@@ -68,8 +68,8 @@ def _confusion(axes: Any, manifest: Manifest, report: Mapping[str, Any]) -> None
 
 def card_text(manifest: Manifest, report: Mapping[str, Any]) -> str:
     """The model card in Markdown."""
-    sections = [_summary(manifest, report), _certificates(manifest, report), _outside(report), _intents(report)]
-    sections.append(_slices(report))
+    tables = [_summary(manifest, report), _certificates(manifest, report)]
+    sections = [*tables, _outside(report), _intents(report), _slices(report)]
     plots = "\n".join(f"![{name}](plots/{name}.png)" for name in ("reliability", "risk_coverage", "confusion"))
     parts = ["# Model card", *[s for s in sections if s], "## Plots\n\n" + plots, _origin(manifest, report)]
     return "\n\n".join(parts) + "\n"

@@ -49,6 +49,10 @@ class Scored:
     def correct(self) -> np.ndarray:
         return self.predicted == self.reference
 
+    def accepted(self, above: float | None) -> np.ndarray:
+        """Which rows score above a threshold: none where there is no threshold."""
+        return np.zeros(len(self.rows), bool) if above is None else self.confidence > above
+
 
 def score(classifier: Classifier, rows: Sequence[Row]) -> Scored:
     """Run the classifier on each row, timing each call. An empty sequence raises ValueError."""
@@ -123,8 +127,7 @@ def risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> dict[str, Any]
 
 def certified_on_test(test: Scored, certificate: Certificate) -> dict[str, Any]:
     """A certificate beside what the test split shows at its threshold."""
-    above = certificate.accept_above
-    accepted = np.zeros(len(test.rows), bool) if above is None else test.confidence > above
+    accepted = test.accepted(certificate.accept_above)
     return {
         **asdict(certificate),
         "test_coverage": float(accepted.mean()),
@@ -166,8 +169,7 @@ def challenge(
 
 
 def _slice(scored: Scored, members: np.ndarray, above: float | None) -> dict[str, Any]:
-    correct = scored.correct[members]
-    accepted = np.zeros(len(members), bool) if above is None else scored.confidence[members] > above
+    correct, accepted = scored.correct[members], scored.accepted(above)[members]
     return {
         "rows": len(members),
         "accuracy": float(correct.mean()),

@@ -15,10 +15,8 @@ from training.rows import Row
 
 SHORT, LONG = 4, 36  # words
 FEWEST_ROWS = 20  # a smaller slice is not reported: its accuracy would be chance
-CUE_ROWS, CUE_SHARE = (
-    15,
-    0.7,
-)  # a word hints at an intent if so many rows hold it, and this share of them has the intent
+# A word hints at an intent if so many rows hold it, and this share of them has the intent.
+CUE_ROWS, CUE_SHARE = 15, 0.7
 SECOND_WANT = re.compile(
     r"\b(also|as well|another thing|one more thing|on top of that|secondly|two things|by the way)\b"
 )
