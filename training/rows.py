@@ -110,11 +110,12 @@ def _source(
 
 
 def _read_file(path: Path, split: str) -> Iterator[Row | None]:
-    for place, values in _records(path):
+    for place, values in records(path):
         yield to_row(values, place, split)
 
 
-def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(place, record) of every record of a .jsonl, .csv or .parquet file. Raises ValueError naming the place."""
     if path.suffix == ".jsonl":
         yield from _json_lines(path)
         return

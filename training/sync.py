@@ -1,0 +1,117 @@
+"""Label queries one call at a time, several at once: reserve, ask, settle; try again where that may help."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from inference.guard import SpendLimit
+from inference.teacher import TeacherError
+from training.job import Job
+from training.queries import Query
+
+CALL_LIMIT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often a failed call is tried again, and how long is waited in between, in seconds."""
+
+    tries: int = 6
+    first_s: float = 0.5
+    longest_s: float = 60.0
+
+    def wait(self, tried: int, error: TeacherError, rng: random.Random) -> float:
+        """What the server asked for, else twice as long each time; never more than `longest_s`."""
+        own = self.first_s * 2**tried * rng.uniform(0.75, 1)
+        return min(error.retry_after_s if error.retry_after_s is not None else own, self.longest_s)
+
+
+PATIENCE = Patience()
+
+
+class Stopped(Exception):
+    """Labelling ends early: the cap is reached, or no query would fare better. The message says why."""
+
+
+class SyncLabeller:
+    """Labels queries through `teacher.ask`. `failed` maps a query's id to why it has no answer."""
+
+    def __init__(self, job: Job, workers: int, timeout_s: float = CALL_LIMIT_S, patience: Patience = PATIENCE) -> None:
+        self.job, self.workers, self.timeout_s = job, workers, timeout_s
+        self.patience = patience
+        self.failed: dict[str, str] = {}
+        self._rng = random.Random(0)
+        self._open = 0
+        self._settled = asyncio.Event()
+
+    async def run(self, queries: Sequence[Query], tick: Callable[[], object]) -> None:
+        """Label all; `tick` is called after each. Raises Stopped."""
+        waiting = collections.deque(queries)
+        # One answer first: it writes the provider's cache that the others read, and shows what would fail them all.
+        await self._work(collections.deque([waiting.popleft()]), tick)
+        if self.failed:
+            raise Stopped(next(iter(self.failed.values())))
+        tasks = [asyncio.create_task(self._work(waiting, tick)) for _ in range(self.workers)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _work(self, waiting: collections.deque[Query], tick: Callable[[], object]) -> None:
+        while waiting:
+            query = waiting.popleft()
+            try:
+                while self.job.needs(query):
+                    await self._answer(query)
+            except TeacherError as error:
+                if error.fatal:
+                    raise Stopped(str(error)) from error
+                self.failed[query.id] = str(error)
+            tick()
+
+    async def _answer(self, query: Query) -> None:
+        for tried in range(self.patience.tries):
+            try:
+                return await self._ask(query)
+            except TeacherError as error:
+                if not error.again or tried + 1 == self.patience.tries:
+                    raise
+                await asyncio.sleep(self.patience.wait(tried, error, self._rng))
+
+    async def _ask(self, query: Query) -> None:
+        reservation = await self._reserve(query)
+        doubtful = True  # until something says otherwise: a cancelled call may be charged as well
+        try:
+            reply = await self.job.teacher.ask(query.text, self.timeout_s)
+            self.job.keep(reservation, query, reply)
+            doubtful = False
+        except TeacherError as error:
+            doubtful = error.unsure
+            if not doubtful:
+                self.job.settle(reservation, [])
+            raise
+        finally:
+            if doubtful:
+                self.job.ledger.doubt(reservation)
+            self._open -= 1
+            self._settled.set()
+
+    async def _reserve(self, query: Query) -> str:
+        """Room for the worst case. While other calls are open, what they leave of theirs may make it."""
+        while True:
+            try:
+                reservation = self.job.ledger.reserve(self.job.teacher.worst_case(query.text))
+            except SpendLimit as error:
+                if not self._open:
+                    raise Stopped(str(error)) from error
+                self._settled.clear()
+                await self._settled.wait()
+            else:
+                self._open += 1
+                return reservation
