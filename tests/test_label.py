@@ -146,8 +146,8 @@ def test_the_cap_holds_with_eight_workers(home: Path, api: FakeAPI, capsys: pyte
 
 def test_a_cap_limits_batches_too(home: Path, api: FakeAPI) -> None:
     write_queries(home, 150)
-    assert labelling.main(arguments(home, api.url, "--mode", "batch", "--max-usd", "0.0018")) == 1
-    assert 0 < api.charged_nano <= 0.0018 * 1e9
+    assert labelling.main(arguments(home, api.url, "--mode", "batch", "--max-usd", "0.001")) == 1
+    assert 0 < api.charged_nano <= 0.001 * 1e9
 
 
 @pytest.mark.parametrize("kind", MILD)

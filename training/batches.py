@@ -30,6 +30,7 @@ T = TypeVar("T")
 MOST_REQUESTS = 100_000
 MOST_BYTES = 200_000_000  # the API takes 256 MB
 HTTP_LIMIT_S = 300.0
+LEAST_OF_A_BATCH = 16  # a sixteenth of what could be sent
 CLOCK_SKEW_S = 3600.0
 
 
@@ -111,14 +112,15 @@ class BatchLabeller:
         return min(len(queries), self.size)
 
     def _reserve(self, queries: Sequence[Query]) -> tuple[str, int]:
-        """Room for as many of the queries as the cap allows, at half as many each time."""
+        """Room for as many of the queries as the cap allows; it stops rather than creep up to the cap in tiny batches."""
         size = len(queries)
+        least = max(1, len(queries) // LEAST_OF_A_BATCH)
         while True:
             worst = sum(self.teacher.worst_case(query.text, batch=True) for query in queries[:size])
             try:
                 return self.job.ledger.reserve(worst), size
             except SpendLimit as error:
-                if size == 1:
+                if size <= least:
                     raise Stopped(str(error)) from error
                 size = (size + 1) // 2
 
