@@ -116,6 +116,8 @@ class FakeAPI:
                 self.charged_unsent_nano -= sign * bill.nano()
                 for query, _ in bill.answers:
                     self.answers[query] += sign
+                if not sent:
+                    self.answers = +self.answers
             if self.state:
                 part = self.state.with_name(f"{self.state.name}.part")
                 part.write_text(json.dumps({name: getattr(self, name) for name in STATE}))
@@ -156,8 +158,8 @@ class FakeAPI:
 
     def _ask(self, params: dict[str, Any], form: Callable[..., tuple[dict[str, Any], int]]) -> Response:
         self._check(params)
-        query = self._query(params)
-        fault = self._fault(query, CALL_FAULTS)
+        query = self.query_of(params)
+        fault = self.fault_for(query, CALL_FAULTS)
         if fault in FAILURES:
             raise ApiError(*FAILURES[fault])
         said, cached = self._generate(params, query, fault)
@@ -167,12 +169,12 @@ class FakeAPI:
             self.charged_unsent_nano += nano
         return Response(body, bill=bill, cached=cached, fault=fault)
 
-    def _query(self, params: dict[str, Any]) -> str:
+    def query_of(self, params: dict[str, Any]) -> str:
         said = wire.text_of(params["messages"][-1]["content"])
         fenced = self.fence and re.search(rf"<{self.fence}>\n(.*?)\n</{self.fence}>", said, re.DOTALL)
         return html.unescape(fenced[1]) if fenced else said
 
-    def _fault(self, query: str, fitting: Sequence[str]) -> str | None:
+    def fault_for(self, query: str, fitting: Sequence[str]) -> str | None:
         with self.lock:
             attempt = self.attempts[query]
             self.attempts[query] += 1
@@ -258,8 +260,8 @@ class FakeAPI:
     def _row(self, batch: Batch, params: dict[str, Any]) -> dict[str, Any]:
         try:
             self._check(params)
-            query = self._query(params)
-            fault = self._fault(query, ROW_FAULTS)
+            query = self.query_of(params)
+            fault = self.fault_for(query, ROW_FAULTS)
             if fault == "errored":
                 raise ApiError(*FAILURES["500"])
             if fault in ("expired", "canceled"):
