@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from inference.rules import MeasuredRule
 from inference.taxonomy import Taxonomy
 
 SCHEMA = 1
@@ -31,7 +32,8 @@ class BundleError(ValueError):
 class Certificate:
     """One promise: among accepted queries the answer agrees with the reference at least `target` of the time.
 
-    `accept_above` is the score that an accepted answer must exceed, None where no threshold could be certified.
+    `accept_above` is the score that an accepted answer must exceed, None where no threshold could be certified. What a
+    rule of `Rules.for_target(…, target)` answers is accepted too: the promise is about rules and student together.
     `coverage` and `agreement` are what the calibration sample showed above it; `delta` is the probability, over that
     sample, that this promise is broken.
     """
@@ -56,7 +58,7 @@ class Manifest:
     unit: str = "distinct queries"
     reference: str = "gold"
     teacher: Mapping[str, Any] | None = None
-    rules: Mapping[str, Any] = field(default_factory=dict)
+    rules: tuple[MeasuredRule, ...] = ()
     redactor: str | None = None
     dataset: str = ""
     base: Mapping[str, Any] = field(default_factory=dict)
@@ -69,6 +71,7 @@ class Manifest:
     def bundle_id(self) -> str:
         """Hash over the files' hashes and everything else that can change an answer."""
         values = asdict(replace(self, metrics={}, libraries={}, lineage={}))
+        values["rules"] = values["rules"] or {}  # what bundles without rules have hashed from the first
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> str:
@@ -157,10 +160,11 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     if unknown:
         raise ValueError(f"unknown field {', '.join(unknown)}")
     certificates = tuple(Certificate(**certificate) for certificate in values.pop("certificates"))
+    rules = tuple(MeasuredRule(**rule) for rule in values.pop("rules", ()))
     labels = tuple(values.pop("labels"))
     if not all(isinstance(label, str) for label in labels):
         raise ValueError("labels must be strings")
-    manifest = Manifest(labels=labels, certificates=certificates, **values)
+    manifest = Manifest(labels=labels, certificates=certificates, rules=rules, **values)
     if not manifest.temperature > 0 or manifest.max_tokens < 1:
         raise ValueError("temperature and max_tokens must be positive")
     return manifest

@@ -14,6 +14,7 @@ import onnxruntime as ort
 from tokenizers import Tokenizer
 
 from inference.bundle import Bundle, BundleError, Certificate
+from inference.redact import Redactor, load_redactor
 
 DEFAULT_TARGET = 0.95
 ALTERNATIVES = 3
@@ -41,7 +42,9 @@ class Classifier:
     An answer does not depend on its neighbours: every text runs on its own, so `predict_many` equals `predict`.
     """
 
-    def __init__(self, bundle: Bundle, target: float = DEFAULT_TARGET, threads: int = 1) -> None:
+    def __init__(
+        self, bundle: Bundle, target: float = DEFAULT_TARGET, threads: int = 1, redactor: Redactor | None = None
+    ) -> None:
         if type(threads) is not int or threads < 1:
             raise ValueError(f"threads must be a whole number of at least 1, got {threads!r}")
         self.bundle = bundle
@@ -53,18 +56,26 @@ class Classifier:
         self._accept_above = float("inf") if accept_above is None else accept_above
         self._temperature = bundle.manifest.temperature
         self._most_characters = bundle.manifest.max_tokens * MOST_CHARACTERS_PER_TOKEN
+        self._redact = redactor or _redactor(bundle)
         self._lock = threading.Lock()
         self._engine: _Engine | None = _Engine(bundle, threads)
         _loaded.add(self)
 
     @classmethod
-    def load(cls, path: str | Path, target: float = DEFAULT_TARGET, threads: int = 1) -> Classifier:
+    def load(
+        cls,
+        path: str | Path,
+        target: float = DEFAULT_TARGET,
+        threads: int = 1,
+        redactor: Redactor | None = None,
+    ) -> Classifier:
         """Load `models/<name>` (its serving version) or one version's folder.
 
-        `target` picks the certificate, `threads` is for the operators of one text. Raises BundleError for a bundle
-        that must not be served, ValueError for an argument that is off.
+        `target` picks the certificate, `threads` is for the operators of one text. `redactor` is the function that the
+        bundle was trained with, where that is one's own: a bundle names it, but does not make its loader import code.
+        Raises BundleError for a bundle that must not be served, ValueError for an argument that is off.
         """
-        return cls(Bundle.load(path), target, threads)
+        return cls(Bundle.load(path), target, threads, redactor)
 
     def predict(self, text: str) -> Prediction:
         """Classify one text of any length. Raises TypeError if it is not a string."""
@@ -84,6 +95,7 @@ class Classifier:
         """Calibrated probabilities of all intents in the order of `labels`: float64, shape (labels,)."""
         if not isinstance(text, str):
             raise TypeError(f"a query must be a str, got {type(text).__name__}")
+        text = self._redact(text)
         if len(text) > self._most_characters:
             text = " ".join(text.split())[: self._most_characters]
         engine = self._engine or self._reopen()
@@ -157,6 +169,13 @@ def _tokenizer(bundle: Bundle) -> Tokenizer:
     tokenizer.no_padding()
     tokenizer.enable_truncation(bundle.manifest.max_tokens)
     return tokenizer
+
+
+def _redactor(bundle: Bundle) -> Redactor:
+    name = bundle.manifest.redactor
+    if name not in (None, "none", "builtin"):
+        raise BundleError(f"{bundle.root} was trained with the redactor {name}: load it with redactor=that function")
+    return load_redactor(name)
 
 
 def _choose(certificates: tuple[Certificate, ...], target: float) -> Certificate | None:

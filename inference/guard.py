@@ -1,4 +1,6 @@
-"""Guards around money: the spend ledger. Reserve the worst case before a call, settle what was measured after it."""
+"""Guards around a teacher: the spend ledger, which reserves the worst case before a call and settles what was measured
+after it, and the circuit breaker, which leaves a teacher that keeps failing alone for a while.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ import sqlite3
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +65,7 @@ class Ledger:
         self._now = now
         self._lock = threading.Lock()
         self._connection: Any = None
-        self._pid = os.getpid()
+        _open.add(self)
 
     def reserve(self, nano: int) -> str:
         """Set `nano` nano-dollars aside and return the reservation's id. Raises SpendLimit."""
@@ -133,7 +136,6 @@ class Ledger:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Callable[..., list[Any]]]:
         """One exclusive transaction, as a function that runs a statement. Raises LedgerDown."""
-        self._leave_parent()
         with self._lock:
             try:
                 connection = self._connect()
@@ -160,12 +162,6 @@ class Ledger:
     def _where(self) -> str:
         return "(PostgreSQL)" if self._shared else self._url  # a URL holds a password
 
-    def _leave_parent(self) -> None:
-        """After a fork: a lock of its own, and the parent's connection neither used nor closed."""
-        if self._pid != os.getpid():
-            _inherited.append(self._connection)
-            self._connection, self._lock, self._pid = None, threading.Lock(), os.getpid()
-
     def _connect(self) -> Any:
         if self._connection is None:
             self._connection = _open_postgresql(self._url) if self._shared else _open_sqlite(self._url)
@@ -178,7 +174,43 @@ class Ledger:
         self._connection = None
 
 
-_inherited: list[Any] = []
+class Breaker:
+    """Opens after `failures` calls in a row that failed; after `rest_s` seconds lets a single probe through.
+
+    The lock is held over the state alone, never over a call.
+    """
+
+    def __init__(self, failures: int = 5, rest_s: float = 10.0, now: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._rest_s, self._now = failures, rest_s, now
+        self._failed = 0
+        self._open_until: float | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def state(self) -> str:
+        """closed, open, or half-open (a probe may go, or is on its way)."""
+        if self._open_until is None:
+            return "closed"
+        return "open" if self._now() < self._open_until else "half-open"
+
+    def allows(self) -> bool:
+        """Whether a call may go. One that may must be followed by `record`."""
+        with self._lock:
+            if self._open_until is None:
+                return True
+            if self._now() < self._open_until:
+                return False
+            self._open_until = self._now() + self._rest_s  # the next probe, should this one never report
+            return True
+
+    def record(self, worked: bool) -> None:
+        """Say how a call went."""
+        with self._lock:
+            self._failed = 0 if worked else self._failed + 1
+            if worked:
+                self._open_until = None
+            elif self._failed >= self._most:
+                self._open_until = self._now() + self._rest_s
 
 
 def dollars(nano: int) -> str:
@@ -222,3 +254,25 @@ def _spent(run: Callable[..., list[Any]], period: str) -> Spent:
     open_or_not = run("SELECT unsure, SUM(nano) FROM reservations WHERE period = ? GROUP BY unsure", period)
     held = {int(unsure): int(nano) for unsure, nano in open_or_not}
     return Spent(int(measured[0][0]) if measured else 0, held.get(1, 0), held.get(0, 0))
+
+
+_open: weakref.WeakSet[Ledger] = weakref.WeakSet()
+_held: list[Ledger] = []
+
+
+def _before_fork() -> None:
+    # SQLite keeps its locks per process and file in tables that a child inherits and believes, and no connection to a
+    # server can be shared: none may be open when a process forks.
+    for ledger in sorted(_open, key=id):
+        ledger._lock.acquire()
+        ledger._forget()
+        _held.append(ledger)
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop()._lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

@@ -112,7 +112,7 @@ class BatchLabeller:
         return min(len(queries), self.size)
 
     def _reserve(self, queries: Sequence[Query]) -> tuple[str, int]:
-        """Room for as many of the queries as the cap allows; it stops rather than creep up to the cap in tiny batches."""
+        """Room for as many of the queries as the cap allows; it stops rather than end in a row of tiny batches."""
         size = len(queries)
         least = max(1, len(queries) // LEAST_OF_A_BATCH)
         while True:

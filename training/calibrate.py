@@ -1,7 +1,8 @@
 """Calibrate: a temperature from dev, and the acceptance thresholds with their certificates from calibration.
 
-Promise: with probability at least 1 - delta over the calibration sample, among the queries that the bundle accepts
-(score > threshold) the answer agrees with the reference at least `target` of the time.
+Promise: with probability at least 1 - delta over the calibration sample, among the queries that the bundle's local tier
+accepts (a rule fires, or the student's score > threshold) the answer agrees with the reference at least `target` of the
+time. A row that a rule answers has the score inf, so it is accepted at every threshold.
 
 Method: Learn-Then-Test with fixed-sequence testing (Angelopoulos, Bates, Candès, Jordan and Lei 2021). The candidate
 thresholds, their order and the start come from dev alone, so the calibration sample is asked one question at a time and
@@ -19,6 +20,7 @@ from inference.bundle import Certificate
 
 TARGETS = (0.90, 0.95, 0.97, 0.99)
 CANDIDATES = 40
+RULES_ALONE = 1.0  # no probability exceeds it
 
 
 def log_likelihood(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
@@ -61,7 +63,11 @@ def binomial_p_value(errors: int, accepted: int, most: float) -> float:
 
 def thresholds_to_test(dev_scores: np.ndarray, dev_correct: np.ndarray, target: float) -> list[float]:
     """Candidate thresholds in the order of testing, from dev alone: the surest first, then ever looser."""
-    levels = np.unique(np.quantile(dev_scores, np.linspace(0, 1, CANDIDATES, endpoint=False), method="lower"))
+    ruled = np.isinf(dev_scores)
+    levels = np.array([RULES_ALONE] if ruled.any() else [])
+    if not ruled.all():
+        quantiles = np.quantile(dev_scores[~ruled], np.linspace(0, 1, CANDIDATES, endpoint=False), method="lower")
+        levels = np.unique(np.concatenate([quantiles, levels]))
     # A threshold under every score accepts everything.
     candidates = np.concatenate([[np.nextafter(levels[0], -np.inf)], levels])[::-1]
     p_values = [_p_value(dev_scores, dev_correct, threshold, target) for threshold in candidates]
@@ -79,8 +85,9 @@ def certify(
 ) -> Certificate:
     """Test the thresholds of `order` on the calibration sample; the last pass before the first failure is certified.
 
-    `calibration_scores` are confidences, `calibration_correct` whether the answer agreed with the reference. Where not
-    even the first threshold passes, `accept_above` is None: everything is deferred.
+    `calibration_scores` are confidences, inf where a rule answers, `calibration_correct` whether the answer agreed with
+    the reference. Where not even the first threshold passes, `accept_above` is None: everything is deferred, whether a
+    rule fires or not.
     """
     passed: float | None = None
     for threshold in order:
@@ -108,8 +115,11 @@ def lineage_delta(delta: float, version: int) -> float:
 
 
 def certificates(
-    dev: tuple[np.ndarray, np.ndarray], calibration: tuple[np.ndarray, np.ndarray], delta: float
+    dev: tuple[np.ndarray, np.ndarray],
+    calibration: tuple[np.ndarray, np.ndarray],
+    delta: float,
+    targets: Sequence[float] = TARGETS,
 ) -> tuple[Certificate, ...]:
-    """The certificates for all targets, which share `delta` equally. Each pair is (scores, correct)."""
+    """The certificates for `targets`; TARGETS share `delta` equally. Each pair is (scores, correct)."""
     share = delta / len(TARGETS)
-    return tuple(certify(thresholds_to_test(*dev, target), *calibration, target, share) for target in TARGETS)
+    return tuple(certify(thresholds_to_test(*dev, target), *calibration, target, share) for target in targets)

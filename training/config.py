@@ -28,6 +28,7 @@ class Config:
     batch_size: int = 32  # rows per step
     noisy_copies: int = 1  # of every training row, with typos and the like; each counts as rows of an epoch
     label_smoothing: float = 0.05  # probability spread evenly over all intents
+    redactor: str = "builtin"  # what is removed from texts before training and serving: builtin, none, MODULE:FUNCTION
     max_tokens: int = 128  # longer texts are cut at this many tokens
     feed_forward_share: float = 0.667  # of the neurons of every feed-forward layer, 1 keeps all: a quarter faster
     tune_embeddings: bool = False  # also tune the token embedding table: a fifth slower

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from inference.bundle import write_atomically
+from inference.redact import Redactor
 from inference.taxonomy import Taxonomy
 from training.near import near_pairs
 from training.rows import Row, Source, read_source
@@ -32,6 +33,7 @@ HALVED = (0.0, 0.5, 0.5, 0.0)  # a val file that comes without a calibration fil
 # What a train file gives up for each split that has no file.
 HELD_OUT = {"dev": 0.05, "calibration": 0.10, "test": 0.10}
 FEWEST_ROWS_TO_SPLIT = 8
+PERSONS = {"author", "human"}
 SPLITS_FILE = "splits.json"
 
 
@@ -58,7 +60,21 @@ class Dataset:
     @property
     def reference(self) -> str:
         """What the labels are: "gold" where persons or the authors labelled, "teacher" as soon as a teacher did."""
-        return "gold" if {row.labeler for row in self.rows} <= {"author", "human"} else "teacher"
+        return "gold" if {row.labeler for row in self.rows} <= PERSONS else "teacher"
+
+    @property
+    def teacher(self) -> dict[str, Any] | None:
+        """Which teachers labelled, and with which prompts; None where persons did."""
+        rows = [row for row in self.rows if row.labeler not in PERSONS]
+        if not rows:
+            return None
+        prompts = {str(row.extra["prompt_id"]) for row in rows if row.extra.get("prompt_id")}
+        return {"models": sorted({row.labeler for row in rows}), "prompt_ids": sorted(prompts)}
+
+
+def redacted(dataset: Dataset, redact: Redactor) -> Dataset:
+    """The same rows and splits with every text redacted, as the student will see texts."""
+    return replace(dataset, rows=tuple(replace(row, text=redact(row.text)) for row in dataset.rows))
 
 
 def load(data: str, fallback: Path | None = None) -> Dataset:

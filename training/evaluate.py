@@ -9,15 +9,16 @@ import os
 import platform
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from inference.bundle import MODEL, Certificate
+from inference.bundle import MODEL, Bundle, Certificate
 from inference.classifier import Classifier
+from inference.rules import Rules, measure
 from training import metrics, noise
 from training.rows import Row
 from training.slices import slices
@@ -29,13 +30,17 @@ MOST_TIMED = 1000
 
 @dataclass(frozen=True)
 class Scored:
-    """Rows with what the classifier said of them: probabilities of shape (rows, labels), label indices, seconds."""
+    """Rows with what the classifier said of them: probabilities of shape (rows, labels), label indices, seconds.
+
+    `bundle` is the classifier's own: its rules answer before the student does, see `local`.
+    """
 
     rows: tuple[Row, ...]
     labels: tuple[str, ...]
     probabilities: np.ndarray
     reference: np.ndarray
     seconds: np.ndarray
+    bundle: Bundle | None = None
 
     @property
     def predicted(self) -> np.ndarray:
@@ -53,6 +58,17 @@ class Scored:
         """Which rows score above a threshold: none where there is no threshold."""
         return np.zeros(len(self.rows), bool) if above is None else self.confidence > above
 
+    def local(self, target: float) -> Scored:
+        """The rows as the local tier for `target` answers them: where a rule fires its intent has the score inf."""
+        if self.bundle is None:
+            return self
+        rules = Rules.for_target(self.bundle.taxonomy, self.bundle.manifest.rules, target)
+        probabilities = self.probabilities.copy()
+        for i, row in enumerate(self.rows):
+            if (rule := rules.match(row.text)) is not None:
+                probabilities[i] = np.array([np.inf if label == rule.intent else 0.0 for label in self.labels])
+        return replace(self, probabilities=probabilities)
+
 
 def score(classifier: Classifier, rows: Sequence[Row]) -> Scored:
     """Run the classifier on each row, timing each call. An empty sequence raises ValueError."""
@@ -67,7 +83,9 @@ def score(classifier: Classifier, rows: Sequence[Row]) -> Scored:
         seconds.append(time.perf_counter() - start)
     index = {label: i for i, label in enumerate(classifier.labels)}
     reference = np.array([index[row.label] for row in rows])
-    return Scored(tuple(rows), classifier.labels, np.array(probabilities), reference, np.array(seconds))
+    return Scored(
+        tuple(rows), classifier.labels, np.array(probabilities), reference, np.array(seconds), classifier.bundle
+    )
 
 
 def report(test: Scored, outside: frozenset[str], certificates: Sequence[Certificate], folder: Path) -> dict[str, Any]:
@@ -86,6 +104,7 @@ def report(test: Scored, outside: frozenset[str], certificates: Sequence[Certifi
         "calibration": metrics.compute(metrics.CalibrationError, test.confidence, test.correct),
         "risk_coverage": risk_coverage(test.confidence, test.correct),
         "certificates": [certified_on_test(test, certificate) for certificate in certificates],
+        "rules": rule_figures(test),
         "out_of_scope": out_of_scope_figures(test, outside),
         "latency_ms": latency(test.seconds),
         "machine": machine(),
@@ -126,12 +145,26 @@ def risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> dict[str, Any]
 
 
 def certified_on_test(test: Scored, certificate: Certificate) -> dict[str, Any]:
-    """A certificate beside what the test split shows at its threshold."""
-    accepted = test.accepted(certificate.accept_above)
+    """A certificate beside what the test split shows at its threshold, rules included."""
+    local = test.local(certificate.target)
+    accepted = local.accepted(certificate.accept_above)
     return {
         **asdict(certificate),
         "test_coverage": float(accepted.mean()),
-        "test_agreement": _accuracy(test, accepted),
+        "test_agreement": _accuracy(local, accepted),
+    }
+
+
+def rule_figures(test: Scored) -> dict[str, Any]:
+    """The rules as dev measured them, what test says of each, and the names of those that never earned an answer."""
+    if test.bundle is None:
+        return {"measured": [], "test": [], "unearned": []}
+    measured = test.bundle.manifest.rules
+    found = measure(test.bundle.taxonomy.rules, [row.text for row in test.rows], [row.label for row in test.rows])
+    return {
+        "measured": [asdict(rule) for rule in measured],
+        "test": [asdict(rule) for rule in found],
+        "unearned": [rule.name for rule in measured if not rule.earned],
     }
 
 
@@ -157,25 +190,37 @@ def out_of_scope_figures(test: Scored, outside: frozenset[str]) -> dict[str, Any
 def challenge(
     classifier: Classifier, test: Scored, train: Sequence[Row], certificate: Certificate | None
 ) -> dict[str, dict[str, Any]]:
-    """Accuracy by slice of test, and coverage and agreement at the certificate's threshold; typed in a hurry as well.
+    """The student's accuracy by slice of test, and the coverage and agreement that `certificate` has there.
 
     "typos put in" is the whole of test in lower case, without punctuation, and with a slip for every 25 letters.
     """
-    above = None if certificate is None else certificate.accept_above
-    found = {name: _slice(test, np.array(members), above) for name, members in slices(test.rows, train).items()}
     rng = random.Random(0)
     hurried = [replace(row, text=noise.in_a_hurry(row.text, rng)) for row in test.rows]
-    return {"typos put in": _slice(score(classifier, hurried), np.arange(len(hurried)), above), **found}
-
-
-def _slice(scored: Scored, members: np.ndarray, above: float | None) -> dict[str, Any]:
-    correct, accepted = scored.correct[members], scored.accepted(above)[members]
+    whole = {"typos put in": list(range(len(hurried)))}
     return {
-        "rows": len(members),
-        "accuracy": float(correct.mean()),
-        "coverage": float(accepted.mean()),
-        "agreement": float(correct[accepted].mean()) if accepted.any() else None,
+        **_slices(score(classifier, hurried), whole, certificate),
+        **_slices(test, slices(test.rows, train), certificate),
     }
+
+
+def _slices(
+    scored: Scored, members: Mapping[str, Sequence[int]], certificate: Certificate | None
+) -> dict[str, dict[str, Any]]:
+    local = scored if certificate is None else scored.local(certificate.target)
+    accepted = local.accepted(None if certificate is None else certificate.accept_above)
+    return {
+        name: {
+            "rows": len(rows),
+            "accuracy": float(scored.correct[rows].mean()),
+            "coverage": float(accepted[rows].mean()),
+            "agreement": _agreement(local.correct[rows][accepted[rows]]),
+        }
+        for name, rows in members.items()
+    }
+
+
+def _agreement(correct: np.ndarray) -> float | None:
+    return float(correct.mean()) if len(correct) else None
 
 
 def latency(seconds: np.ndarray) -> dict[str, float]:

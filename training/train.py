@@ -22,8 +22,10 @@ from typing import Any
 import numpy as np
 import transformers
 
-from inference.bundle import TAXONOMY, Bundle, Manifest
+from inference.bundle import TAXONOMY, Bundle, Certificate, Manifest
 from inference.classifier import Classifier
+from inference.redact import Redactor, load_redactor
+from inference.rules import measure
 from training import calibrate, card, dataset, evaluate, export, publish, student
 from training.config import Config, parse
 from training.dataset import Dataset
@@ -64,7 +66,8 @@ def train(config: Config) -> Path:
     stage = Stages()
     with _locked(config.home):
         with stage("dataset"):
-            data = dataset.load(config.data, fallback=config.home)
+            redact = load_redactor(config.redactor)
+            data = dataset.redacted(dataset.load(config.data, fallback=config.home), redact)
             print(dataset.describe(data))
         run = _run_folder(config, data)
         labels = data.taxonomy.names
@@ -75,16 +78,17 @@ def train(config: Config) -> Path:
             draft = _fresh(run / "bundle")
             (draft / TAXONOMY).write_text(data.taxonomy.to_toml(), encoding="utf-8")
             export.write_model(trained, tokenizer, draft)
-            manifest = Manifest(labels=labels, max_tokens=config.max_tokens)
+            manifest = Manifest(labels=labels, max_tokens=config.max_tokens, redactor=config.redactor)
             texts = [row.text for row in data.split("dev")[:PARITY_TEXTS]]
-            parity = export.check_parity(trained, tokenizer, Classifier(Bundle.draft(draft, manifest)), texts)
+            parity = export.check_parity(trained, tokenizer, _classifier(draft, manifest, redact), texts)
             print(f"int8 agrees with torch on {parity.agreement:.2%} of {parity.texts} dev texts, ", end="")
             print(f"largest difference of a probability {parity.largest_difference:.3f}")
         with stage("calibrate"):
             version = publish.next_lineage_version(config.home)
-            manifest = _calibrated(draft, manifest, data, calibrate.lineage_delta(config.delta, version))
+            delta = calibrate.lineage_delta(config.delta, version)
+            manifest = _calibrated(draft, manifest, data, delta, redact)
         with stage("evaluate"):
-            classifier = Classifier(Bundle.draft(draft, manifest))
+            classifier = _classifier(draft, manifest, redact)
             test = evaluate.score(classifier, data.split("test"))
             report = evaluate.report(test, data.taxonomy.out_of_scope, manifest.certificates, draft)
             report |= {"parity": asdict(parity), "dials": asdict(config), "tally": data.tally}
@@ -139,15 +143,23 @@ def _student(config: Config, data: Dataset, base: student.Base, run: Path) -> tu
     return student.load(finished, data.taxonomy.names)
 
 
-def _calibrated(draft: Path, manifest: Manifest, data: Dataset, delta: float) -> Manifest:
-    """The manifest with the temperature that dev asks for and the certificates that calibration grants."""
-    raw = evaluate.score(Classifier(Bundle.draft(draft, manifest)), data.split("dev"))
+def _classifier(draft: Path, manifest: Manifest, redact: Redactor) -> Classifier:
+    return Classifier(Bundle.draft(draft, manifest), redactor=redact)
+
+
+def _calibrated(draft: Path, manifest: Manifest, data: Dataset, delta: float, redact: Redactor) -> Manifest:
+    """The manifest with the temperature and the rules' confidences from dev, and the certificates from calibration."""
+    raw = evaluate.score(_classifier(draft, manifest, redact), data.split("dev"))
     temperature = calibrate.fit_temperature(np.log(np.maximum(raw.probabilities, 1e-300)), raw.reference)
-    manifest = replace(manifest, temperature=temperature)
-    classifier = Classifier(Bundle.draft(draft, manifest))
+    measured = measure(data.taxonomy.rules, [row.text for row in raw.rows], [row.label for row in raw.rows])
+    manifest = replace(manifest, temperature=temperature, rules=measured)
+    classifier = _classifier(draft, manifest, redact)
     scored = [evaluate.score(classifier, data.split(name)) for name in ("dev", "calibration")]
-    dev, calibration = ((part.confidence, part.correct) for part in scored)
-    return replace(manifest, certificates=calibrate.certificates(dev, calibration, delta))
+    found: list[Certificate] = []
+    for target in calibrate.TARGETS:
+        dev, calibration = ((part.confidence, part.correct) for part in (part.local(target) for part in scored))
+        found += calibrate.certificates(dev, calibration, delta, (target,))
+    return replace(manifest, certificates=tuple(found))
 
 
 def _torch_on_test(
@@ -171,6 +183,7 @@ def _described(
     return replace(
         manifest,
         reference=data.reference,
+        teacher=data.teacher,
         dataset=data.id(),
         base={"name": base.name, "sha256": base.sha256},
         lineage={"version": version, "delta_spent": calibrate.lineage_delta(config.delta, version)},

@@ -1,0 +1,223 @@
+"""Redis within a time limit: every call ends in time, however the server behaves, and a server that is down is skipped.
+
+redis-py's timeouts are per operation on a socket, so that a server which sends a byte now and then outlasts them. And
+connecting can take long: names are looked up, TLS is agreed on. Here a thread in the background opens connections, and
+the calls use what is open, each with a deadline over all that it sends and receives.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from typing import Any
+
+MOST_CONNECTIONS = 16
+CONNECT_S = 1.0  # for opening a connection
+
+
+class NoReply(Exception):
+    """Redis did not do what it was asked to.
+
+    `reason`: skipped (it is down, or no connection is free), slow, gone, full, wrong (a key of another type), refused.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class RedisLink:
+    """A few connections to one Redis, shared by threads, made anew after a fork.
+
+    After a call that did not work all calls are skipped, until a thread that tries every `retry_after_s` seconds has
+    connected and had an answer within `timeout_s`. Raises ValueError for a URL that is none.
+    """
+
+    def __init__(self, url: str, timeout_s: float, retry_after_s: float) -> None:
+        self._timeout_s, self._retry_after_s = timeout_s, retry_after_s
+        self._kind, self._arguments, self._errors = _parse(url)
+        self._closed = False
+        self._after_fork()
+        _links.add(self)
+        self._open_another()
+
+    def _after_fork(self) -> None:
+        """Start with nothing: a child must not talk on its parent's connections, and has not its thread."""
+        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._idle: list[Any] = []
+        self._connections = 0
+        self._opening = False
+        self._down = False
+
+    @property
+    def up(self) -> bool:
+        """Whether there is a connection, and the last call worked."""
+        return self._connections > 0 and not self._down
+
+    def ask(self, *command: str | int) -> Any:
+        """Redis's reply, in `timeout_s` at most. Raises NoReply."""
+        connection = self._borrow()
+        trouble = "gone"  # unless we learn otherwise
+        try:
+            reply = connection.call(self._timeout_s, *command)
+            trouble = ""
+        except self._errors.ResponseError as error:  # a reply all the same, and read to its end
+            trouble = ""
+            raise NoReply(self._refusal(error)) from None
+        except Exception as error:  # the library lets through more than its own errors when a server talks nonsense
+            trouble = "slow" if isinstance(error, (TimeoutError, self._errors.TimeoutError)) else "gone"
+            raise NoReply(trouble) from None
+        finally:
+            self._give_back(connection, trouble)
+        return reply
+
+    def close(self) -> None:
+        """Let go of Redis: every later call is skipped."""
+        self._closed = True
+        self._stop.set()
+        self._drop_idle()
+
+    def _refusal(self, error: Exception) -> str:
+        if isinstance(error, self._errors.OutOfMemoryError):
+            return "full"
+        return "wrong" if str(error).startswith("WRONGTYPE") else "refused"
+
+    def _borrow(self) -> Any:
+        if not (self._down or self._closed):
+            try:
+                return self._idle.pop()
+            except IndexError:
+                pass
+        if not self._opening:
+            self._open_another(self._retry_after_s if self._down else 0.0)
+        raise NoReply("skipped")
+
+    def _give_back(self, connection: Any, trouble: str) -> None:
+        if trouble:
+            self._down = True
+            self._drop_idle()
+        if self._down or self._closed:
+            self._drop(connection)
+        else:
+            self._idle.append(connection)
+        if trouble:
+            # A server that was restarted may be back already; one that is slow would only be slow again.
+            self._open_another(self._retry_after_s if trouble == "slow" else 0.0)
+
+    def _drop(self, connection: Any) -> None:
+        with self._lock:
+            self._connections -= 1
+        connection.disconnect()
+
+    def _drop_idle(self) -> None:
+        while self._idle:
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # another thread took it
+                return
+            self._drop(connection)
+
+    def _open_another(self, delay_s: float = 0.0) -> None:
+        with self._lock:
+            if self._opening or self._closed or self._connections >= MOST_CONNECTIONS:
+                return
+            self._opening = True
+        try:
+            threading.Thread(target=self._probe, args=(delay_s,), name="monoku-redis", daemon=True).start()
+        except RuntimeError:  # no more threads, as when the interpreter is about to end: a later call tries again
+            self._opening = False
+
+    def _probe(self, delay_s: float) -> None:
+        """Open one more connection; try until it works."""
+        while not self._stop.wait(delay_s):
+            connection = self._kind(**self._arguments)
+            try:
+                connection.connect()
+                connection.call(self._timeout_s, "PING")
+            except Exception:  # out of reach, not to be logged in to, too slow
+                connection.disconnect()
+                self._down = self._down or self._connections == 0  # one more may be too many for the server
+                delay_s = self._retry_after_s
+                continue
+            with self._lock:
+                self._connections += 1
+                self._opening = self._down = False
+                self._idle.append(connection)
+            break
+        if self._closed:
+            self._drop_idle()
+
+
+class _Timed:
+    """Mixed into a redis-py connection: a limit on the time that a call takes in all."""
+
+    def _connect(self) -> Any:
+        self._timed = _TimedSocket(super()._connect())  # type: ignore[misc]
+        return self._timed
+
+    def call(self, timeout_s: float, *command: str | int) -> Any:
+        self._timed.until = time.monotonic() + timeout_s
+        self.send_command(*command)  # type: ignore[attr-defined]
+        return self.read_response()  # type: ignore[attr-defined]
+
+
+class _TimedSocket:
+    """A socket whose operations, however many, end at `until`."""
+
+    def __init__(self, socket: Any) -> None:
+        self._socket = socket
+        self.until = time.monotonic() + CONNECT_S
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+    def recv(self, size: int) -> bytes:
+        self._set_timeout()
+        return bytes(self._socket.recv(size))
+
+    def recv_into(self, buffer: Any) -> int:
+        self._set_timeout()
+        return int(self._socket.recv_into(buffer))
+
+    def sendall(self, data: bytes) -> None:
+        self._set_timeout()
+        self._socket.sendall(data)
+
+    def _set_timeout(self) -> None:
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._socket.settimeout(left)
+
+
+def _parse(url: str) -> tuple[Any, dict[str, Any], Any]:
+    """The class of connection that a URL asks for, its arguments, and the module of the library's errors."""
+    try:
+        from redis import connection, exceptions
+    except ImportError as error:
+        raise ValueError('a cache in Redis needs pip install "monoku[redis]"') from error
+    try:
+        arguments = connection.parse_url(url)  # type: ignore[no-untyped-call]
+        arguments.update(socket_timeout=CONNECT_S, socket_connect_timeout=CONNECT_S, health_check_interval=0)
+        arguments.update(retry_on_timeout=False, retry_on_error=[])
+        base = arguments.pop("connection_class", connection.Connection)
+        kind = type("TimedConnection", (_Timed, base), {})
+        kind(**arguments)  # opens nothing, but knows its arguments
+    except (ValueError, TypeError, AttributeError, exceptions.RedisError):
+        # The URL may hold a password: it is not repeated.
+        raise ValueError("the Redis URL must look like redis://HOST:6379/0, rediss://HOST or unix:///PATH") from None
+    return kind, arguments, exceptions
+
+
+_links: weakref.WeakSet[RedisLink] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for link in list(_links):
+        link._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,124 @@
+"""Report from the decision log: five figures against their targets, intents, drift since calibration.
+
+    python -m inference.report --log decisions.db --since 7d --bundle models/support
+
+Counts are kept by the hour, so the period is made of whole hours (UTC). Latencies come from histograms with bins 12 %
+wide. Accuracy is the live agreement of accepted local answers with the teacher, on the uniform sample. Exit status: 0,
+or 2 for a log or a bundle that cannot be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from inference.bundle import BundleError
+from inference.figures import Figure, summarise
+from inference.log import DecisionLog, LogError
+from inference.pending import HOUR_S
+
+UNITS_S = {"h": 3600, "d": 86_400, "w": 604_800}
+
+
+def moment(text: str, now: float) -> float:
+    """Seconds since 1970 of `7d`, `12h` or `2w` ago, of an ISO date or time (UTC unless it says), or of `now`.
+
+    Raises ValueError for anything else.
+    """
+    ago = re.fullmatch(r"(\d{1,6})([hdw])", text)
+    if ago:
+        return now - int(ago[1]) * UNITS_S[ago[2]]
+    if text == "now":
+        return now
+    try:
+        found = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"expected 7d, 12h, 2w, now or a date such as 2026-01-31, got {text!r}") from None
+    return (found if found.tzinfo else found.replace(tzinfo=datetime.UTC)).timestamp()
+
+
+def render(report: Mapping[str, Any]) -> str:
+    """The report for a person to read."""
+    head = f"{report['log']}, {_utc(report['since'])} to {_utc(report['until'])} UTC (whole hours)"
+    if not report["requests"]:
+        return f"{head}: no requests"
+    lines = [f"{head}: {report['requests']:,} requests", ""]
+    lines += [_line(figure) for figure in report["figures"]]
+    lines += ["", "latencies are from histograms with bins 12 % wide", "", *_intent_lines(report["intents"]), ""]
+    lines += [f"drift of {kind}: {_drift(found)}" for kind, found in (report["drift"] or {}).items()]
+    dropped = ", ".join(f"{n:,} {value}" for value, n in sorted(report["rows_dropped"].items())) or "none"
+    lines.append(f"log rows dropped: {dropped}; spilled to files on the way: {report['rows_spilled']:,}")
+    return "\n".join(lines)
+
+
+def _utc(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _line(figure: Figure) -> str:
+    target = f"{'>' if figure.at_least else '<'} {_amount(figure.target, figure.unit)}"
+    value = "-" if figure.value is None else _amount(figure.value, figure.unit)
+    return f"{figure.name:<18}{value:>12}   {target:<10}{figure.status:<9}{figure.note}".rstrip()
+
+
+def _amount(value: float, unit: str) -> str:
+    if unit == "usd":
+        return f"${value:.7f}".rstrip("0").rstrip(".")
+    return f"{value:.3g} ms" if unit == "ms" else f"{value * 100:.4g} %"
+
+
+def _intent_lines(intents: Sequence[Mapping[str, Any]]) -> list[str]:
+    width = max([6, *(len(str(row["intent"])) for row in intents)])
+    lines = [f"{'intent':<{width}}{'requests':>12}{'share':>9}   agreement in the sample"]
+    for row in intents:
+        agreement = f"{row['agreement'] * 100:.1f} % of {row['asked']:,}" if row["asked"] else "no data"
+        lines.append(
+            f"{row['intent'] or '(none)':<{width}}{row['requests']:>12,}{row['share'] * 100:>7.1f} %   {agreement}"
+        )
+    return lines
+
+
+def _drift(found: Mapping[str, Any]) -> str:
+    index = found["index"]
+    return found["verdict"] if index is None else f"{found['verdict']} (population stability index {index:.3f})"
+
+
+def _to_json(report: Mapping[str, Any]) -> str:
+    figures = {figure.name: figure.to_json() for figure in report["figures"]}
+    return json.dumps({**report, "figures": figures}, indent=1)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    parser = argparse.ArgumentParser(description="Report figures of a period from the decision log.")
+    parser.add_argument("--log", required=True, help="the log's file or URL")
+    parser.add_argument("--since", default="7d", help="7d, 12h, 2w, or a date (default %(default)s)")
+    parser.add_argument("--until", default="now", help="the same; default %(default)s")
+    parser.add_argument("--bundle", type=Path, help="models/<name>: report drift since its calibration")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args(argv)
+    try:
+        now = time.time()
+        since = moment(arguments.since, now) // HOUR_S * HOUR_S
+        until = -(-moment(arguments.until, now) // HOUR_S) * HOUR_S
+        if since >= until:
+            raise ValueError(f"the period is empty: it begins {_utc(since)} and ends {_utc(until)} UTC")
+        log = DecisionLog(arguments.log)
+        report = {"log": log.name, "since": since, "until": until}
+        report |= summarise(log, since, until, arguments.bundle)
+    except (LogError, BundleError, ValueError, OverflowError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(_to_json(report) if arguments.json else render(report))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""The local tier of a cascade: the serving bundle's rules and student, and the watch for a newer bundle."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+from inference.bundle import CURRENT, BundleError
+from inference.classifier import Classifier
+from inference.policy import Policy
+from inference.rules import Rules
+
+LOOK_EVERY_S = 1.0
+
+
+class Guess(NamedTuple):
+    """What the local side says of a query. `accepted`: it may be answered with this."""
+
+    intent: str | None
+    confidence: float | None
+    accepted: bool
+    source: str
+    cached: bool = False
+
+
+NO_GUESS = Guess(None, None, False, "fallback")
+
+
+class Tier:
+    """A loaded bundle, with the rules that the policy lets answer. Immutable: a newer bundle is another Tier."""
+
+    def __init__(self, path: Path, policy: Policy) -> None:
+        self.classifier = Classifier.load(path, policy.target, policy.threads)
+        bundle = self.classifier.bundle
+        self.bundle_id = bundle.manifest.bundle_id
+        self.taxonomy = bundle.taxonomy
+        self.redactor = bundle.manifest.redactor
+        self.rules = _rules(self.classifier, policy)
+        self.student_answers = policy.strategy == "local-first"
+
+    def guess(self, text: str) -> Guess:
+        """The rule that fires, else the student. `text` is redacted."""
+        rule = self.rules.match(text)
+        if rule is not None:
+            return Guess(rule.intent, self.rules.confidence[rule.name], True, "rules")
+        prediction = self.classifier.predict(text)
+        accepted = prediction.accepted and self.student_answers
+        return Guess(prediction.intent, prediction.confidence, accepted, "student" if accepted else "fallback")
+
+
+def _rules(classifier: Classifier, policy: Policy) -> Rules:
+    taxonomy, measured = classifier.bundle.taxonomy, classifier.bundle.manifest.rules
+    if policy.strategy == "hybrid":
+        return Rules.earned(taxonomy, measured)
+    certified = classifier.certificate is not None and classifier.certificate.accept_above is not None
+    if policy.strategy == "local-first" and certified:
+        return Rules.for_target(taxonomy, measured, policy.target)
+    return Rules(())
+
+
+class Watch:
+    """Loads the serving bundle, and every newer one beside it, on a thread of its own; a refused one changes nothing.
+
+    `path` is models/<name>, which may not hold a bundle yet, or one version's folder, which never changes.
+    """
+
+    def __init__(self, path: Path, policy: Policy) -> None:
+        self.path, self.policy = path, policy
+        self.tier: Tier | None = None
+        self.refused: str | None = None
+        self._seen = self._version()
+        if self._seen is not None or (path / "manifest.json").exists():
+            self.tier = Tier(path, policy)
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+
+    def _version(self) -> str | None:
+        try:
+            return (self.path / CURRENT).read_text(encoding="utf-8")
+        except OSError:
+            return None
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread has been started in this process."""
+        return self._thread is not None
+
+    def start(self) -> None:
+        """Look for a newer bundle from now on, once a second."""
+        self._thread = threading.Thread(target=self._run, name="monoku-watch", daemon=True)
+        self._thread.start()
+
+    def look(self) -> None:
+        """Load the serving bundle if it is another than the one last seen."""
+        version = self._version()
+        if version is None or version == self._seen:
+            return
+        self._seen = version
+        try:
+            tier = Tier(self.path, self.policy)
+        except (BundleError, ValueError, OSError) as error:
+            self.refused = str(error)
+            return
+        self.refused = None
+        self.tier = tier
+
+    def _run(self) -> None:
+        while not self._stop.wait(LOOK_EVERY_S):
+            self.look()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(LOOK_EVERY_S + 5)
+
+    def after_fork(self) -> None:
+        """A child has no thread yet."""
+        self._thread, self._stop = None, threading.Event()
