@@ -46,9 +46,9 @@ _PHONE = re.compile(
     rf"|(?:1{_GAP})?\d{{3}}{_GAP}\d{{3}}{_GAP}\d{{4}}){_END}"
 )
 _CALLED = re.compile(
-    r"((?:phone|tel(?:ephone|efon)?|mobile|handy|cell|fax|whatsapp|sms|call|text|ring|reach|dial|contact)"
+    r"((?<!\w)(?:(?:cell|smart)?phone|tel(?:ephone|efon)?|mobile|handy|cell|fax|whatsapp|sms|call|text|ring|reach|dial|contact)"
     r"(?:[\s:=.,#-]{0,3}(?:me|us|him|her|back|numbers?|no|nr|is|are|at|on|under|via|to|my|our|the|it)(?!\w)){0,5}"
-    rf"[\s:=.,#-]{{0,3}}|my number(?: is|:) {{0,2}})(?!{_ANY_DATE})\(?\d(?:{_NEXT}){{6,14}}{_END}",
+    rf"[\s:=.,#-]{{0,3}}|(?<!\w)my number(?: is|:) {{0,2}})(?!{_ANY_DATE})\(?\d(?:{_NEXT}){{6,14}}{_END}",
     re.IGNORECASE,
 )
 
@@ -63,13 +63,13 @@ _EMAIL = re.compile(
 _KEY = re.compile(
     r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----[\s\S]*?(?:-----END [A-Z0-9 ]{0,60}-----|\Z)"
     r"|(?<![\w-])eyJ[\w-]{5,}+\.[\w-]{5,}+(?:\.[\w-]*+)?"
-    r"|(?<![A-Za-z0-9])(?:sk-|(?:sk|pk|rk)_(?:live|test)_)[\w-]{8,}+"
+    r"|(?<![A-Za-z0-9])(?:sk-|hf_|(?:sk|pk|rk)_(?:live|test)_)[\w-]{8,}+"
     r"|sk-ant-[\w-]{8,}+|(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{16,}+"
-    r"|(?:gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|hf_)[\w-]{10,}+"
+    r"|(?:gh[pousr]_|github_pat_|glpat-|xox[abeprs]-)[\w-]{10,}+"
 )
 _VALUE = r"[^\s\"'`,;<>()\[\]{}&|]"
 _NAMED = re.compile(
-    rf"(bearer\s{{1,3}}|(?:key|token|secret|passwor[dt]|passwd|passphrase|pwd)[\"'`]?(?:\s{{0,3}}(?:[:=]|=>)|\s{{1,3}}is)"
+    rf"(bearer\s{{1,3}}|(?:key|token|secret|passwor[dt]|passwd|passphrase|pwd)[\"'`]?(?:\s{{0,3}}(?:[:=]|=>)|\s{{1,3}}is\b)"
     rf"\s{{0,3}}[\"'`]?)({_VALUE}{{6,}}+)|((?:key|token|secret)\s{{1,3}})({_VALUE}{{16,}}+)",
     re.IGNORECASE,
 )
@@ -127,10 +127,10 @@ def redact(text: str) -> str:
 
 
 def _once(text: str) -> str:
-    if _MARK.search(text.lower()):
-        text = _NAMED.sub(_secret, _KEY.sub("[key]", text))
     if "@" in text or "\uff20" in text:
         text = _EMAIL.sub("[email]", text)
+    if _MARK.search(text.lower()):
+        text = _NAMED.sub(_secret, _KEY.sub("[key]", text))
     if _SEVEN_DIGITS.match(text):
         text = _NUMBER.sub(_cards, _ibans(text))
         text = _CALLED.sub(r"\1[phone]", _PHONE.sub("[phone]", text))

@@ -9,6 +9,7 @@ import pytest
 
 from inference.bundle import Bundle, BundleError, Manifest, read_manifest, resolve, seal, write_atomically
 from inference.classifier import Classifier
+from inference.rules import MeasuredRule
 
 
 @pytest.fixture
@@ -134,6 +135,29 @@ def test_the_bundle_id_covers_everything_that_changes_an_answer() -> None:
     changed = [{"labels": ("b", "a")}, {"max_tokens": 8}, {"temperature": 2.0}, {"files": {"model.onnx": "2"}}]
     ids = {manifest.bundle_id} | {replace(manifest, **change).bundle_id for change in changed}  # type: ignore[arg-type]
     assert len(ids) == 5
+
+
+def test_measured_rules_are_read_back_and_count_for_the_id(version: Path) -> None:
+    rules = (MeasuredRule("human", "account", 10, 9, 10 / 12), MeasuredRule("refund", "payments", 0, 0, 0.5))
+    manifest = seal(version, replace(read_manifest(version), rules=rules))
+    assert Bundle.load(version).manifest == manifest
+    assert manifest.bundle_id != replace(manifest, rules=rules[:1]).bundle_id != replace(manifest, rules=()).bundle_id
+
+
+@pytest.mark.parametrize("before", [{}, None])
+def test_a_manifest_from_before_there_were_rules_is_read(version: Path, before: object) -> None:
+    change = (
+        (lambda values: values.update(rules=before)) if before is not None else (lambda values: values.pop("rules"))
+    )
+    edit(version, change, reseal=False)
+    assert Bundle.load(version).manifest.rules == ()
+
+
+@pytest.mark.parametrize("rules", [[{"name": "human"}], [{"colour": "red"}], [3], 3])
+def test_rules_that_are_none_are_refused(version: Path, rules: object) -> None:
+    edit(version, lambda values: values.update(rules=rules), reseal=False)
+    with pytest.raises(BundleError, match="does not fit schema"):
+        Bundle.load(version)
 
 
 def _write_for_ever(path: str, letter: str) -> None:

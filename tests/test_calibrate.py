@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from training import calibrate
-from training.calibrate import TARGETS, binomial_p_value, certificates, certify, fit_temperature, thresholds_to_test
+from training.calibrate import (
+    RULES_ALONE,
+    TARGETS,
+    binomial_p_value,
+    certificates,
+    certify,
+    fit_temperature,
+    thresholds_to_test,
+)
 
 
 @given(st.integers(0, 60), st.integers(0, 2000), st.floats(0.005, 0.3))
@@ -60,6 +68,65 @@ def test_a_threshold_may_be_zero_or_not_exist() -> None:
     assert certify([0.0], np.full(500, 0.5), right, 0.95, 0.05).accept_above == 0.0
     none = certify([0.0], np.full(500, 0.5), ~right, 0.95, 0.05)
     assert (none.accept_above, none.coverage, none.accepted) == (None, 0.0, 0)
+
+
+def with_rules(
+    part: tuple[np.ndarray, np.ndarray], share: float, precision: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """The sample with a random share of rows answered by rules, right with the given probability."""
+    scores, correct = part
+    ruled = rng.random(len(scores)) < share
+    return np.where(ruled, np.inf, scores), np.where(ruled, rng.random(len(scores)) < precision, correct)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(TARGETS), st.sampled_from([0.02, 0.5, 1.0]))
+def test_with_rules_the_strictest_threshold_leaves_the_rules_alone(seed: int, target: float, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    scores, correct = with_rules(sample(rng, 150), share, 1.0, rng)
+    scores[0] = np.inf
+    order = thresholds_to_test(scores, correct, target)
+    assert order == sorted(order, reverse=True)
+    assert order[-1] < scores.min()
+    assert max(order) <= RULES_ALONE
+    no_student = thresholds_to_test(scores, np.isinf(scores), target)
+    assert no_student[0] == RULES_ALONE
+
+
+def test_what_rules_answer_is_accepted_at_every_threshold() -> None:
+    scores = np.array([np.inf] * 400 + [0.9] * 100 + [0.5] * 100)
+    correct = np.array([True] * 500 + [False] * 100)
+    certificate = certify([RULES_ALONE, 0.8, 0.4], scores, correct, 0.97, 0.05)
+    assert (certificate.accept_above, certificate.accepted, certificate.agreement) == (0.8, 500, 1.0)
+    rules_alone = certify([RULES_ALONE, 0.8], scores, np.isinf(scores), 0.97, 0.05)
+    assert (rules_alone.accept_above, rules_alone.accepted) == (RULES_ALONE, 400)
+
+
+def test_bad_rules_cost_the_certificate_however_good_the_student() -> None:
+    rng = np.random.default_rng(3)
+    scores = np.array([np.inf] * 300 + [0.9] * 700)
+    correct = np.concatenate([rng.random(300) < 0.8, np.ones(700, bool)])
+    order = thresholds_to_test(np.array([0.5, 0.9, np.inf] * 50), np.ones(150, bool), 0.95)
+    assert certify(order[:2], scores, correct, 0.95, 0.05).accept_above is None
+
+
+def test_the_promise_is_kept_with_rules_over_many_draws() -> None:
+    rng = np.random.default_rng(4)
+    delta, draws, broken, granted = 0.1, 200, 0, 0
+    truth = with_rules(sample(rng, 200_000), 0.2, 0.94, rng)  # the rules alone would break it
+    for _ in range(draws):
+        dev, calibration = (with_rules(sample(rng, size), 0.2, 0.94, rng) for size in (400, 1500))
+        threshold = certify(thresholds_to_test(*dev, 0.95), *calibration, 0.95, delta).accept_above
+        granted += threshold is not None
+        broken += threshold is not None and (~truth[1][truth[0] > threshold]).mean() > 0.05
+    assert granted > 0
+    assert broken / draws <= delta + 2 * math.sqrt(delta * (1 - delta) / draws)
+
+
+def test_a_certificate_does_not_depend_on_which_others_are_asked_for() -> None:
+    rng = np.random.default_rng(5)
+    dev, calibration = sample(rng, 500), sample(rng, 2000)
+    each = [certificates(dev, calibration, 0.04, (target,)) for target in TARGETS]
+    assert tuple(found for (found,) in each) == certificates(dev, calibration, 0.04)
 
 
 def test_too_few_rows_certify_nothing() -> None:

@@ -6,6 +6,8 @@ import pytest
 
 from inference.bundle import Certificate, resolve
 from inference.classifier import Classifier
+from inference.rules import MeasuredRule
+from inference.taxonomy import Rule
 from training import dataset, evaluate
 from training.evaluate import (
     Scored,
@@ -52,6 +54,53 @@ def test_a_certificate_is_shown_beside_test() -> None:
     assert (found["test_coverage"], found["test_agreement"]) == (0.5, 1.0)
     nothing = certified_on_test(FOUR, Certificate(0.99, 0.01, accept_above=None))
     assert (nothing["test_coverage"], nothing["test_agreement"]) == (0.0, None)
+
+
+def ruled(classifier: Classifier, *rules: Rule) -> Classifier:
+    """The classifier with a bundle whose rules have the confidences that their names say."""
+    found = tuple(MeasuredRule(rule.name, rule.intent, 9, 9, float(rule.name)) for rule in rules)
+    manifest = replace(classifier.bundle.manifest, rules=found)
+    return Classifier(
+        replace(classifier.bundle, manifest=manifest, taxonomy=replace(classifier.bundle.taxonomy, rules=rules))
+    )
+
+
+def test_the_local_tier_answers_by_rule_first_at_a_score_above_all(tiny_home: Path) -> None:
+    rules = Rule("0.96", "account", ("stop",)), Rule("0.90", "unknown", ("invoice",))
+    rows = [
+        Row("1", "stop the invoice", "payments"),
+        Row("2", "stop the login", "account"),
+        Row("3", "an invoice", "payments"),
+    ]
+    student = score(Classifier.load(tiny_home), rows)
+    test = score(ruled(Classifier.load(tiny_home), *rules), rows)
+    assert test.probabilities.tolist() == student.probabilities.tolist()
+    strict, loose, none = (test.local(target) for target in (0.95, 0.90, 0.97))
+    assert [strict.labels[i] for i in strict.predicted] == ["account", "account", student.labels[student.predicted[2]]]
+    assert strict.accepted(1.0).tolist() == [True, True, False]
+    assert [loose.labels[i] for i in loose.predicted] == ["account", "account", "unknown"]
+    assert none.probabilities.tolist() == student.probabilities.tolist()
+    found = certified_on_test(test, Certificate(0.95, 0.01, accept_above=1.0))
+    assert (found["test_coverage"], found["test_agreement"]) == (pytest.approx(2 / 3), 0.5)
+    deferred = certified_on_test(test, Certificate(0.95, 0.01, accept_above=None))
+    assert (deferred["test_coverage"], deferred["test_agreement"]) == (0.0, None)
+
+
+def test_rules_that_never_earned_an_answer_are_named(tiny_home: Path) -> None:
+    rules = Rule("0.96", "account", ("stop",)), Rule("0.80", "unknown", ("invoice",)), Rule("0.5", "unknown", ("x",))
+    found = evaluate.rule_figures(score(ruled(Classifier.load(tiny_home), *rules), [Row("1", "stop", "payments")]))
+    assert found["unearned"] == ["0.80", "0.5"]
+    assert [rule["confidence"] for rule in found["measured"]] == [0.96, 0.8, 0.5]
+    assert found["test"][0] == {"name": "0.96", "intent": "account", "fired": 1, "right": 0, "confidence": 1 / 3}
+
+
+def test_the_challenge_counts_what_rules_answer(tiny_home: Path) -> None:
+    classifier = ruled(Classifier.load(tiny_home), Rule("0.99", "unknown", ("stop", "check")))
+    texts = [f"{'stop' if i % 2 else 'open'} the login {i}" for i in range(40)]
+    rows = [Row(text, text, "account", extra={"business": "gym"}) for text in texts]
+    found = challenge(classifier, score(classifier, rows), (), Certificate(0.95, 0.01, accept_above=1.0))
+    assert (found["business: gym"]["coverage"], found["business: gym"]["agreement"]) == (0.5, 0.0)
+    assert found["business: gym"]["accuracy"] > 0.5  # the student's own
 
 
 def test_gold_is_reported_for_student_and_teacher_where_it_is_known() -> None:

@@ -4,16 +4,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.taxonomy import Intent, Taxonomy
+from inference.taxonomy import Intent, Rule, Taxonomy
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 NAMES = st.lists(TEXT.filter(bool), min_size=2, max_size=5, unique_by=str.casefold)
+KEYWORDS = st.lists(TEXT.filter(str.strip), max_size=3).map(tuple)
+LISTS = st.lists(st.tuples(KEYWORDS.filter(bool), KEYWORDS, KEYWORDS), max_size=3)
 
 
-@given(NAMES, TEXT, st.booleans(), st.lists(TEXT, max_size=3))
-def test_toml_round_trip(names: list[str], definition: str, outside: bool, ties: list[str]) -> None:
+@given(NAMES, TEXT, st.booleans(), st.lists(TEXT, max_size=3), LISTS)
+def test_toml_round_trip(
+    names: list[str], definition: str, outside: bool, ties: list[str], lists: list[tuple[tuple[str, ...], ...]]
+) -> None:
     intents = tuple(Intent(name, definition, (definition, name), outside) for name in names)
-    taxonomy = Taxonomy(intents, tuple(ties))
+    rules = tuple(Rule(f"{names[0]} {i}", names[-1], *keywords) for i, keywords in enumerate(lists))
+    taxonomy = Taxonomy(intents, tuple(ties), rules)
     assert Taxonomy.parse(taxonomy.to_toml()) == taxonomy
     assert Taxonomy.parse(taxonomy.to_toml()).id() == taxonomy.id()
 
@@ -26,9 +31,41 @@ def test_the_default_taxonomy_has_the_five_intents() -> None:
     assert all(intent.definition and intent.examples for intent in taxonomy.intents)
 
 
+def test_the_default_rules_stand_back_before_money_where_a_person_or_a_case_is_mentioned() -> None:
+    rules = Taxonomy.load("data/support/taxonomy.toml").rules
+    assert {rule.intent for rule in rules} == {"tickets", "account", "payments"}
+    payments = [rule for rule in rules if rule.intent == "payments"]
+    assert all({"human", "manager", "case number"} <= set(rule.none) for rule in payments)
+
+
+def test_rules_are_part_of_the_id_and_keywords_are_optional_lists() -> None:
+    intents = (Intent("a"), Intent("b"))
+    ids = {Taxonomy(intents, rules=rules).id() for rules in ((), (Rule("r", "a", ("x",)),), (Rule("r", "b", ("x",)),))}
+    assert len(ids) == 3
+    parsed = Taxonomy.parse(TWO + 'name = "r"\nintent = "a"\nany = ["x y"]\nnone = ["z"]\n')
+    assert parsed.rules == (Rule("r", "a", ("x y",), (), ("z",)),)
+
+
+TWO = '[[intents]]\nname = "a"\n[[intents]]\nname = "b"\n[[rules]]\n'
+R = TWO + 'name = "r"\nintent = "a"\n'
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
+        (R + 'any = ["x"]\ncolour = "red"\n', "rule 'r' has unknown key colour"),
+        (TWO + 'name = "r"\nintent = "c"\nany = ["x"]\n', "rule 'r' has unknown intent 'c'"),
+        (R, "rule 'r' needs any"),
+        (R + "any = []\n", "rule 'r': any has no keywords"),
+        (R + 'any = ["x"]\nall = []\n', "rule 'r': all has no keywords"),
+        (R + 'any = ["x"]\nnone = []\n', "rule 'r': none has no keywords"),
+        (R + 'any = ["x", " "]\n', "rule 'r' has an empty keyword"),
+        (R + 'any = "x"\n', "rule 'r': any must be a list of strings"),
+        (R + 'any = ["x"]\n[[rules]]\nname = "r"\nintent = "b"\nany = ["y"]\n', "two rules have one name: r"),
+        (TWO + 'name = ""\nintent = "a"\nany = ["x"]\n', "empty name"),
+        (TWO + 'intent = "a"\nany = ["x"]\n', "needs a name and an intent"),
+        (TWO + 'name = "r"\nany = ["x"]\n', "needs a name and an intent"),
+        ("rules = 3\n", r"\[\[rules\]\] tables"),
         ("", "at least two intents"),
         ('[[intents]]\nname = "a"\n[[intents]]\nname = "A"\n', "differ in more than case"),
         ('[[intents]]\nname = "a"\n[[intents]]\nname = ""\n', "empty name"),

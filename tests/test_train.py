@@ -1,15 +1,20 @@
 import json
+import shutil
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from inference.bundle import Bundle, resolve
+from inference.bundle import Bundle, Manifest, resolve
 from inference.classifier import Classifier
+from inference.redact import load_redactor
+from inference.taxonomy import Rule
 from tests.tiny import run_training, training_command
-from training import train
+from training import dataset, train
+from training.dataset import Dataset
 from training.publish import serving, versions
 
 
@@ -30,11 +35,58 @@ def test_a_run_ends_with_a_serving_bundle_and_leaves_nothing_behind(tiny_home: P
 
 def test_the_report_says_how_the_bundle_was_made(tiny_home: Path) -> None:
     report = json.loads((resolve(tiny_home) / "report.json").read_text())
+    assert report["rules"] == {"measured": [], "test": [], "unearned": []}
     assert report["dials"]["epochs"] == 2
     assert set(report["seconds"]) == {"dataset", "student", "export", "calibrate", "evaluate"}
     assert report["parity"]["agreement"] >= 0.95
     assert report["torch_on_test"]["in_scope"]["agreement"] >= 0.95
     assert report["slices"]["typos put in"]["rows"] == report["rows"]
+
+
+def calibrated(home: Path, folder: Path, data: Dataset, *rules: Rule) -> Manifest:
+    """What calibration makes of the published student when the taxonomy has rules."""
+    draft = shutil.copytree(resolve(home), folder)
+    published = Bundle.load(draft).manifest
+    taxonomy = replace(data.taxonomy, rules=rules)
+    (draft / "taxonomy.toml").write_text(taxonomy.to_toml())
+    fresh = replace(published, temperature=1.0, certificates=())
+    delta = published.lineage["delta_spent"]
+    return train._calibrated(draft, fresh, replace(data, taxonomy=taxonomy), delta, load_redactor(published.redactor))
+
+
+def test_rules_are_measured_on_dev_and_those_that_reach_no_target_change_nothing(
+    tiny_home, tiny_data, tmp_path
+) -> None:
+    published, data = Bundle.load(tiny_home).manifest, dataset.load(str(tiny_data))
+    assert calibrated(tiny_home, tmp_path / "none", data).certificates == published.certificates
+    bad, absent = Rule("bad", "unknown", ("please", "today")), Rule("absent", "account", ("zz",))
+    manifest = calibrated(tiny_home, tmp_path / "bad", data, bad, absent)
+    assert manifest.certificates == published.certificates
+    assert [rule.name for rule in manifest.rules] == ["bad", "absent"]
+    assert manifest.rules[0].right < manifest.rules[0].fired <= len(data.split("dev"))
+    assert (manifest.rules[1].fired, manifest.rules[1].confidence) == (0, 0.5)
+
+
+def test_the_certificate_is_about_rules_and_student_together(tiny_home, tiny_data, tmp_path) -> None:
+    data, rule = dataset.load(str(tiny_data)), Rule("zz", "payments", ("zz",))
+
+    def marked(names: tuple[str, ...]) -> Dataset:
+        """On dev zz means payments; on calibration it stands with `names`."""
+        says = {"dev": ("payments",), "calibration": names}
+        rows = [replace(r, text=f"{r.text} zz") if r.label in says.get(r.split, ()) else r for r in data.rows]
+        return replace(data, rows=tuple(rows))
+
+    good = calibrated(tiny_home, tmp_path / "good", marked(("payments",)), rule)
+    confidence = good.rules[0].confidence
+    assert 0.9 <= confidence < 0.97
+    certified = good.certificates[0]
+    payments = sum(row.label == "payments" for row in data.split("calibration"))
+    assert certified.accept_above is not None
+    assert certified.accepted >= payments
+    broken = calibrated(tiny_home, tmp_path / "broken", marked(("payments", "account", "unknown")), rule)
+    for certificate in broken.certificates:
+        if certificate.target <= confidence:
+            assert certificate.accept_above is None
 
 
 def _state(home: Path) -> set[str]:

@@ -158,7 +158,9 @@ def summary(queries: Queries, job: Job, failed: dict[str, str]) -> str:
     return "\n".join(lines)
 
 
-def _confirm(yes: bool) -> Callable[[Plan], bool]:
+def consent(yes: bool) -> Callable[[Plan], bool]:
+    """What asks a person before money is spent, or `yes` without asking."""
+
     def ask(plan: Plan) -> bool:
         print(plan, flush=True)
         if yes or not any(plan.nano.values()):
@@ -216,7 +218,7 @@ def _main(arguments: argparse.Namespace) -> int:
         arguments.batch_size,
         arguments.poll_s,
         arguments.timeout_s,
-        confirm=_confirm(arguments.yes),
+        confirm=consent(arguments.yes),
     )
     with Job(arguments.out, teacher, arguments.votes, arguments.max_usd) as job:
         print(f"read            {queries.read} queries, {queries.duplicates} of them repeat another")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ from inference.bundle import (
 )
 from inference.classifier import Classifier
 
+REJECTED = "rejected.json"
+
 
 def versions(home: Path) -> list[str]:
     """The complete versions under `models/<name>`, oldest first."""
@@ -38,19 +41,37 @@ def next_lineage_version(home: Path) -> int:
     return 1 + max((int(read_manifest(home / name).lineage.get("version", 0)) for name in versions(home)), default=0)
 
 
-def publish(draft: Path, manifest: Manifest, home: Path) -> Path:
+def publish(draft: Path, manifest: Manifest, home: Path, rejected: Sequence[str] = ()) -> Path:
     """Seal `draft`, verify it as a stranger would, move it to `home/<version>` and let it serve.
 
-    Raises BundleError if the sealed bundle does not load and answer; `current` then stays as it was.
+    With reasons in `rejected` it is kept beside the others and does not serve. Raises BundleError if the sealed bundle
+    does not load and answer; `current` then stays as it was.
     """
+    if rejected:
+        (draft / REJECTED).write_text(json.dumps(list(rejected), indent=1), encoding="utf-8")
     sealed = seal(draft, manifest)
     Classifier(Bundle.load(draft)).predict("Is anybody there?")
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
     target = home / f"{stamp}-{sealed.bundle_id[:8]}"
     draft.rename(target)
     fsync(home)
-    switch(home, target.name)
+    if not rejected:
+        switch(home, target.name)
     return target
+
+
+def reasons(home: Path, version: str) -> list[str]:
+    """Why a version was rejected; empty for one that was not."""
+    path = home / version / REJECTED
+    return list(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
+
+
+def prune(home: Path, keep: int) -> list[str]:
+    """Delete all but the newest `keep` versions and the serving one; the names of those that went."""
+    gone = [name for name in versions(home)[:-keep] if name != serving(home)]
+    for name in gone:
+        shutil.rmtree(home / name)
+    return gone
 
 
 def serving(home: Path) -> str | None:
@@ -69,7 +90,7 @@ def switch(home: Path, version: str) -> None:
 
 def rollback(home: Path) -> str:
     """Let the version before the serving one serve again, and return its name."""
-    older = [name for name in versions(home) if name < (serving(home) or "")]
+    older = [name for name in versions(home) if name < (serving(home) or "") and not reasons(home, name)]
     if not older:
         raise BundleError(f"{home} has no version older than the serving one ({serving(home)})")
     switch(home, older[-1])
@@ -81,6 +102,11 @@ def clear_drafts(home: Path, keep: Path) -> None:
     for path in (home / ".runs").glob("*"):
         if path != keep:
             shutil.rmtree(path)
+
+
+def _status(home: Path, name: str) -> str:
+    rejected = "; ".join(reasons(home, name))
+    return ("  serving" if name == serving(home) else "") + (f"  rejected: {rejected}" if rejected else "")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,7 +128,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"serving {arguments.promote}")
         else:
             for name in versions(home):
-                print(f"{name}{'  serving' if name == serving(home) else ''}")
+                rejected = "; ".join(reasons(home, name))
+                print(
+                    name
+                    + ("  serving" if name == serving(home) else "")
+                    + (f"  rejected: {rejected}" if rejected else "")
+                )
     except (BundleError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

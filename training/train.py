@@ -14,7 +14,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,9 @@ from training.dataset import Dataset
 LIBRARIES = ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime", "tokenizers", "numpy")
 PARITY_TEXTS = 500
 FULL_DISK = 1 << 20
+
+
+Judge = Callable[[Classifier, Manifest], list[str]]
 
 
 class Busy(RuntimeError):
@@ -57,8 +60,10 @@ class Stages:
         return "\n".join(f"{name:<12}{seconds:8.1f} s" for name, seconds in rows)
 
 
-def train(config: Config) -> Path:
+def train(config: Config, judge: Judge | None = None) -> Path:
     """Run every stage and return the folder of the published version.
+
+    `judge` looks at the finished bundle and gives reasons not to let it serve; it is then kept as rejected.
 
     Raises ValueError for data or dials that are off, Busy if another run has the model, ParityError if the exported
     file does not answer as the student does.
@@ -99,9 +104,12 @@ def train(config: Config) -> Path:
             report["seconds"] = stage.seconds
             (draft / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
             card.write_card(draft, manifest, report)
-            target = publish.publish(draft, manifest, config.home)
+            rejected = judge(_classifier(draft, manifest, redact), manifest) if judge else []
+            target = publish.publish(draft, manifest, config.home, rejected)
             shutil.rmtree(run.parent)
-    print(f"\n{stage.table()}\n\n{summary(report)}\n\npublished {target}\n")
+    print(f"\n{stage.table()}\n\n{summary(report)}\n\n{'kept, not serving' if rejected else 'published'} {target}\n")
+    if rejected:
+        return target
     print(f'next: python -m inference.classify --bundle {config.home} "I was charged twice this month"')
     return target
 
@@ -157,9 +165,15 @@ def _calibrated(draft: Path, manifest: Manifest, data: Dataset, delta: float, re
     scored = [evaluate.score(classifier, data.split(name)) for name in ("dev", "calibration")]
     found: list[Certificate] = []
     for target in calibrate.TARGETS:
-        dev, calibration = ((part.confidence, part.correct) for part in (part.local(target) for part in scored))
+        dev, calibration = (_per_request(part.local(target)) for part in scored)
         found += calibrate.certificates(dev, calibration, delta, (target,))
     return replace(manifest, certificates=tuple(found))
+
+
+def _per_request(part: evaluate.Scored) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and correctness, a row once for every sampled request that it stands for (once where it is no traffic)."""
+    times = [int(row.extra.get("requests", 1)) for row in part.rows]
+    return np.repeat(part.confidence, times), np.repeat(part.correct, times)
 
 
 def _torch_on_test(
@@ -182,6 +196,7 @@ def _described(
 ) -> Manifest:
     return replace(
         manifest,
+        unit="requests" if any("requests" in row.extra for row in data.split("calibration")) else "distinct queries",
         reference=data.reference,
         teacher=data.teacher,
         dataset=data.id(),

@@ -1,0 +1,69 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from inference.taxonomy import Intent, Taxonomy
+from tests.tiny import THINGS
+from training import change, dataset
+from training.change import Change
+
+OLD = Taxonomy.of(["payments", "account", "unknown"])
+
+
+def by_word(text: str) -> str:
+    return (
+        "invoices"
+        if "invoice" in text
+        else next((name for name, things in THINGS.items() if any(thing in text for thing in things)), "unknown")
+    )
+
+
+def taxonomy_file(folder: Path, *names: str) -> Path:
+    path = folder / "new.toml"
+    path.write_text(Taxonomy(tuple(Intent(name) for name in names)).to_toml())
+    return path
+
+
+def run(data: Path, taxonomy: Path, out: Path, *more: str) -> int:
+    given = ["--data", str(data), "--taxonomy", str(taxonomy), "--out", str(out)]
+    return change.main([*given, "--teacher", "python:tests.test_change:by_word", "--yes", *more])
+
+
+def test_a_new_intent_takes_its_rows_and_every_other_row_keeps_label_and_split(
+    tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {row.key: row for row in dataset.load(str(tiny_data)).rows}
+    new = taxonomy_file(tmp_path, "payments", "account", "unknown", "invoices")
+    assert run(tiny_data, new, tmp_path / "out") == 0
+    after = {row.key: row for row in dataset.load(str(tmp_path / "out")).rows}
+    assert after.keys() == before.keys()
+    for key, row in after.items():
+        assert row.split == before[key].split
+        assert row.label == ("invoices" if "invoice" in row.text else before[key].label)
+        if row.label == "invoices":
+            assert row.extra["was"] == before[key].label
+    note = json.loads((tmp_path / "out" / "changes.jsonl").read_text())
+    assert note["added"] == ["invoices"]
+    assert note["moved"] == sum(row.label == "invoices" for row in after.values())
+    assert "payments -> invoices" in capsys.readouterr().out
+
+
+def test_a_renamed_intent_asks_nobody(tiny_data: Path, tmp_path: Path) -> None:
+    new = taxonomy_file(tmp_path, "money", "account", "unknown")
+    given = ["--map", "payments=money", "--teacher", "python:json:nothing"]
+    assert run(tiny_data, new, tmp_path / "out", *given) == 0
+    assert {row.label for row in dataset.load(str(tmp_path / "out")).rows} == {"money", "account", "unknown"}
+
+
+def test_labels_are_never_lost_silently(tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new = taxonomy_file(tmp_path, "account", "unknown")
+    assert run(tiny_data, new, tmp_path / "out") == 2
+    assert "payments would lose its labels" in capsys.readouterr().err
+    for wrong in ("payments", "nobody=account", "payments=nobody"):
+        assert run(tiny_data, new, tmp_path / "out", "--map", wrong) == 2
+
+
+def test_intents_may_be_joined() -> None:
+    joined = Change.between(OLD, Taxonomy.of(["desk", "unknown"]), {"payments": "desk", "account": "desk"})
+    assert (joined.mapping["account"], joined.added) == ("desk", ())

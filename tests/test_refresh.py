@@ -1,0 +1,262 @@
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inference.bundle import resolve
+from inference.classifier import Classifier
+from inference.log import Correction, Decision, DecisionLog, TeacherAnswer
+from tests.tiny import TINY_DIALS, tiny_rows
+from training import live, publish, refresh
+from training.dataset import Dataset
+from training.train import Busy
+
+
+class Traffic:
+    """A decision log as a cascade leaves it, over texts of the tiny data's kind that are in no file."""
+
+    def __init__(self, path: Path, label_of: Callable[[str, str], str] = lambda text, label: label) -> None:
+        self.path, self.label_of = path, label_of
+        self.number = 0
+
+    def add(self, rows: Sequence[dict[str, str]], sampled: bool = False, bundle: str | None = "b", **more: Any) -> None:
+        log = DecisionLog(self.path)
+        for row in rows:
+            self.number += 1
+            request, now = f"r{self.number}", time.time()
+            answered = more.get("answered", True)
+            source = "teacher" if answered else "fallback"
+            log.put(
+                Decision(
+                    request, now, row["text"], row["label"], 0.5, answered, source, False, True, sampled, bundle, 1.0
+                )
+            )
+            if answered:
+                label = self.label_of(row["text"], row["label"])
+                said = (request, now, row["text"], "python:t", "prompt-1", label, None, {}, 0.001, 1.0, sampled)
+                log.put(TeacherAnswer(*said))
+        log.close()
+
+
+def fresh(count: int, seed: int) -> list[dict[str, str]]:
+    """Distinct rows of the tiny kind with another tail, so that they repeat none of the base data."""
+    rows = [{**row, "text": f"{row['text']} {word}"} for row in tiny_rows() for word in ("ok", "soon", "thanks", "now")]
+    random.Random(seed).shuffle(rows)
+    return rows[:count]
+
+
+@pytest.fixture
+def start(tiny_data: Path, tiny_base: Path, tmp_path: Path) -> Callable[..., list[str]]:
+    def command(*more: str) -> list[str]:
+        places = ["--data", str(tiny_data), "--base", str(tiny_base), "--models", str(tmp_path / "models")]
+        return [*places, *TINY_DIALS, "--name", "tiny", "--log", str(tmp_path / "log.db"), "--target", "0.9", *more]
+
+    return command
+
+
+def test_a_round_trains_on_what_was_deferred_and_publishes(
+    start: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "models" / "tiny"
+    traffic = Traffic(tmp_path / "log.db")
+    traffic.add(fresh(80, 1))
+    traffic.add(fresh(100, 2)[:40], sampled=True)
+    assert refresh.main(start("--json")) == 0
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (summary["outcome"], summary["round"]) == ("published", 1)
+    rows = live.read_live(home)
+    assert {row.split for row in rows if not row.requests} == set()
+    kept = {row.text: row for row in rows}
+    assert all(kept[row["text"]].split != "train" for row in fresh(100, 2)[:40])
+    before = resolve(home).name
+    assert refresh.main(start()) == 0  # nothing new, nothing done
+    assert "nothing new" in capsys.readouterr().out
+    assert resolve(home).name == before
+    assert len(publish.versions(home)) == 1
+
+
+def test_a_poisoned_round_is_kept_back_with_its_reasons(
+    start: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "models" / "tiny"
+    Traffic(tmp_path / "log.db").add(fresh(60, 1))
+    assert refresh.main(start()) == 0
+    champion = publish.serving(home)
+    flipped = {"payments": "account", "account": "payments", "unknown": "unknown"}
+    Traffic(tmp_path / "log.db", lambda text, label: flipped[label]).add(fresh(900, 3))
+    assert refresh.main(start("--human-weight", "1")) == refresh.KEPT
+    assert publish.serving(home) == champion
+    rejected = publish.versions(home)[-1]
+    assert rejected != champion
+    assert publish.reasons(home, rejected)
+    assert "not published" in capsys.readouterr().out
+    assert refresh.main(start()) == 0  # a rejected round is over: it is not tried again without anything new
+    assert len(publish.versions(home)) == 2
+
+
+def test_corrections_go_to_train_and_win(start: Callable[..., list[str]], tmp_path: Path) -> None:
+    log = DecisionLog(tmp_path / "log.db")
+    for row in fresh(60, 4):
+        log.put(Correction("r", time.time(), row["text"], row["label"]))
+    log.close()
+    assert refresh.main(start()) == 0
+    rows = live.read_live(tmp_path / "models" / "tiny")
+    assert {(row.labeler, row.split) for row in rows} == {("human", "train")}
+
+
+def teach(text: str) -> str:
+    return next((row["label"] for row in tiny_rows() if text.startswith(row["text"])), "unknown")
+
+
+def test_fallbacks_without_an_answer_are_labelled_once(start: Callable[..., list[str]], tmp_path: Path) -> None:
+    Traffic(tmp_path / "log.db").add(fresh(60, 5), answered=False)
+    flags = ["--teacher", "python:tests.test_refresh:teach"]
+    assert refresh.main(start(*flags, "--dry-run")) == 0
+    assert not (tmp_path / "models" / "tiny" / "live.jsonl").exists()
+    assert refresh.main(start(*flags)) == 0
+    rows = live.read_live(tmp_path / "models" / "tiny")
+    assert len(rows) == 60
+    assert all(row.label == teach(row.text) and row.labeler.startswith("python:") for row in rows)
+
+
+def test_a_budgeted_choice_from_a_file_takes_the_least_sure(
+    start: Callable[..., list[str]], tiny_home: Path, tmp_path: Path
+) -> None:
+    texts = [row["text"] for row in fresh(100, 6)]
+    (tmp_path / "more.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    champion = Classifier.load(tiny_home)
+    chosen = refresh.choose(champion, texts, 10)
+    assert len(set(chosen)) == 10
+    assert max(champion.predict(text).confidence for text in chosen[:3]) <= max(
+        champion.predict(text).confidence for text in texts
+    )
+    flags = [
+        "--queries",
+        str(tmp_path / "more.jsonl"),
+        "--budget",
+        "55",
+        "--teacher",
+        "python:tests.test_refresh:teach",
+    ]
+    assert refresh.main(start(*flags)) == 0
+    assert len(live.read_live(tmp_path / "models" / "tiny")) == 55
+
+
+def test_day_zero_says_what_is_missing_then_trains_the_first_bundle(
+    start: Callable[..., list[str]], tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    zero = ["--no-data", "--taxonomy", str(tiny_data / "taxonomy.toml"), "--least-calibration", "100"]
+    traffic = Traffic(tmp_path / "log.db")
+    traffic.add(fresh(100, 7), bundle=None)
+    assert refresh.main(start(*zero)) == 0
+    assert "of 100 sampled requests" in capsys.readouterr().out
+    assert publish.serving(tmp_path / "models" / "tiny") is None
+    traffic.add(fresh(900, 8), bundle=None)
+    assert refresh.main(start(*zero)) == 0
+    manifest = Classifier.load(tmp_path / "models" / "tiny").bundle.manifest
+    assert (manifest.reference, manifest.unit) == ("teacher", "requests")
+    assert manifest.teacher == {"models": ["python:t"], "prompt_ids": ["prompt-1"]}
+
+
+def test_the_sample_never_trains_and_never_mixes_with_base_data_in_judging(tmp_path: Path, tiny_data: Path) -> None:
+    from training import dataset
+
+    base: Dataset = dataset.load(str(tiny_data), fallback=tmp_path)
+    Traffic(tmp_path / "log.db").add(fresh(400, 9), sampled=True)
+    found = live.harvest(DecisionLog(tmp_path / "log.db"), [], 0.0, time.time() + 1, 1, "salt")
+    assert not any(row.split == "train" for row in found.rows)
+    for least, judged_by in ((10_000, {"author"}), (50, {"python:t"})):
+        folder = tmp_path / str(least)
+        live.compose(base, found.rows, folder, least, 0.0, 1.0)
+        rows = [json.loads(line) for line in (folder / "calibration.jsonl").read_text().splitlines()]
+        assert {row["labeler"] for row in rows} == judged_by
+
+
+def test_repeated_sampled_requests_count_again(tmp_path: Path) -> None:
+    traffic = Traffic(tmp_path / "log.db")
+    traffic.add([{"text": "again and again", "label": "account"}] * 3, sampled=True)
+    log = DecisionLog(tmp_path / "log.db")
+    (row,) = live.harvest(log, [], 0.0, time.time() + 1, 1, "salt").rows
+    assert row.requests == 3
+    traffic.add([{"text": "again and again", "label": "account"}] * 2, sampled=True)
+    later = live.harvest(log, [row], 0.0, time.time() + 1, 2, "salt")
+    assert not later.rows
+    assert later.repeats[row.key] == 5  # of the whole period that was read
+
+
+def test_a_second_refresh_at_the_same_time_says_so(start: Callable[..., list[str]], tmp_path: Path) -> None:
+    home = tmp_path / "models" / "tiny"
+    with refresh._locked(home):
+        assert refresh.main(start()) == refresh.BUSY
+        with pytest.raises(Busy), refresh._locked(home):
+            raise AssertionError("never reached")
+
+
+@pytest.mark.parametrize("sign", ["live.jsonl", "[student]", "[calibrate]", "[publish]"])
+def test_a_kill_at_any_stage_leaves_the_champion_serving_and_the_next_run_completes(
+    start: Callable[..., list[str]], tmp_path: Path, sign: str
+) -> None:
+    home = tmp_path / "models" / "tiny"
+    Traffic(tmp_path / "log.db").add(fresh(60, 1))
+    assert refresh.main(start()) == 0
+    champion = publish.serving(home)
+    asked = tmp_path / "asked.txt"
+    Traffic(tmp_path / "log.db").add(fresh(200, 2)[:70], answered=False)
+    teacher = ["--teacher", "python:tests.test_refresh:teach_and_note"]
+    command = [sys.executable, "-m", "training.refresh", *start(*teacher)]
+    _kill_when(command, home, tmp_path, sign)
+    assert publish.serving(home) in (champion, publish.versions(home)[-1])
+    Classifier.load(home).predict("is it there")
+    done = subprocess.run(command, capture_output=True, text=True, env=_environment(asked))
+    assert done.returncode in (0, refresh.KEPT), done.stdout + done.stderr
+    texts = asked.read_text().splitlines()
+    assert len(texts) == len(set(texts))
+    assert len({row.key for row in live.read_live(home)}) == len(live.read_live(home))
+
+
+def teach_and_note(text: str) -> str:
+    import os
+
+    with open(os.environ["MONOKU_TEST_ASKED"], "a") as file:
+        file.write(text + "\n")
+    return teach(text)
+
+
+def _environment(asked: Path) -> dict[str, str]:
+    import os
+
+    return {**os.environ, "MONOKU_TEST_ASKED": str(asked)}
+
+
+def _kill_when(command: list[str], home: Path, tmp_path: Path, sign: str) -> None:
+    log = tmp_path / "output"
+    rows = (home / "live.jsonl").read_bytes()
+    asked = _environment(tmp_path / "asked.txt")
+    with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=output, env=asked) as process:
+        until = time.monotonic() + 120
+        while process.poll() is None:
+            found = (home / "live.jsonl").read_bytes() != rows if sign == "live.jsonl" else sign in log.read_text()
+            if found:
+                break
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.005)
+        assert process.poll() is None, log.read_text()
+        process.send_signal(signal.SIGKILL)
+
+
+def test_bad_options_are_one_clear_line(
+    start: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refresh.main(start("--no-data")) == refresh.FAILED
+    assert "give --taxonomy" in capsys.readouterr().err
+    (tmp_path / "models" / "tiny").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "models" / "tiny" / "live.jsonl").write_text("{")
+    assert refresh.main(start()) == refresh.FAILED
+    assert "live.jsonl:1 is damaged" in capsys.readouterr().err

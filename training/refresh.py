@@ -1,0 +1,338 @@
+"""Relabel and retrain: collect what the cascade deferred, label the rest, train, compare, publish or keep.
+
+    python -m training.refresh --name support --data data/support --log models/support/decisions.db
+
+Run it as often as you like. Nothing new: nothing is done. Exit status: 0 published or nothing to do, 3 trained and kept
+back because it did not pass the gate, 4 another refresh is at work, 2 failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import json
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inference.bundle import Manifest, write_atomically
+from inference.classifier import Classifier
+from inference.guard import LedgerDown, dollars
+from inference.log import DecisionLog, LogError
+from inference.redact import load_redactor
+from inference.taxonomy import Taxonomy
+from inference.teacher import FORMS, TeacherError, open_teacher
+from training import dataset, evaluate, gate, label, live, publish
+from training.config import Config, add_flags, from_flags
+from training.job import Job
+from training.live import Harvest, LiveRow
+from training.queries import Query, read_queries
+from training.rows import text_key
+from training.train import Busy, train
+
+PUBLISHED, FAILED, KEPT, BUSY = 0, 2, 3, 4
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a refresh needs beside the dials of training."""
+
+    log: str
+    taxonomy: str = ""  # before there is base data or a bundle
+    queries: str = ""  # a file of further, unlabelled queries to choose from
+    teacher: str = ""  # labels what has no answer yet; none: only what the log holds
+    budget: int = 200  # queries of `queries` that may be labelled per round
+    max_usd: float | None = None  # for labelling, over all rounds
+    target: float = 0.95  # the policy's: a challenger without this certificate is not published
+    least_new: int = 50  # new labelled rows that make a round worth while
+    least_calibration: int = 500  # sampled requests from which on the live sample judges
+    half_life_days: float = 0.0  # of a live training row's weight; 0: no decay
+    human_weight: float = 1.0  # of a person's correction
+    keep: int = 5  # versions
+    from_data: bool = True  # whether `--data` names labelled data to start from
+
+
+@dataclass
+class Summary:
+    """What a refresh did, for a person and as JSON."""
+
+    outcome: str = "nothing new"
+    round: int = 0
+    chosen: dict[str, int] = field(default_factory=dict)
+    labelled: int = 0
+    usd: float = 0.0
+    version: str | None = None
+    reasons: list[str] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def status(self) -> int:
+        return KEPT if self.outcome == "kept" else PUBLISHED
+
+
+class Refresh:
+    """One refresh of one model."""
+
+    def __init__(self, config: Config, options: Options) -> None:
+        self.config, self.options, self.home = config, options, config.home
+        self.state = _read_state(self.home)
+        self.round = int(self.state.get("round", 0)) + 1
+        self.summary = Summary(round=self.round)
+        self.base = dataset.load(config.data, fallback=self.home) if options.from_data else None
+        self.taxonomy = self._taxonomy()
+        self.salt = config.model_name
+
+    def _taxonomy(self) -> Taxonomy:
+        if self.options.taxonomy:
+            return Taxonomy.load(Path(self.options.taxonomy))
+        if self.base is not None:
+            return self.base.taxonomy
+        if publish.serving(self.home):
+            return Classifier.load(self.home).bundle.taxonomy
+        raise ValueError(f"{self.home} has no bundle yet and no base data: give --taxonomy")
+
+    def run(self, dry: bool) -> Summary:
+        """Collect, label, train, judge. Each step is on disk before the next begins."""
+        known = live.read_live(self.home)
+        until = time.time()
+        found = self._harvest(known, until)
+        self.summary.chosen = dict(found.tally)
+        wanted = [*found.unanswered, *self._choose(known, found)]
+        if dry:
+            self._price(wanted)
+            return self.summary
+        answers = self._label(wanted, found)
+        rows = self._merged(known, found, answers)
+        new = [row for row in rows if row.round == self.round]
+        if len(new) < max(1, self.options.least_new):
+            self.summary.reasons = [f"{len(new)} new labelled rows, {self.options.least_new} make a round"]
+            return self.summary
+        live.write_live(self.home, rows)
+        if missing := self._missing(rows):
+            self.summary.outcome, self.summary.reasons = "not enough yet", missing
+            return self.summary
+        self._train(rows)
+        self._finish(until)
+        return self.summary
+
+    def _harvest(self, known: Sequence[LiveRow], until: float) -> Harvest:
+        log = DecisionLog(self.options.log)
+        # A round that was killed after its rows were kept goes on with them; their repeats are not counted again.
+        done = [row for row in known if row.round < self.round]
+        return live.harvest(log, done, float(self.state.get("until", 0.0)), until, self.round, self.salt)
+
+    def _choose(self, known: Sequence[LiveRow], found: Harvest) -> list[str]:
+        """Of the unlabelled file, the queries that the champion is least sure of, its intents taking turns."""
+        if not self.options.queries:
+            return []
+        redact = load_redactor(self.config.redactor)
+        taken = {row.key for row in known} | {row.key for row in found.rows} | {row.key for row in self._base_rows()}
+        texts = [
+            query.text for query in read_queries(Path(self.options.queries), redact).queries if query.key not in taken
+        ]
+        chosen = choose(self._champion(), texts, self.options.budget)
+        self.summary.chosen[f"chosen from {self.options.queries}"] = len(chosen)
+        return chosen
+
+    def _base_rows(self) -> Sequence[dataset.Row]:
+        return self.base.rows if self.base else ()
+
+    def _champion(self) -> Classifier | None:
+        if not publish.serving(self.home):
+            return None
+        return Classifier.load(self.home, redactor=load_redactor(self.config.redactor))
+
+    def _price(self, texts: Sequence[str]) -> None:
+        self.summary.outcome = "dry run"
+        self.summary.chosen["to be labelled"] = len(texts)
+        if texts and self.options.teacher:
+            teacher = open_teacher(self.options.teacher, self.taxonomy)
+            self.summary.usd = sum(teacher.worst_case(text) for text in texts) / 1e9
+
+    def _label(self, texts: Sequence[str], found: Harvest) -> dict[str, dict[str, Any]]:
+        """Answers by query key for what had none, through training.label: resumable, capped, paid for once."""
+        if not texts or not self.options.teacher:
+            return {}
+        teacher = open_teacher(self.options.teacher, self.taxonomy)
+        queries = {text_key(text): Query(text, text_key(text)) for text in texts}
+        out = self.home / "labelled.jsonl"
+        with Job(out, teacher, cap_usd=self.options.max_usd) as job:
+            before = job.ledger.spent().measured
+            failed = asyncio.run(label.label(list(queries.values()), job, label.Options()))
+            self.summary.usd = (job.ledger.spent().measured - before) / 1e9
+        rows = (json.loads(line) for line in out.read_text(encoding="utf-8").splitlines())
+        answers = {row["query"]: row for row in rows if row["query"] in queries and row["label"] is not None}
+        self.summary.labelled = len(answers)
+        if failed:
+            self.summary.chosen["left without an answer"] = len(failed)
+        return answers
+
+    def _merged(self, known: Sequence[LiveRow], found: Harvest, answers: dict[str, dict[str, Any]]) -> list[LiveRow]:
+        # A round that goes on after a kill has counted its repeats already.
+        repeats = Counter() if any(row.round == self.round for row in known) else found.repeats
+        rows = {row.key: replace(row, requests=row.requests + repeats[row.key]) for row in known}
+        rows |= {row.key: row for row in found.rows}
+        sampled = {text_key(text) for text, flag in found.unanswered.items() if flag}
+        for key, answer in answers.items():
+            if key not in rows:
+                split = dataset.pick(key, live.SAMPLE_SHARES, self.salt) if key in sampled else "train"
+                said = (answer["text"], answer["label"], answer["labeler"], answer["prompt_id"])
+                rows[key] = LiveRow(key, *said, split, self.round, time.time())
+        return list(rows.values())
+
+    def _missing(self, rows: Sequence[LiveRow]) -> list[str]:
+        """What a first bundle still needs where there is no base data."""
+        if self.base is not None:
+            return []
+        missing = []
+        have = sum(row.requests for row in rows if row.split == "calibration")
+        if have < self.options.least_calibration:
+            missing.append(f"{have} of {self.options.least_calibration} sampled requests for calibration")
+        intents = {row.label for row in rows if row.split == "train"}
+        absent = sorted(set(self.taxonomy.names) - intents)
+        if absent:
+            missing.append(f"no training row yet for {', '.join(absent[:5])}")
+        return missing
+
+    def _train(self, rows: Sequence[LiveRow]) -> None:
+        folder = self.home / ".refresh" / "data"
+        shutil.rmtree(folder, ignore_errors=True)
+        options = self.options
+        live.compose(self.base, rows, folder, options.least_calibration, options.half_life_days, options.human_weight)
+        (folder / "taxonomy.toml").write_text(self.taxonomy.to_toml(), encoding="utf-8")
+        config = replace(self.config, data=str(folder), name=self.config.model_name)
+        target = train(config, judge=lambda challenger, manifest: self._judge(challenger, manifest, rows))
+        self.summary.version = target.name
+        self.summary.outcome = "kept" if self.summary.reasons else "published"
+        publish.prune(self.home, options.keep)
+
+    def _judge(self, challenger: Classifier, manifest: Manifest, rows: Sequence[LiveRow]) -> list[str]:
+        """Reasons not to publish; none where the challenger passes."""
+        certified = any(c.target == self.options.target and c.accept_above is not None for c in manifest.certificates)
+        champion = self._champion()
+        test = live.test_rows(self.base, rows, self.round)
+        if champion is None:
+            verdict = gate.judge([], None, np.array([], bool), certified, self.options.target, 1.0, 1.0)
+        else:
+            test = [row for row in test if row.label in champion.labels and row.label in challenger.labels]
+            old, new = (evaluate.score(found, test) for found in (champion, challenger))
+            names = [row.label for row in test]
+            latency = float(np.median(new.seconds) / np.median(old.seconds))
+            size = len(challenger.bundle.model) / len(champion.bundle.model)
+            verdict = gate.judge(names, old.correct, new.correct, certified, self.options.target, latency, size)
+        self.summary.figures = dict(verdict.figures)
+        self.summary.reasons = list(verdict.reasons)
+        for reason in verdict.reasons:
+            print(f"not published: {reason}")
+        return self.summary.reasons
+
+    def _finish(self, until: float) -> None:
+        self.state = {"round": self.round, "until": until, "last": asdict(self.summary)}
+        write_atomically(self.home / "refresh.json", json.dumps(self.state, indent=1).encode())
+
+
+def choose(champion: Classifier | None, texts: Sequence[str], budget: int) -> list[str]:
+    """The `budget` texts that the champion is least sure of, its intents taking turns so that none fills the budget.
+
+    Without a champion the first `budget` by content hash, which is a random choice that stays the same.
+    """
+    if champion is None:
+        return sorted(texts, key=lambda text: hashlib.sha256(text.encode()).digest())[:budget]
+    waiting: dict[str, list[tuple[float, str]]] = {}
+    for text in texts:
+        prediction = champion.predict(text)
+        waiting.setdefault(prediction.intent, []).append((prediction.confidence, text))
+    queues = [sorted(found) for found in waiting.values()]
+    chosen: list[str] = []
+    while queues and len(chosen) < budget:
+        queues.sort(key=lambda queue: queue[0][0])
+        chosen += [queue.pop(0)[1] for queue in queues][: budget - len(chosen)]
+        queues = [queue for queue in queues if queue]
+    return chosen
+
+
+def _read_state(home: Path) -> dict[str, Any]:
+    path = home / "refresh.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it to read the whole log again") from error
+
+
+@contextlib.contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / ".refresh.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Busy(f"another refresh of {home} is at work") from error
+        yield
+
+
+def refresh(config: Config, options: Options, dry: bool = False) -> Summary:
+    """Refresh one model. Raises Busy where another refresh or training is at work, ValueError for what is off."""
+    with _locked(config.home):
+        return Refresh(config, options).run(dry)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Relabel and retrain a model from its decision log.")
+    add_flags(parser)
+    parser.add_argument("--log", required=True, help="file or postgresql:// URL of the decision log")
+    parser.add_argument("--taxonomy", default="", help="taxonomy.toml, where there is no base data yet")
+    parser.add_argument("--queries", default="", help="a file of further, unlabelled queries to choose from")
+    parser.add_argument("--teacher", default="", help=f"labels what has no answer yet: {FORMS}")
+    defaults = Options(log="")
+    for name in ("budget", "target", "least_new", "least_calibration", "half_life_days", "human_weight", "keep"):
+        default = getattr(defaults, name)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, metavar="N")
+    parser.add_argument("--max-usd", type=float, help="hard cap for labelling, over all rounds")
+    parser.add_argument("--no-data", dest="from_data", action="store_false", help="no base data: the log alone")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be chosen and what it costs at most")
+    parser.add_argument("--json", action="store_true", help="print the summary as one line of JSON")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        config = from_flags(arguments)
+        names = [name for name in Options.__dataclass_fields__ if hasattr(arguments, name)]
+        options = Options(**{name: getattr(arguments, name) for name in names})
+        with contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext():
+            summary = refresh(config, options, arguments.dry_run)
+    except Busy as error:
+        print(str(error), file=sys.stderr)
+        return BUSY
+    except (ValueError, OSError, LogError, LedgerDown, TeacherError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    print(json.dumps(asdict(summary)) if arguments.json else describe(summary))
+    return summary.status
+
+
+def describe(summary: Summary) -> str:
+    """The summary for a person."""
+    lines = [f"round {summary.round}: {summary.outcome}"]
+    lines += [f"  {count:>6} {what}" for what, count in summary.chosen.items() if count]
+    lines += [f"  {summary.labelled:>6} labelled now", f"  at most {dollars(round(summary.usd * 1e9))} for labels"]
+    lines += [f"  {reason}" for reason in summary.reasons]
+    if summary.version:
+        lines.append(f"  version {summary.version}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
