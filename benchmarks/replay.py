@@ -18,6 +18,8 @@ What is made up, all of it seeded:
   for nothing was sent. The provider's cache is taken to hold the prompt. A call after five idle minutes has to write it
   there, and costs what is printed beside it.
 
+The order decides how often a text comes, so the figures move with `--seed`.
+
 In mode background requests come one after the other as fast as the machine takes them, so a repeat may come before the
 teacher's answer is there. Calls, their cost included, are counted from the log, the sample's too.
 """
@@ -238,7 +240,7 @@ def describe(stream: Sequence[Request], gold: Mapping[str, str], classifier: Cla
     print(f"{machine()}, requests one after the other\n")
     print(f"{n} requests of {len(gold)} texts; {outside:.1%} are out of scope")
     print(
-        f"{len(new) / n:.1%} have a text not seen before: {len(new) - edited} as in the data, {edited} with a light edit"
+        f"{len(new) / n:.1%} have a text not seen before: {len(new) - edited} as in the data, {edited} lightly edited"
     )
     print(f"so {1 - len(new) / n:.1%} at most can be cached")
     print(f"teacher: gold labels, simulated; {LATENCY_MS:.0f} ms median, {p95:.0f} ms p95, are added and not slept")

@@ -3,9 +3,9 @@
     python -m benchmarks.teacher_labels --data DIR/banking77-gpt4 [--epochs 12] [--seeds 0 1 2]
 
 The labels are GPT-4's on 1,001 BANKING77 training queries, with the benchmark's 231 seed examples, three per intent,
-published by stoyian/OCaTS; the test set is BANKING77's. Off: the labels as they are. On: rows that confident learning doubts get a
-second opinion; no second answer of the model was recorded for these rows, so a person's (the benchmark's gold) stands
-in for it. Beside the student: logistic regression on the frozen base encoder, on the same rows.
+published by stoyian/OCaTS; the test set is BANKING77's. Off: the labels as they are. On: rows that confident learning
+doubts get a second opinion; no second answer of the model was recorded for these rows, so a person's (the benchmark's
+gold) stands in for it. Beside the student: logistic regression on the frozen base encoder, on the same rows.
 """
 
 from __future__ import annotations

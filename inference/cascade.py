@@ -118,14 +118,11 @@ class Cascade:
     ) -> Cascade:
         """Serve `path`, models/<name> or one version's folder, with one teacher or several in order.
 
-        Before there is a bundle, `taxonomy` says what the intents are, and the teachers answer everything. `policy` is a
-        Policy or a TOML file; `settings` overrule it (see Policy). Raises ValueError for what cannot be, BundleError for
-        a bundle that must not be served.
+        Before there is a bundle, `taxonomy` says what the intents are, and the teachers answer everything. `policy` is
+        a Policy or a TOML file; `settings` overrule it (see Policy). Raises ValueError for what cannot be, BundleError
+        for a bundle that must not be served.
         """
-        if isinstance(policy, Policy):
-            rules = policy.with_values(settings)
-        else:
-            rules = Policy.load(policy, **settings)
+        rules = policy.with_values(settings) if isinstance(policy, Policy) else Policy.load(policy, **settings)
         root = Path(path)
         watch = Watch(root, rules)
         intents = watch.tier.taxonomy if watch.tier else _taxonomy(taxonomy, root)
@@ -229,19 +226,18 @@ class Cascade:
             cost = outcome.nano / 1e9 if outcome else 0.0
         latency_ms = (time.perf_counter() - request.started) * 1000
         answer = Answer(
-            request.id, guess.intent, guess.confidence, guess.accepted, guess.source, guess.cached, asked, cost, latency_ms,
-            request.bundle_id, reason,
+            request.id, guess.intent, guess.confidence, guess.accepted, guess.source, guess.cached, asked, cost,
+            latency_ms, request.bundle_id, reason,
         )  # fmt: skip
         self._record(request, answer)
         return answer
 
     def _is_sampled(self, id: str) -> bool:
-        """Whether a hash of the request's id puts it into the uniform sample: decided before anything is known of it."""
+        """Whether a hash of the request's id puts it into the uniform sample, whatever the query is."""
         if not self._sample_below:
             return False
-        return (
-            int.from_bytes(hashlib.blake2b(id.encode("utf-8", "replace"), digest_size=8).digest()) < self._sample_below
-        )
+        digest = hashlib.blake2b(id.encode("utf-8", "replace"), digest_size=8).digest()
+        return int.from_bytes(digest) < self._sample_below
 
     def _within_rate(self) -> bool:
         if self.policy.max_teacher_rate == 1:

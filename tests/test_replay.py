@@ -101,7 +101,7 @@ def test_what_would_have_passed_the_deadline_is_the_students_guess(
     tiny_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("benchmarks.replay.LATENCY_MS", 60_000.0)
-    stream = make_stream({text: "unknown" for text in list(GOLD)[:50]}, 40)
+    stream = make_stream(dict.fromkeys(list(GOLD)[:50], "unknown"), 40)
     played = play(tiny_home, stream, "wait", 0.99, tmp_path)
     classifier = Classifier.load(tiny_home)
     for request, answer, intent, late, ms in zip(

@@ -4,8 +4,8 @@
     python -m training.train --data data/support-2 --name support
 
 Renamed and dropped intents are mapped (`--map old=new`). Where an intent is new, any row may belong to it, so the
-teacher is asked about every row under the new taxonomy: a row takes the new intent if the teacher says so, and keeps its
-mapped label otherwise. The rule is the same in all splits and knows nothing of the student. Splits stay as they are.
+teacher is asked about every row under the new taxonomy: a row takes the new intent if the teacher says so, and keeps
+its mapped label otherwise. The rule is the same in all splits and knows nothing of the student. Splits stay as they are.
 """
 
 from __future__ import annotations
@@ -50,9 +50,8 @@ class Change:
         mapping = {name: given.get(name, name) for name in old.names}
         gone = sorted(name for name, target in mapping.items() if target not in new.names)
         if gone:
-            raise ValueError(
-                f"{', '.join(gone)} would lose its labels: map it to a new intent with --map {gone[0]}=NEW"
-            )
+            where = f"--map {gone[0]}=NEW"
+            raise ValueError(f"{', '.join(gone)} would lose its labels: say where they go with {where}")
         return cls(mapping, tuple(name for name in new.names if name not in mapping.values()))
 
 
@@ -62,9 +61,8 @@ def changed(data: Dataset, change: Change, answers: Mapping[str, dict[str, Any]]
 
 
 def _changed(row: Row, change: Change, answer: dict[str, Any] | None) -> dict[str, Any]:
-    values = {
-        name: value for name, value in asdict(row).items() if value is not None and name not in ("extra", "split")
-    }
+    values = {name: value for name, value in asdict(row).items() if value is not None}
+    del values["extra"], values["split"]
     record = {**row.extra, **values, "label": change.mapping[row.label]}
     if row.gold is not None:
         record["gold"] = change.mapping.get(row.gold, row.gold)

@@ -180,10 +180,14 @@ def is_ready(live: Sequence[LiveRow], least_calibration: int) -> bool:
     return sum(row.requests for row in live if row.split == "calibration") >= least_calibration
 
 
-def test_rows(base: Dataset | None, live: Sequence[LiveRow], before: int) -> list[Row]:
-    """Test rows that were labelled before round `before`: what a challenger is compared with the champion on."""
-    own = list(base.split("test")) if base else []
-    return own + [_to_row(row) for row in live if row.split == "test" and row.round < before]
+def held_out(base: Dataset | None, live: Sequence[LiveRow], before: int) -> list[Row]:
+    """Rows labelled before round `before` on which no student was trained: where a challenger meets the champion.
+
+    Calibration rows count as well as test rows. They choose thresholds, not intents, and what is published does not
+    weaken a certificate: every version of the lineage has paid for its own, whether it is published or not.
+    """
+    own = [row for row in base.rows if row.split != "train"] if base else []
+    return own + [_to_row(row) for row in live if row.split != "train" and row.round < before]
 
 
 def _to_row(row: LiveRow) -> Row:

@@ -220,7 +220,7 @@ class Refresh:
         """Reasons not to publish; none where the challenger passes."""
         certified = any(c.target == self.options.target and c.accept_above is not None for c in manifest.certificates)
         champion = self._champion()
-        test = live.test_rows(self.base, rows, self.round)
+        test = live.held_out(self.base, rows, self.round)
         if champion is None:
             verdict = gate.judge([], None, np.array([], bool), certified, self.options.target, 1.0, 1.0)
         else:
