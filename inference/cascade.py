@@ -39,6 +39,7 @@ TeacherSpec = str | Teacher | LabelFunction
 REMEMBERED = 10_000  # requests whose text `feedback` can find by id
 BURST = 20.0  # deferrals that max_teacher_rate lets through in a row
 CLOSING_S = 10.0
+READ = 4 * MOST_CHARACTERS  # characters of a text; what teachers and the log see is the first quarter at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,9 @@ class Cascade:
         teachers = [open_teacher(spec, intents) for spec in given]
         if watch.tier is None and not teachers:
             raise ValueError(f"{root} holds no bundle yet, so a teacher is needed")
-        redact = redactor or load_redactor(rules.redactor or (watch.tier.redactor if watch.tier else "builtin"))
+        redact = _of_the_beginning(
+            redactor or load_redactor(rules.redactor or (watch.tier.redactor if watch.tier else "builtin"))
+        )
         log = None if rules.log == "none" else DecisionLog(rules.log or root / "decisions.db", spill=root / "spill")
         ledger = Ledger(rules.ledger or root / "spend.db", rules.daily_usd) if teachers else None
         return cls(watch, rules, teachers, intents, log, ledger, redact, _cache(rules, intents, redact))
@@ -377,6 +380,17 @@ def _wait(asked: Future[Outcome], left_s: float) -> Outcome | None:
         return asked.result(max(0.0, left_s))
     except TimeoutError:
         return None
+
+
+def _of_the_beginning(redact: Redactor) -> Redactor:
+    """Redact what is read of a text; a word that the cut divides is left out, since half a secret is not recognised."""
+
+    def beginning(text: str) -> str:
+        if len(text) > READ:
+            text = text[:READ].rpartition(" ")[0]
+        return redact(text)
+
+    return beginning
 
 
 def _taxonomy(given: str | Path | Taxonomy | None, root: Path) -> Taxonomy:

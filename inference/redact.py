@@ -46,7 +46,8 @@ _PHONE = re.compile(
     rf"|(?:1{_GAP})?\d{{3}}{_GAP}\d{{3}}{_GAP}\d{{4}}){_END}"
 )
 _CALLED = re.compile(
-    r"((?<!\w)(?:(?:cell|smart)?phone|tel(?:ephone|efon)?|mobile|handy|cell|fax|whatsapp|sms|call|text|ring|reach|dial|contact)"
+    r"((?<!\w)(?:(?:cell|smart)?phone|tel(?:ephone|efon)?|mobile|handy|cell|fax|whatsapp|sms|call|text|ring|reach"
+    r"|dial|contact)"
     r"(?:[\s:=.,#-]{0,3}(?:me|us|him|her|back|numbers?|no|nr|is|are|at|on|under|via|to|my|our|the|it)(?!\w)){0,5}"
     rf"[\s:=.,#-]{{0,3}}|(?<!\w)my number(?: is|:) {{0,2}})(?!{_ANY_DATE})\(?\d(?:{_NEXT}){{6,14}}{_END}",
     re.IGNORECASE,
@@ -69,8 +70,9 @@ _KEY = re.compile(
 )
 _VALUE = r"[^\s\"'`,;<>()\[\]{}&|]"
 _NAMED = re.compile(
-    rf"(bearer\s{{1,3}}|(?:key|token|secret|passwor[dt]|passwd|passphrase|pwd)[\"'`]?(?:\s{{0,3}}(?:[:=]|=>)|\s{{1,3}}is\b)"
-    rf"\s{{0,3}}[\"'`]?)({_VALUE}{{6,}}+)|((?:key|token|secret)\s{{1,3}})({_VALUE}{{16,}}+)",
+    r"(bearer\s{1,3}|(?:key|token|secret|passwor[dt]|passwd|passphrase|pwd)[\"'`]?"
+    rf"(?:\s{{0,3}}(?:[:=]|=>)|\s{{1,3}}is\b)\s{{0,3}}[\"'`]?)({_VALUE}{{6,}}+)"
+    rf"|((?:key|token|secret)\s{{1,3}})({_VALUE}{{16,}}+)",
     re.IGNORECASE,
 )
 _SECRET = re.compile(r"\d|[a-z][A-Z]|[\w+/=]{20}")

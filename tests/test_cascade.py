@@ -2,6 +2,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -17,11 +18,12 @@ import pytest
 
 from inference.bundle import BundleError, read_manifest, seal
 from inference.cascade import Answer, Cascade, Router
-from inference.guard import Ledger
+from inference.guard import Ledger, SpendLimit
 from inference.log import DecisionLog, TeacherAnswer
 from inference.remote import AnthropicTeacher
 from inference.taxonomy import Taxonomy
 from tests.fake_api import FakeAPI
+from tests.services import postgres_server, redis_server
 
 NAMES = ("payments", "account", "unknown")
 CLEAR = "send the invoice please"
@@ -380,6 +382,38 @@ def test_a_locked_log_delays_nobody_and_loses_nothing(home: Path) -> None:
         holder.rollback()
         holder.close()
     assert {row.text for row in answers_in(home)} == {"first", "second"}
+
+
+def test_redis_is_shared_and_its_loss_costs_milliseconds(home: Path) -> None:
+    with redis_server() as redis:
+        first, second = Counting(), Counting("unknown")
+        with tiered(home, first, redis=redis.url) as one, tiered(home, second, redis=redis.url) as two:
+            assert one.classify("shared").source == "teacher"
+            wait_for(lambda: two.classify("shared").cached)
+            assert not second.asked
+            redis.stop(signal.SIGKILL)
+            started = time.monotonic()
+            assert two.classify("shared").cached  # from memory
+            assert two.classify("something new").intent == "unknown"
+            assert time.monotonic() - started < 1.0
+
+
+def test_the_log_and_the_ledger_may_live_in_postgresql(home: Path) -> None:
+    with postgres_server() as server:
+        plain = server.url
+        with tiered(home, Counting(), log=plain, ledger=plain, daily_usd=1.0) as cascade:
+            assert cascade.classify("kept far away").source == "teacher"
+        assert [row.text for row in DecisionLog(plain).read_answers()] == ["kept far away"]
+        ledger = Ledger(plain, cap_usd=1e-9)
+        reservation = ledger.reserve(1)
+        with pytest.raises(SpendLimit):
+            ledger.reserve(1)
+        ledger.settle(reservation, 1)
+        assert ledger.spent().measured == 1
+        ledger.close()
+        server.stop(signal.SIGKILL)
+        with tiered(home, Counting(), log=plain, ledger=plain, deadline_s=1.0) as cascade:
+            assert cascade.classify("server gone").intent in NAMES
 
 
 def test_handlers_are_chosen_by_accepted_intent(home: Path) -> None:

@@ -56,7 +56,8 @@ def fresh(count: int, seed: int) -> list[dict[str, str]]:
 def start(tiny_data: Path, tiny_base: Path, tmp_path: Path) -> Callable[..., list[str]]:
     def command(*more: str) -> list[str]:
         places = ["--data", str(tiny_data), "--base", str(tiny_base), "--models", str(tmp_path / "models")]
-        return [*places, *TINY_DIALS, "--name", "tiny", "--log", str(tmp_path / "log.db"), "--target", "0.9", *more]
+        policy = ["--log", str(tmp_path / "log.db"), "--target", "0.9"]
+        return [*places, *TINY_DIALS, "--epochs", "4", "--name", "tiny", *policy, *more]
 
     return command
 

@@ -5,7 +5,7 @@
 
 Renamed and dropped intents are mapped (`--map old=new`). Where an intent is new, any row may belong to it, so the
 teacher is asked about every row under the new taxonomy: a row takes the new intent if the teacher says so, and keeps
-its mapped label otherwise. The rule is the same in all splits and knows nothing of the student. Splits stay as they are.
+its mapped label otherwise. The rule is the same in every split and knows nothing of the student. Splits stay.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import json
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ import transformers
 
 from inference.bundle import TAXONOMY, Bundle, Certificate, Manifest
 from inference.classifier import Classifier
+from inference.pending import CONFIDENCE_BINS
 from inference.redact import Redactor, load_redactor
 from inference.rules import measure
 from training import calibrate, card, dataset, evaluate, export, publish, student
@@ -91,12 +93,12 @@ def train(config: Config, judge: Judge | None = None) -> Path:
         with stage("calibrate"):
             version = publish.next_lineage_version(config.home)
             delta = calibrate.lineage_delta(config.delta, version)
-            manifest = _calibrated(draft, manifest, data, delta, redact)
+            manifest, reference = _calibrated(draft, manifest, data, delta, redact)
         with stage("evaluate"):
             classifier = _classifier(draft, manifest, redact)
             test = evaluate.score(classifier, data.split("test"))
             report = evaluate.report(test, data.taxonomy.out_of_scope, manifest.certificates, draft)
-            report |= {"parity": asdict(parity), "dials": asdict(config), "tally": data.tally}
+            report |= {"parity": asdict(parity), "dials": asdict(config), "tally": data.tally, "calibration": reference}
             report["torch_on_test"] = _torch_on_test(trained, tokenizer, test, data.taxonomy.out_of_scope)
             report["slices"] = evaluate.challenge(classifier, test, data.split("train"), classifier.certificate)
         with stage("publish"):
@@ -155,8 +157,13 @@ def _classifier(draft: Path, manifest: Manifest, redact: Redactor) -> Classifier
     return Classifier(Bundle.draft(draft, manifest), redactor=redact)
 
 
-def _calibrated(draft: Path, manifest: Manifest, data: Dataset, delta: float, redact: Redactor) -> Manifest:
-    """The manifest with the temperature and the rules' confidences from dev, and the certificates from calibration."""
+def _calibrated(
+    draft: Path, manifest: Manifest, data: Dataset, delta: float, redact: Redactor
+) -> tuple[Manifest, dict[str, Any]]:
+    """The manifest with the temperature and the rules' confidences from dev, and the certificates from calibration.
+
+    With what live traffic is compared with later: the calibration rows' confidences and intents.
+    """
     raw = evaluate.score(_classifier(draft, manifest, redact), data.split("dev"))
     temperature = calibrate.fit_temperature(np.log(np.maximum(raw.probabilities, 1e-300)), raw.reference)
     measured = measure(data.taxonomy.rules, [row.text for row in raw.rows], [row.label for row in raw.rows])
@@ -167,7 +174,13 @@ def _calibrated(draft: Path, manifest: Manifest, data: Dataset, delta: float, re
     for target in calibrate.TARGETS:
         dev, calibration = (_per_request(part.local(target)) for part in scored)
         found += calibrate.certificates(dev, calibration, delta, (target,))
-    return replace(manifest, certificates=tuple(found))
+    return replace(manifest, certificates=tuple(found)), _reference(scored[1])
+
+
+def _reference(calibration: evaluate.Scored) -> dict[str, Any]:
+    bins, _ = np.histogram(calibration.confidence, CONFIDENCE_BINS, (0, 1))
+    mix = Counter(calibration.labels[i] for i in calibration.predicted)
+    return {"confidence_histogram": bins.tolist(), "intent_mix": dict(mix)}
 
 
 def _per_request(part: evaluate.Scored) -> tuple[np.ndarray, np.ndarray]:
