@@ -33,6 +33,9 @@ models/clinc150/current: | setup
 bench: setup models/clinc150/current
 	$(BIN)/python -m benchmarks.latency --bundle models/clinc150 --data $(DATA)/clinc150
 	$(BIN)/python -m benchmarks.certificate --bundle models/clinc150 --data $(DATA)/clinc150
+	$(BIN)/python -m benchmarks.hotpath --bundle models/clinc150 --data $(DATA)/clinc150
+	$(BIN)/python -m benchmarks.replay --bundle models/clinc150 --data $(DATA)/clinc150
+	$(BIN)/python -m benchmarks.refreshes --bundle models/clinc150 --data $(DATA)/clinc150
 
 soak: setup
 	$(BIN)/python -m pytest -m soak

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,13 @@ class Traffic:
 
     def __init__(self, path: Path, label_of: Callable[[str, str], str] = lambda text, label: label) -> None:
         self.path, self.label_of = path, label_of
-        self.number = 0
+        self.number, self.name = 0, uuid.uuid4().hex
 
     def add(self, rows: Sequence[dict[str, str]], sampled: bool = False, bundle: str | None = "b", **more: Any) -> None:
         log = DecisionLog(self.path)
         for row in rows:
             self.number += 1
-            request, now = f"r{self.number}", time.time()
+            request, now = f"{self.name}-{self.number}", time.time()
             answered = more.get("answered", True)
             source = "teacher" if answered else "fallback"
             log.put(
@@ -147,7 +148,7 @@ def test_a_budgeted_choice_from_a_file_takes_the_least_sure(
         "python:tests.test_refresh:teach",
     ]
     assert refresh.main(start(*flags)) == 0
-    assert len(live.read_live(tmp_path / "models" / "tiny")) == 55
+    assert len(live.read_live(tmp_path / "models" / "tiny")) == 56
 
 
 def test_day_zero_says_what_is_missing_then_trains_the_first_bundle(

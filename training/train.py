@@ -98,7 +98,8 @@ def train(config: Config, judge: Judge | None = None) -> Path:
             classifier = _classifier(draft, manifest, redact)
             test = evaluate.score(classifier, data.split("test"))
             report = evaluate.report(test, data.taxonomy.out_of_scope, manifest.certificates, draft)
-            report |= {"parity": asdict(parity), "dials": asdict(config), "tally": data.tally, "calibration": reference}
+            report |= {"parity": asdict(parity), "dials": asdict(config), "tally": data.tally}
+            report["calibration"] |= reference
             report["torch_on_test"] = _torch_on_test(trained, tokenizer, test, data.taxonomy.out_of_scope)
             report["slices"] = evaluate.challenge(classifier, test, data.split("train"), classifier.certificate)
         with stage("publish"):
