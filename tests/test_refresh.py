@@ -147,6 +147,7 @@ def test_a_budgeted_choice_from_a_file_takes_the_least_sure(
         "--teacher",
         "python:tests.test_refresh:teach",
     ]
+    Traffic(tmp_path / "log.db").add(fresh(101, 6)[100:])
     assert refresh.main(start(*flags)) == 0
     assert len(live.read_live(tmp_path / "models" / "tiny")) == 56
 
