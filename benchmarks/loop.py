@@ -33,9 +33,11 @@ RELOAD_S = 2.5  # a cascade looks for a new bundle once a second
 
 @dataclass(frozen=True)
 class Round:
-    """What one round showed: share of requests that cost a teacher call, then the bundle that serves after it."""
+    """What one round showed: shares of requests that were deferred, and that cost a call with the uniform sample's;
+    then the bundle that serves after it."""
 
     requests: int
+    deferred: float
     teacher_rate: float
     outcome: str
     coverage: float
@@ -73,13 +75,13 @@ class Gold:
         return self.labels[text]
 
 
-def serve(cascade: Cascade, gold: Gold, texts: Sequence[str]) -> float:
-    """Classify a round's queries; calls to the teacher, the uniform sample's included, as a share of requests."""
-    before = gold.calls
+def serve(cascade: Cascade, gold: Gold, texts: Sequence[str]) -> tuple[float, float]:
+    """Classify a round's queries; the shares of them deferred, and calls to the teacher, the sample's included."""
+    before, deferred = gold.calls, 0
     for start in range(0, len(texts), 100):
-        cascade.classify_many(texts[start : start + 100])
+        deferred += sum(answer.deferred for answer in cascade.classify_many(texts[start : start + 100]))
     time.sleep(RELOAD_S)  # background answers of the sample, and the log's writer
-    return (gold.calls - before) / len(texts)
+    return deferred / len(texts), (gold.calls - before) / len(texts)
 
 
 def judge(home: Path, test: Sequence[tuple[str, str]]) -> tuple[float, float | None]:
@@ -112,18 +114,19 @@ def run(data: Path, intents: int, rounds: int, sample_rate: float, epochs: int) 
         with Cascade.load(models / "loop", gold, taxonomy=taxonomy, **settings) as cascade:
             for number in range(rounds):
                 texts = [text for text, _ in rest[number * size : (number + 1) * size]]
-                rate = serve(cascade, gold, texts)
+                rates = serve(cascade, gold, texts)
                 with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                     summary = refresh(config, options)
                 time.sleep(RELOAD_S)
-                done.append(Round(len(texts), rate, summary.outcome, *judge(models / "loop", test)))
+                done.append(Round(len(texts), *rates, summary.outcome, *judge(models / "loop", test)))
                 show(number + 1, done[-1], summary.reasons)
     return done
 
 
 def show(number: int, found: Round, reasons: Sequence[str]) -> None:
     agreement = "-" if found.agreement is None else f"{found.agreement:.1%}"
-    line = f"{number:>5}{found.requests:>10}{found.teacher_rate:>14.1%}{found.coverage:>10.1%}{agreement:>11}"
+    rates = f"{found.deferred:>10.1%}{found.teacher_rate:>14.1%}"
+    line = f"{number:>5}{found.requests:>10}{rates}{found.coverage:>10.1%}{agreement:>11}"
     print(f"{line}  {found.outcome} {'; '.join(reasons)}", flush=True)
 
 
@@ -132,7 +135,8 @@ def draw(found: Sequence[Round], path: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(6, 3.5))
     numbers = range(1, len(found) + 1)
-    axes.plot(numbers, [item.teacher_rate for item in found], "o-", label="requests that cost a teacher call")
+    axes.plot(numbers, [item.deferred for item in found], "o-", label="requests deferred")
+    axes.plot(numbers, [item.teacher_rate for item in found], "v-", label="teacher calls, uniform sample included")
     axes.plot(numbers, [item.coverage for item in found], "s-", label="coverage on unseen test")
     axes.plot(numbers, [item.agreement for item in found], "^-", label="agreement among accepted, unseen test")
     axes.axhline(0.95, color="grey", linewidth=0.8, linestyle=":")
@@ -151,7 +155,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--plot", type=Path, help="write a plot here")
     arguments = parser.parse_args()
-    print(f"{'round':>5}{'requests':>10}{'teacher calls':>14}{'coverage':>10}{'agreement':>11}  after the round")
+    print(
+        f"{'round':>5}{'requests':>10}{'deferred':>10}{'teacher calls':>14}{'coverage':>10}{'agreement':>11}  after the round"
+    )
     found = run(arguments.data, arguments.intents, arguments.rounds, arguments.sample_rate, arguments.epochs)
     if arguments.plot:
         draw(found, arguments.plot)

@@ -291,13 +291,22 @@ def kill_after_rows(home: Path, given: list[str], more_rows: int) -> bool:
 
 
 def test_a_thousand_queries_with_faults_and_five_kills(home: Path) -> None:
+    label_under_fire(home, [kind for kind in MILD if kind not in ("429", "hang", "dribble")])
+
+
+@pytest.mark.soak
+def test_a_thousand_queries_with_faults_of_every_kind_and_five_kills(home: Path) -> None:
+    label_under_fire(home, MILD)
+
+
+def label_under_fire(home: Path, faults: Sequence[str]) -> None:
     texts = write_queries(home, 1000)
-    kinds = ["--kinds", *(kind for kind in MILD if kind not in ("429", "hang", "dribble"))]
+    kinds = ["--kinds", *faults]
     with Server(home, "--fault-share", "0.2", "--hang-s", "2", *kinds) as server:
         given = arguments(home, server.url, "--workers", "8", "--timeout-s", "3")
         kills = [kill_after_rows(home, given, 150) for _ in range(5)]
         last = start(given)
-        assert last.wait(timeout=240) in (0, 1)
+        assert last.wait(timeout=600) in (0, 1)
         charged = server.counters()["charged_nano"]
     assert all(kills)
     found = [row["text"] for row in rows(home)]
