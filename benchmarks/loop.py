@@ -155,9 +155,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--plot", type=Path, help="write a plot here")
     arguments = parser.parse_args()
-    print(
-        f"{'round':>5}{'requests':>10}{'deferred':>10}{'teacher calls':>14}{'coverage':>10}{'agreement':>11}  after the round"
-    )
+    head = f"{'round':>5}{'requests':>10}{'deferred':>10}{'teacher calls':>14}"
+    print(f"{head}{'coverage':>10}{'agreement':>11}  after the round")
     found = run(arguments.data, arguments.intents, arguments.rounds, arguments.sample_rate, arguments.epochs)
     if arguments.plot:
         draw(found, arguments.plot)

@@ -9,74 +9,37 @@ Classification never raises for a reason outside the caller's control; a wrong a
 from __future__ import annotations
 
 import asyncio
-import collections
 import hashlib
 import os
 import secrets
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
+from inference.answer import Answer, Request, Router
 from inference.bundle import BundleError
 from inference.cache import Cache, Entry, MemoryCache, RedisCache, normalise
 from inference.deferral import Deferral, Outcome, Question
 from inference.guard import Ledger
-from inference.log import Correction, Decision, DecisionLog
+from inference.log import DecisionLog
 from inference.policy import Policy
 from inference.prompt import MOST_CHARACTERS, Prompt
+from inference.recorder import Recorder
 from inference.redact import Redactor, load_redactor
 from inference.taxonomy import Taxonomy
 from inference.teacher import LabelFunction, Teacher, open_teacher
 from inference.tier import NO_GUESS, Guess, Tier, Watch
 
-T = TypeVar("T")
+__all__ = ["Answer", "Cascade", "Router"]
+
 TeacherSpec = str | Teacher | LabelFunction
-REMEMBERED = 10_000  # requests whose text `feedback` can find by id
 BURST = 20.0  # deferrals that max_teacher_rate lets through in a row
 CLOSING_S = 10.0
 READ = 4 * MOST_CHARACTERS  # characters of a text; what teachers and the log see is the first quarter at most
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The cascade's answer.
-
-    `source` is rules, student, teacher or fallback (the best guess, certified by nothing; `reason` says why).
-    `accepted` is False for a fallback alone. `intent` is None only where nothing at all could answer. `confidence` is
-    None from a teacher. `deferred`: a teacher was asked for this request.
-    """
-
-    id: str
-    intent: str | None
-    confidence: float | None
-    accepted: bool
-    source: str
-    cached: bool
-    deferred: bool
-    cost_usd: float
-    latency_ms: float
-    bundle_id: str | None
-    reason: str | None = None
-
-
-@dataclass(slots=True)
-class _Request:
-    """A query between its beginning and its answer."""
-
-    id: str
-    text: str
-    redacted: str | None
-    started: float
-    guess: Guess
-    bundle_id: str | None
-    sampled: bool
-    asked: Future[Outcome] | None = None
-    reason: str | None = None
 
 
 class Cascade:
@@ -100,8 +63,7 @@ class Cascade:
         self._watch, self._redact, self._cache = watch, redact, cache
         self._deferral = Deferral(teachers, ledger, log, self._remember, policy.call_limit_s, policy.concurrency)
         self._sample_below = int(policy.sample_rate * 2**64)
-        self._recent: collections.OrderedDict[str, str] = collections.OrderedDict()
-        self._counts: collections.Counter[str] = collections.Counter()
+        self._recorder = Recorder(log, redact)
         self._credit = BURST
         self._lock = threading.Lock()
         _open.add(self)
@@ -168,7 +130,7 @@ class Cascade:
 
     # The policy, in the order in which it is applied.
 
-    def _begin(self, text: str, id: str | None) -> _Request:
+    def _begin(self, text: str, id: str | None) -> Request:
         if not isinstance(text, str):
             raise TypeError(f"a query must be a str, got {type(text).__name__}")
         started = time.perf_counter()
@@ -178,7 +140,7 @@ class Cascade:
         bundle_id = tier.bundle_id if tier else None
         id = id or secrets.token_hex(8)
         guess, redacted = self._guess(text, tier, bundle_id)
-        request = _Request(id, text, redacted, started, guess, bundle_id, self._is_sampled(id))
+        request = Request(id, text, redacted, started, guess, bundle_id, self._is_sampled(id))
         if not guess.accepted:
             request.reason = self._why_not_ask(request)
             if request.reason is None:
@@ -195,13 +157,13 @@ class Cascade:
             redacted = self._redact(text)
             guess = NO_GUESS if tier is None else tier.guess(redacted)
         except Exception as error:  # a redactor of the application's own, or a model that fails at run time
-            self._counts[f"local tier failed: {type(error).__name__}"] += 1
+            self._recorder.note(f"local tier failed: {type(error).__name__}")
             return NO_GUESS, None
         if guess.accepted:
             self._keep(text, Entry(str(guess.intent), guess.confidence, guess.source, bundle_id))
         return guess, redacted
 
-    def _why_not_ask(self, request: _Request) -> str | None:
+    def _why_not_ask(self, request: Request) -> str | None:
         """Why a query that is not accepted stays here all the same; None if a teacher may be asked."""
         if self.policy.deferral == "never":
             return "the policy never defers"
@@ -213,7 +175,7 @@ class Cascade:
             return "max_teacher_rate is reached"
         return None
 
-    def _finish(self, request: _Request, outcome: Outcome | None) -> Answer:
+    def _finish(self, request: Request, outcome: Outcome | None) -> Answer:
         guess, asked = request.guess, request.asked is not None
         reason, cost = request.reason, 0.0
         if asked:
@@ -251,51 +213,25 @@ class Cascade:
             self._credit -= 1
             return True
 
-    def _ask(self, request: _Request, deadline_s: float | None) -> Future[Outcome]:
+    def _ask(self, request: Request, deadline_s: float | None) -> Future[Outcome]:
         redacted = request.redacted if request.redacted is not None else self._redact(request.text)
         return self._deferral.ask(Question(request.id, redacted, request.sampled), deadline_s)
 
-    def _left(self, request: _Request) -> float:
+    def _left(self, request: Request) -> float:
         return self.policy.deadline_s - (time.perf_counter() - request.started)
 
-    def _record(self, request: _Request, answer: Answer) -> None:
+    def _record(self, request: Request, answer: Answer) -> None:
         with self._lock:
             self._credit = min(BURST, self._credit + self.policy.max_teacher_rate)
-            self._counts[answer.source] += 1
-            self._counts["cached"] += answer.cached
-            self._counts["deferred"] += answer.deferred
-            self._recent[request.id] = request.text[:MOST_CHARACTERS]
-            if len(self._recent) > REMEMBERED:
-                self._recent.popitem(last=False)
         if request.sampled and not answer.deferred and self._deferral.teachers and self.policy.deferral != "never":
             self._sample(request)
-        if self.log is not None:
-            self._write(request, answer, self.log)
+        self._recorder.record(request, answer)
 
-    def _sample(self, request: _Request) -> None:
+    def _sample(self, request: Request) -> None:
         try:
             self._ask(request, None)
         except Exception as error:  # a redactor of the application's own
-            self._counts[f"sample failed: {type(error).__name__}"] += 1
-
-    def _write(self, request: _Request, answer: Answer, log: DecisionLog) -> None:
-        nano = round(answer.cost_usd * 1e9)
-        log.count(
-            answer.source, answer.intent, answer.cached, answer.deferred, answer.accepted, request.guess.confidence,
-            answer.latency_ms, nano,
-        )  # fmt: skip
-        if answer.accepted and not answer.deferred and not request.sampled:
-            return
-        try:
-            redacted = request.redacted if request.redacted is not None else self._redact(request.text)
-        except Exception:
-            return  # what cannot be redacted is not written
-        log.put(
-            Decision(
-                answer.id, time.time(), redacted, answer.intent, answer.confidence, answer.accepted, answer.source,
-                answer.cached, answer.deferred, request.sampled, answer.bundle_id, answer.latency_ms, answer.reason,
-            )
-        )  # fmt: skip
+            self._recorder.note(f"sample failed: {type(error).__name__}")
 
     def _keep(self, text: str, entry: Entry) -> None:
         if self._cache is not None:
@@ -314,22 +250,13 @@ class Cascade:
         names = (tier.taxonomy if tier else self.taxonomy).names
         if intent not in names:
             raise ValueError(f"{intent!r} is not an intent; known are {', '.join(names)}")
-        if text is None:
-            with self._lock:
-                text = self._recent.get(id)
-        if text is None:
-            raise KeyError(f"request {id!r} is not known any more: give its text")
-        if self.log is None:
-            raise ValueError("there is no log to record a correction in")
-        self.log.put(Correction(id, time.time(), self._redact(text), intent))
+        self._recorder.correct(id, intent, text)
 
     def stats(self) -> dict[str, Any]:
         """Counts by source, and the state of every part: for a person, or for monitoring."""
         tier = self._watch.tier
-        with self._lock:
-            counts = dict(self._counts)
         return {
-            "answers": counts,
+            "answers": self._recorder.counts(),
             "bundle_id": tier.bundle_id if tier else None,
             "refused_bundle": self._watch.refused,
             "breakers": {
@@ -359,20 +286,9 @@ class Cascade:
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
+        self._recorder.after_fork()
         self._watch.after_fork()
         self._deferral.after_fork()
-
-
-class Router(Generic[T]):
-    """Which handler an answer goes to: one per intent, and a default for all others, fallbacks included."""
-
-    def __init__(self, handlers: Mapping[str, Callable[[Answer], T]], default: Callable[[Answer], T]) -> None:
-        self.handlers, self.default = dict(handlers), default
-
-    def __call__(self, answer: Answer) -> T:
-        """Call the handler and return what it returns."""
-        handler = self.handlers.get(answer.intent) if answer.accepted and answer.intent else None
-        return (handler or self.default)(answer)
 
 
 def _wait(asked: Future[Outcome], left_s: float) -> Outcome | None:
