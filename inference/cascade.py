@@ -9,6 +9,7 @@ Classification never raises for a reason outside the caller's control; a wrong a
 from __future__ import annotations
 
 import asyncio
+import atexit
 import hashlib
 import os
 import secrets
@@ -16,12 +17,12 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any
 
 from inference.answer import Answer, Request, Router
-from inference.bundle import BundleError
+from inference.bundle import VERSION, BundleError
 from inference.cache import Cache, Entry, MemoryCache, RedisCache, normalise
 from inference.deferral import Deferral, Outcome, Question
 from inference.guard import Ledger
@@ -87,8 +88,10 @@ class Cascade:
         """
         rules = policy.with_values(settings) if isinstance(policy, Policy) else Policy.load(policy, **settings)
         root = Path(path)
+        home = root.parent if VERSION.fullmatch(root.name) else root  # versions come and go
         watch = Watch(root, rules)
         intents = watch.tier.taxonomy if watch.tier else _taxonomy(taxonomy, root)
+        watch.names = intents.names
         given = [teacher] if isinstance(teacher, str) or not isinstance(teacher, Sequence) else list(teacher)
         teachers = [open_teacher(spec, intents) for spec in given]
         if watch.tier is None and not teachers:
@@ -96,8 +99,8 @@ class Cascade:
         redact = _of_the_beginning(
             redactor or load_redactor(rules.redactor or (watch.tier.redactor if watch.tier else "builtin"))
         )
-        log = None if rules.log == "none" else DecisionLog(rules.log or root / "decisions.db", spill=root / "spill")
-        ledger = Ledger(rules.ledger or root / "spend.db", rules.daily_usd) if teachers else None
+        log = None if rules.log == "none" else DecisionLog(rules.log or home / "decisions.db", spill=home / "spill")
+        ledger = Ledger(rules.ledger or home / "spend.db", rules.daily_usd) if teachers else None
         return cls(watch, rules, teachers, intents, log, ledger, redact, _cache(rules, intents, redact))
 
     def classify(self, text: str, id: str | None = None) -> Answer:
@@ -114,7 +117,8 @@ class Cascade:
             return self._finish(request, None)
         asked = asyncio.wrap_future(request.asked)
         done, _ = await asyncio.wait({asked}, timeout=self._left(request))
-        return self._finish(request, asked.result() if done else None)
+        answered = bool(done) and not asked.cancelled() and asked.exception() is None
+        return self._finish(request, asked.result() if answered else None)
 
     def classify_many(self, texts: Iterable[str]) -> list[Answer]:
         """Classify texts in order; those that are deferred wait for their teachers together, within one deadline."""
@@ -145,8 +149,14 @@ class Cascade:
             request.reason = self._why_not_ask(request)
             if request.reason is None:
                 deadline = self.policy.deadline_s if self.policy.deferral == "wait" else None
-                request.asked = self._ask(request, deadline)
+                self._try_to_ask(request, deadline)
         return request
+
+    def _try_to_ask(self, request: Request, deadline_s: float | None) -> None:
+        try:
+            request.asked = self._ask(request, deadline_s)
+        except Exception as error:  # no thread to be had, or the cascade is being closed
+            request.reason = f"no teacher could be asked: {error}"
 
     def _guess(self, text: str, tier: Tier | None, bundle_id: str | None) -> tuple[Guess, str | None]:
         """The cached answer, else the local tier's; with the redacted text, where that was needed."""
@@ -294,7 +304,7 @@ class Cascade:
 def _wait(asked: Future[Outcome], left_s: float) -> Outcome | None:
     try:
         return asked.result(max(0.0, left_s))
-    except TimeoutError:
+    except (TimeoutError, CancelledError):  # cancelled: the cascade is being closed
         return None
 
 
@@ -335,6 +345,13 @@ _open: weakref.WeakSet[Cascade] = weakref.WeakSet()
 def _forked() -> None:
     for cascade in list(_open):
         cascade._after_fork()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Calls under way are given a while to end, so that what was paid for is kept."""
+    for cascade in list(_open):
+        cascade.close()
 
 
 if hasattr(os, "register_at_fork"):

@@ -10,15 +10,17 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from inference.guard import Breaker, Ledger, LedgerDown, SpendLimit
 from inference.log import DecisionLog
 from inference.records import TeacherAnswer
 from inference.teacher import Reply, Teacher, TeacherError
+
+MOST_WAITING = 1000  # calls under way or waiting for their turn; beyond, a query is answered with the guess
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,8 @@ class Deferral:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting = threading.Lock()
         self._flights: dict[str, asyncio.Task[Outcome]] = {}
-        self._late: set[asyncio.Task[Any]] = set()
+        self._calls: dict[tuple[int, str], asyncio.Task[Outcome]] = {}
+        self._books: ThreadPoolExecutor | None = None
 
     def after_fork(self) -> None:
         """A child has no loop: the parent's thread is not in it."""
@@ -81,6 +84,8 @@ class Deferral:
                 loop = asyncio.new_event_loop()
                 threading.Thread(target=_run, args=(loop,), name="monoku-teachers", daemon=True).start()
                 self._loop, self._slots = loop, asyncio.Semaphore(self._concurrency)
+                # The ledger has threads of its own: teachers that are functions may fill the loop's.
+                self._books = ThreadPoolExecutor(4, "monoku-ledger")
             return self._loop
 
     async def _join(self, question: Question, deadline_s: float | None) -> Outcome:
@@ -88,22 +93,32 @@ class Deferral:
         key = f"{question.request_id}\n{question.text}" if question.sampled else question.text
         flight = self._flights.get(key)
         if flight is None:
-            flight = asyncio.create_task(self._ask_all(question, deadline_s))
+            flight = asyncio.create_task(self._ask_all(question, key, deadline_s))
             self._flights[key] = flight
             flight.add_done_callback(lambda _: self._flights.pop(key, None))
             return await asyncio.shield(flight)
         outcome = await asyncio.shield(flight)
         return Outcome(outcome.intent, outcome.teacher, 0, outcome.reason)  # it was paid for once
 
-    async def _ask_all(self, question: Question, deadline_s: float | None) -> Outcome:
+    def _call_for(self, number: int, teacher: Teacher, question: Question, key: str) -> asyncio.Task[Outcome] | None:
+        """The call that is under way for this question, whoever began it, or a new one; None if too many wait."""
+        call = self._calls.get((number, key))
+        if call is None and len(self._calls) < MOST_WAITING:
+            call = asyncio.create_task(self._ask(number, teacher, question))
+            self._calls[number, key] = call
+            call.add_done_callback(lambda _: self._calls.pop((number, key), None))
+        return call
+
+    async def _ask_all(self, question: Question, key: str, deadline_s: float | None) -> Outcome:
         until = time.monotonic() + (self._call_limit_s if deadline_s is None else deadline_s)
         reasons = []
         for number, teacher in enumerate(self.teachers):
             left = len(self.teachers) - number
             turn_s = self._call_limit_s if left == 1 else max(0.0, until - time.monotonic()) / left
-            call = asyncio.create_task(self._ask(number, teacher, question))
-            self._late.add(call)
-            call.add_done_callback(self._late.discard)
+            call = self._call_for(number, teacher, question, key)
+            if call is None:
+                reasons.append(f"{teacher.name}: too many calls are waiting")
+                continue
             done, _ = await asyncio.wait({call}, timeout=turn_s)
             if not done:
                 reasons.append(f"{teacher.name}: no answer in its turn of {turn_s:.2f} s")
@@ -118,7 +133,7 @@ class Deferral:
         """One call, guarded. It never raises: whatever goes wrong is the outcome's reason."""
         breaker = self.breakers[number]
         try:
-            async with self._slots:
+            async with self._slot():
                 if not breaker.allows():
                     return Outcome(None, teacher.name, 0, f"{teacher.name}: rests after failing")
                 try:
@@ -135,8 +150,21 @@ class Deferral:
         if reply.label is None:
             return Outcome(None, teacher.name, reply.nano, f"{teacher.name}: {reply.refusal}")
         outcome = Outcome(reply.label, teacher.name, reply.nano)
-        self._on_answer(question.text, outcome)
+        with contextlib.suppress(Exception):  # a redactor of the application's own, on the way to the cache
+            self._on_answer(question.text, outcome)
         return outcome
+
+    @contextlib.asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._call_limit_s):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise _NotKept(f"no call was free within {self._call_limit_s:g} s") from None
+        try:
+            yield
+        finally:
+            self._slots.release()
 
     async def _call(self, teacher: Teacher, question: Question) -> Reply:
         if self.log is not None and not self.log.healthy:
@@ -149,43 +177,39 @@ class Deferral:
         except BaseException as error:
             await self._settle(reservation, 0, unsure=not isinstance(error, TeacherError) or error.unsure)
             raise
-        await self._settle(reservation, reply.nano)
         await self._keep(teacher, question, reply, time.monotonic() - started)
+        await self._settle(reservation, reply.nano)
         return reply
 
     async def _reserve(self, nano: int) -> str | None:
         if self.ledger is None or nano == 0:
             return None
-        return await asyncio.to_thread(self.ledger.reserve, nano)
+        async with asyncio.timeout(self._call_limit_s):
+            return await asyncio.get_running_loop().run_in_executor(self._books, self.ledger.reserve, nano)
 
     async def _settle(self, reservation: str | None, nano: int, unsure: bool = False) -> None:
         if self.ledger is None or reservation is None:
             return
         # What cannot be settled stays reserved, at its worst case: the cap still holds.
+        ledger = self.ledger
+        work = partial(ledger.doubt, reservation) if unsure else partial(ledger.settle, reservation, nano)
         with contextlib.suppress(LedgerDown):
-            if unsure:
-                await asyncio.to_thread(self.ledger.doubt, reservation)
+            try:
+                settling = asyncio.get_running_loop().run_in_executor(self._books, work)
+            except RuntimeError:  # the interpreter is going down and starts no more work in threads
+                work()
             else:
-                await asyncio.to_thread(self.ledger.settle, reservation, nano)
+                await settling
 
     async def _keep(self, teacher: Teacher, question: Question, reply: Reply, took_s: float) -> None:
         if self.log is None:
             return
-        answer = TeacherAnswer(
-            question.request_id,
-            time.time(),
-            question.text,
-            teacher.name,
-            teacher.prompt_id,
-            reply.label,
-            reply.refusal,
-            reply.usage.to_dict(),
-            reply.nano / 1e9,
-            took_s * 1000,
-            question.sampled,
-        )
         # Not kept now, it is tried again by the log's writer; `healthy` stops the next call meanwhile.
         with contextlib.suppress(Exception):
+            answer = TeacherAnswer(
+                question.request_id, time.time(), question.text, teacher.name, teacher.prompt_id, reply.label,
+                reply.refusal, reply.usage.to_dict(), reply.nano / 1e9, took_s * 1000, question.sampled,
+            )  # fmt: skip
             await asyncio.wrap_future(self.log.keep(answer))
 
     def close(self, timeout_s: float) -> None:
@@ -197,11 +221,14 @@ class Deferral:
         with contextlib.suppress(Exception):
             ending.result(timeout_s + 1)
         loop.call_soon_threadsafe(loop.stop)
+        if self._books is not None:
+            self._books.shutdown(wait=False)
 
     async def _end(self, timeout_s: float) -> None:
-        if self._late:
-            await asyncio.wait(set(self._late), timeout=timeout_s)
-        for call in set(self._late):
+        calls = list(self._calls.values())
+        if calls:
+            await asyncio.wait(calls, timeout=timeout_s)
+        for call in calls:
             call.cancel()
         for teacher in self.teachers:
             with contextlib.suppress(Exception):
@@ -209,7 +236,7 @@ class Deferral:
 
 
 class _NotKept(Exception):
-    """Nothing could keep the answer, so it is not asked for."""
+    """The teacher is not asked, for no fault of its own."""
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:

@@ -233,7 +233,7 @@ def _open_postgresql(url: str) -> Any:
         import psycopg
     except ImportError as error:
         raise ValueError('a ledger in PostgreSQL needs pip install "monoku[postgres]"') from error
-    connection = psycopg.connect(url, connect_timeout=5)
+    connection = psycopg.connect(url, connect_timeout=5, options="-c statement_timeout=5000", tcp_user_timeout=5000)
     connection.execute("SELECT pg_advisory_xact_lock(740121)")  # two processes that create a table at once collide
     for table in _TABLES:
         connection.execute(table)

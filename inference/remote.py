@@ -70,12 +70,20 @@ class _Remote:
         with self.errors(timeout_s):
             async with asyncio.timeout(timeout_s):
                 answer = await self._send(text, timeout_s)
-        return self.read(answer, asyncio.get_running_loop().time() - start)
+        return self.checked(answer, asyncio.get_running_loop().time() - start)
+
+    def checked(self, answer: Any, latency_s: float | None = None, **how: bool) -> Reply:
+        """`read`, with TeacherError for what is no answer of the API: a proxy's page, say."""
+        try:
+            return self.read(answer, latency_s, **how)
+        except (AttributeError, TypeError, ValueError, IndexError) as error:
+            text = f"{self.name} sent something unreadable: {type(error).__name__}: {error}"
+            raise TeacherError("unreadable", text, again=True, unsure=True) from error
 
     async def _send(self, text: str, timeout_s: float) -> Any:
         raise NotImplementedError
 
-    def read(self, answer: Any, latency_s: float | None = None) -> Reply:
+    def read(self, answer: Any, latency_s: float | None = None, **how: bool) -> Reply:
         raise NotImplementedError
 
     @contextlib.contextmanager
@@ -170,8 +178,8 @@ class AnthropicTeacher(_Remote):
                 counted = await self.client().messages.count_tokens(**params, timeout=timeout_s)
         return int(counted.input_tokens)
 
-    def read(self, answer: Any, latency_s: float | None = None, batch: bool = False) -> Reply:
-        """A message of the API as a Reply."""
+    def read(self, answer: Any, latency_s: float | None = None, batch: bool = False, **how: bool) -> Reply:
+        """A message of the API as a Reply; one of a `batch` at half the price."""
         usage = _anthropic_usage(answer.usage)
         charged: Charged = {"usage": usage, "nano": cost(self.model, usage, batch=batch), "latency_s": latency_s}
         if answer.stop_reason == "refusal":
@@ -226,7 +234,7 @@ class OpenAITeacher(_Remote):
             **{self.limit: MAX_TOKENS},
         )
 
-    def read(self, answer: Any, latency_s: float | None = None) -> Reply:
+    def read(self, answer: Any, latency_s: float | None = None, **how: bool) -> Reply:
         """A chat completion as a Reply."""
         usage = _openai_usage(answer.usage)
         nano = 0 if self.local else cost(self.model, usage)

@@ -178,7 +178,7 @@ class RecordedTeacher:
 def _read_recorded(path: Path) -> Mapping[str, dict[str, Any]]:
     answers: dict[str, dict[str, Any]] = {}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"recorded answers cannot be read from {path}: {error}") from error
     for number, line in enumerate(lines, 1):

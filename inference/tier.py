@@ -69,6 +69,7 @@ class Watch:
         self.path, self.policy = path, policy
         self.tier: Tier | None = None
         self.refused: str | None = None
+        self.names: tuple[str, ...] | None = None  # the intents that the teachers know
         self._seen = self._version()
         if self._seen is not None or (path / "manifest.json").exists():
             self.tier = Tier(path, policy)
@@ -101,6 +102,9 @@ class Watch:
             tier = Tier(self.path, self.policy)
         except (BundleError, ValueError, OSError) as error:
             self.refused = str(error)
+            return
+        if self.names is not None and tier.taxonomy.names != self.names:
+            self.refused = f"{version.strip()} has other intents than the teachers were told: restart to serve it"
             return
         self.refused = None
         self.tier = tier

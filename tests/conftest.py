@@ -12,6 +12,7 @@ from tests.tiny import run_training, write_tiny_base, write_tiny_data
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads per tiny model only wait for each other on a busy machine
 for name in [name for name in os.environ if name.endswith("_API_KEY")]:
     del os.environ[name]
 

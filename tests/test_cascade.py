@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from inference import cascade as cascades
 from inference import tier
 from inference.bundle import BundleError, read_manifest, seal
 from inference.cascade import Answer, Cascade, Router
@@ -416,6 +417,55 @@ def test_the_log_and_the_ledger_may_live_in_postgresql(home: Path) -> None:
         server.stop(signal.SIGKILL)
         with tiered(home, Counting(), log=plain, ledger=plain, deadline_s=1.0) as cascade:
             assert cascade.classify("server gone").intent in NAMES
+
+
+def test_an_answer_under_way_when_the_process_ends_is_kept(home: Path) -> None:
+    code = (
+        "import sys, time; from inference.cascade import Cascade\n"
+        "def slow(text):\n    time.sleep(1.0)\n    return 'account'\n"
+        "cascade = Cascade.load(sys.argv[1], slow, strategy='tiered', deferral='background')\n"
+        "cascade.classify('paid for')\n"
+        "time.sleep(0.3)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(home)], check=True, timeout=60)
+    assert [row.label for row in answers_in(home)] == ["account"]
+
+
+def test_a_pile_of_slow_calls_pays_for_no_query_twice(home: Path) -> None:
+    teacher = Counting(wait_s=0.2)
+    with tiered(home, teacher, concurrency=1, deadline_s=0.1) as cascade:
+        for _ in range(3):
+            cascade.classify_many([f"query {number}" for number in range(5)])
+        wait_for(lambda: len(answers_in(home)) == 5)
+    assert sorted(teacher.asked) == [f"query {number}" for number in range(5)]
+
+
+def test_callers_that_wait_when_it_is_closed_get_the_marked_guess(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cascades, "CLOSING_S", 0.1)
+    cascade = tiered(home, Counting(wait_s=2.0), deadline_s=5.0)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(cascade.classify, "still waiting")
+        time.sleep(0.5)
+        cascade.close()
+        answer = waiting.result(timeout=10)
+    assert (answer.source, answer.accepted) == ("fallback", False)
+
+
+def test_a_bundle_with_other_intents_than_the_teachers_know_is_not_taken_up(home: Path, tmp_path: Path) -> None:
+    other = Taxonomy.of(["account", "elsewhere"])
+    with Cascade.load(tmp_path / "new", Counting(), taxonomy=other) as cascade:
+        assert cascade.classify("before").source == "teacher"
+        shutil.copytree(home, tmp_path / "new", dirs_exist_ok=True)
+        wait_for(lambda: cascade.stats()["refused_bundle"] is not None)
+        assert "other intents" in cascade.stats()["refused_bundle"]
+        assert cascade.classify(CLEAR).source == "teacher"
+
+
+def test_a_pinned_version_keeps_its_books_beside_the_versions(home: Path) -> None:
+    version = home / str(publish.serving(home))
+    with tiered(version, Counting()) as cascade:
+        cascade.classify("where is the log")
+    assert len(answers_in(home)) == 1
 
 
 def test_handlers_are_chosen_by_accepted_intent(home: Path) -> None:

@@ -67,3 +67,14 @@ def test_labels_are_never_lost_silently(tiny_data: Path, tmp_path: Path, capsys:
 def test_intents_may_be_joined() -> None:
     joined = Change.between(OLD, Taxonomy.of(["desk", "unknown"]), {"payments": "desk", "account": "desk"})
     assert (joined.mapping["account"], joined.added) == ("desk", ())
+
+
+def test_splits_that_files_gave_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    words = {"payments": "invoice", "account": "password", "unknown": "zebra"}
+    for split in dataset.SPLITS:
+        rows = [{"text": f"{split} {word} {i}", "label": name} for name, word in words.items() for i in range(9)]
+        (tmp_path / "data" / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    new = taxonomy_file(tmp_path, "money", "account", "unknown")
+    assert run(tmp_path / "data", new, tmp_path / "out", "--map", "payments=money") == 0
+    assert all(row.split == row.text.split()[0] for row in dataset.load(str(tmp_path / "out")).rows)

@@ -92,6 +92,45 @@ def test_duplicates_are_asked_once_and_a_given_label_is_kept(home: Path, api: Fa
     assert rows(home)[0]["given"] == "old"
 
 
+def test_line_separators_in_a_query_do_no_harm(home: Path, api: FakeAPI) -> None:
+    text = "pasted\u2028text\u2029with\x85all of them"
+    (home / "queries.jsonl").write_text(json.dumps({"text": text}) + "\n")
+    for _ in range(2):
+        assert labelling.main(arguments(home, api.url)) == 0
+    (line,) = (home / "out.jsonl").read_text().rstrip("\n").split("\n")
+    assert json.loads(line)["text"] == text
+
+
+def test_a_first_query_that_fails_by_itself_does_not_stop_the_others(home: Path) -> None:
+    write_queries(home, 5)
+    (home / "recorded.jsonl").write_text(
+        "".join(json.dumps({"text": f"query number {i} of 5", "label": "tickets"}) + "\n" for i in range(1, 5))
+    )
+    given = [f"{home}/queries.jsonl", "--taxonomy", f"{home}/taxonomy.toml", "--out", f"{home}/out.jsonl"]
+    assert labelling.main([*given, "--teacher", f"recorded:{home}/recorded.jsonl"]) == 1
+    assert len(rows(home)) == 4
+
+
+def test_a_batch_under_way_is_finished_before_anything_else_is_asked(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_queries(home, 20)
+    with Server(home, "--batch-delay-s", "2") as server:
+        given = arguments(home, server.url, "--mode", "batch")
+        process = start(given)
+        batches = home / ".out.jsonl.job" / "batches.json"
+        while not (batches.exists() and any(batch["id"] for batch in json.loads(batches.read_text()))):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        assert labelling.main(arguments(home, server.url, "--mode", "sync")) == 2
+        assert "under way" in capsys.readouterr().err
+        (home / "taxonomy.toml").write_text(TAXONOMY + '[[intents]]\nname = "new"\n')
+        assert labelling.main(given) == 2
+        assert "under way" in capsys.readouterr().err
+
+
 def test_running_again_asks_nothing(home: Path, api: FakeAPI) -> None:
     write_queries(home, 5)
     assert labelling.main(arguments(home, api.url)) == 0

@@ -1,5 +1,6 @@
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,14 +54,30 @@ def fresh(count: int, seed: int) -> list[dict[str, str]]:
     return rows[:count]
 
 
+def command(data: Path, base: Path, place: Path, *more: str) -> list[str]:
+    places = ["--data", str(data), "--base", str(base), "--models", str(place / "models")]
+    policy = ["--log", str(place / "log.db"), "--target", "0.9"]
+    return [*places, *TINY_DIALS, "--epochs", "4", "--name", "tiny", *policy, *more]
+
+
 @pytest.fixture
 def start(tiny_data: Path, tiny_base: Path, tmp_path: Path) -> Callable[..., list[str]]:
-    def command(*more: str) -> list[str]:
-        places = ["--data", str(tiny_data), "--base", str(tiny_base), "--models", str(tmp_path / "models")]
-        policy = ["--log", str(tmp_path / "log.db"), "--target", "0.9"]
-        return [*places, *TINY_DIALS, "--epochs", "4", "--name", "tiny", *policy, *more]
+    return lambda *more: command(tiny_data, tiny_base, tmp_path, *more)
 
-    return command
+
+@pytest.fixture(scope="session")
+def first_round(tiny_data: Path, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a log and models in which one round was published."""
+    place = tmp_path_factory.mktemp("first")
+    Traffic(place / "log.db").add(fresh(60, 1))
+    assert refresh.main(command(tiny_data, tiny_base, place)) == 0
+    return place
+
+
+@pytest.fixture
+def after_a_round(first_round: Path, tmp_path: Path) -> Path:
+    shutil.copytree(first_round, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "models" / "tiny"
 
 
 def test_a_round_trains_on_what_was_deferred_and_publishes(
@@ -85,11 +102,9 @@ def test_a_round_trains_on_what_was_deferred_and_publishes(
 
 
 def test_a_poisoned_round_is_kept_back_with_its_reasons(
-    start: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    start: Callable[..., list[str]], after_a_round: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    home = tmp_path / "models" / "tiny"
-    Traffic(tmp_path / "log.db").add(fresh(60, 1))
-    assert refresh.main(start()) == 0
+    home = after_a_round
     champion = publish.serving(home)
     flipped = {"payments": "account", "account": "payments", "unknown": "unknown"}
     Traffic(tmp_path / "log.db", lambda text, label: flipped[label]).add(fresh(900, 3))
@@ -194,6 +209,32 @@ def test_repeated_sampled_requests_count_again(tmp_path: Path) -> None:
     assert later.repeats[row.key] == 5  # of the whole period that was read
 
 
+def test_an_outage_does_not_select_which_part_of_the_sample_judges(tmp_path: Path) -> None:
+    log = DecisionLog(tmp_path / "log.db")
+    for number, source in enumerate(("student", "fallback")):
+        accepted = source == "student"
+        guess = ("account", 0.9, accepted, source, False, not accepted)
+        log.put(Decision(f"o{number}", time.time(), f"outage {number}", *guess, True, "b", 1.0))
+    log.close()
+    found = live.harvest(log, [], 0.0, time.time() + 1, 1, "salt")
+    assert found.unanswered == {"outage 0": True, "outage 1": True}
+
+
+def test_rows_that_reach_the_log_late_are_found(tmp_path: Path) -> None:
+    Traffic(tmp_path / "log.db").add([{"text": "late", "label": "account"}])
+    found = live.harvest(DecisionLog(tmp_path / "log.db"), [], time.time() + 60, time.time() + 120, 2, "salt")
+    assert [row.text for row in found.rows] == ["late"]
+
+
+def test_what_a_student_was_trained_on_does_not_judge_it(tmp_path: Path, tiny_data: Path) -> None:
+    from training import dataset
+
+    base = dataset.load(str(tiny_data), fallback=tmp_path)
+    seen = base.split("test")[0]
+    row = live.LiveRow(seen.key, seen.text, seen.label, "t", "p", "train", 1, 0.0)
+    assert seen.key not in {item.key for item in live.held_out(base, [row], 2)}
+
+
 def test_a_second_refresh_at_the_same_time_says_so(start: Callable[..., list[str]], tmp_path: Path) -> None:
     home = tmp_path / "models" / "tiny"
     with refresh._locked(home):
@@ -204,20 +245,18 @@ def test_a_second_refresh_at_the_same_time_says_so(start: Callable[..., list[str
 
 @pytest.mark.parametrize("sign", ["live.jsonl", "[student]", "[calibrate]", "[publish]"])
 def test_a_kill_at_any_stage_leaves_the_champion_serving_and_the_next_run_completes(
-    start: Callable[..., list[str]], tmp_path: Path, sign: str
+    start: Callable[..., list[str]], after_a_round: Path, tmp_path: Path, sign: str
 ) -> None:
-    home = tmp_path / "models" / "tiny"
-    Traffic(tmp_path / "log.db").add(fresh(60, 1))
-    assert refresh.main(start()) == 0
+    home = after_a_round
     champion = publish.serving(home)
     asked = tmp_path / "asked.txt"
     Traffic(tmp_path / "log.db").add(fresh(200, 2)[:70], answered=False)
     teacher = ["--teacher", "python:tests.test_refresh:teach_and_note"]
-    command = [sys.executable, "-m", "training.refresh", *start(*teacher)]
-    _kill_when(command, home, tmp_path, sign)
+    program = [sys.executable, "-m", "training.refresh", *start(*teacher)]
+    _kill_when(program, home, tmp_path, sign)
     assert publish.serving(home) in (champion, publish.versions(home)[-1])
     Classifier.load(home).predict("is it there")
-    done = subprocess.run(command, capture_output=True, text=True, env=_environment(asked))
+    done = subprocess.run(program, capture_output=True, text=True, env=_environment(asked))
     assert done.returncode in (0, refresh.KEPT), done.stdout + done.stderr
     texts = asked.read_text().splitlines()
     assert len(texts) == len(set(texts))

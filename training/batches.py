@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from inference.bundle import write_atomically
@@ -41,9 +42,17 @@ class Batch:
     nonce: str
     made: float
     reservation: str
+    teacher: str
+    prompt: str
     custom_ids: dict[str, str]  # → query id
     sent: bool = False
     id: str | None = None
+
+
+def under_way(home: Path) -> list[Batch]:
+    """The batches that an earlier run of a job left."""
+    path = home / "batches.json"
+    return [Batch(**values) for values in json.loads(path.read_text())] if path.is_file() else []
 
 
 class BatchLabeller:
@@ -65,8 +74,10 @@ class BatchLabeller:
         self.failed: dict[str, str] = {}
         self._path = job.home / "batches.json"
         self._rng = random.Random(0)
-        stored = json.loads(self._path.read_text()) if self._path.is_file() else []
-        self.batches = [Batch(**values) for values in stored]
+        self.batches = under_way(job.home)
+        others = {(batch.teacher, batch.prompt) for batch in self.batches} - {(job.teacher.name, job.teacher.prompt_id)}
+        if others:
+            raise ValueError(f"a batch of {others.pop()} is under way for {job.out}: finish it with that teacher first")
 
     @property
     def reservations(self) -> list[str]:
@@ -98,7 +109,7 @@ class BatchLabeller:
             nonce = uuid.uuid4().hex[:16]
             part = wanted[start : start + size]
             ids = {f"{nonce}-{number}": query.id for number, query in enumerate(part)}
-            batch = Batch(nonce, time.time(), reservation, ids)
+            batch = Batch(nonce, time.time(), reservation, self.teacher.name, self.teacher.prompt_id, ids)
             self._update(batch)
             start += size
             yield batch
@@ -212,7 +223,7 @@ class BatchLabeller:
                 if query_id is None:
                     continue
                 if row.result.type == "succeeded":
-                    reply = self.teacher.read(row.result.message, batch=True)
+                    reply = self.teacher.checked(row.result.message, batch=True)
                     receipts.append((row.custom_id, Receipt.of(query_id, reply)))
                 elif row.result.type == "errored" and row.result.error.error.type == "invalid_request_error":
                     self.failed[query_id] = f"invalid: {row.result.error.error.message}"

@@ -62,7 +62,7 @@ def changed(data: Dataset, change: Change, answers: Mapping[str, dict[str, Any]]
 
 def _changed(row: Row, change: Change, answer: dict[str, Any] | None) -> dict[str, Any]:
     values = {name: value for name, value in asdict(row).items() if value is not None}
-    del values["extra"], values["split"]
+    del values["extra"]
     record = {**row.extra, **values, "label": change.mapping[row.label]}
     if row.gold is not None:
         record["gold"] = change.mapping.get(row.gold, row.gold)
@@ -90,7 +90,7 @@ def _ask(data: Dataset, arguments: argparse.Namespace, taxonomy: Taxonomy) -> di
     if failed:
         reason = next(iter(failed.values()))
         raise ValueError(f"{len(failed)} rows have no answer ({reason}); run the same command again to go on")
-    rows = (json.loads(line) for line in out.read_text(encoding="utf-8").splitlines())
+    rows = (json.loads(line) for line in out.read_text(encoding="utf-8").split("\n") if line)
     return {row["query"]: row for row in rows if row["query"] in queries and row["prompt_id"] == job.teacher.prompt_id}
 
 

@@ -92,7 +92,9 @@ class Job:
     def _read_written(self) -> set[str]:
         """Ids of the queries whose row is in the output, from the same teacher and prompt."""
         found = set()
-        for number, line in enumerate(self.out.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(self.out.read_text(encoding="utf-8").split("\n"), 1):
+            if not line:
+                continue
             try:
                 row = json.loads(line)
                 question = (row.get("labeler"), row.get("prompt_id"))

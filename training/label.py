@@ -26,7 +26,7 @@ from inference.redact import load_redactor
 from inference.remote import AnthropicTeacher
 from inference.taxonomy import Taxonomy
 from inference.teacher import FORMS, HAIKU, Teacher, TeacherError, open_teacher
-from training.batches import BatchLabeller
+from training.batches import BatchLabeller, under_way
 from training.job import Job
 from training.queries import Queries, Query, read_queries
 from training.sync import PATIENCE, Patience, Stopped, SyncLabeller
@@ -113,6 +113,10 @@ async def label(queries: Sequence[Query], job: Job, options: Options) -> dict[st
 def _batches(job: Job, options: Options) -> BatchLabeller | None:
     if options.mode == "batch":
         return BatchLabeller(job, options.batch_size, options.poll_s, patience=options.patience)
+    if under_way(job.home):
+        raise ValueError(
+            f"a batch is under way for {job.out}: go on with --mode batch, or its answers are paid for twice"
+        )
     return None
 
 

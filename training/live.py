@@ -24,6 +24,7 @@ from training.rows import Row, text_key
 SAMPLE_SHARES = (0.0, 0.20, 0.55, 0.25)  # of the uniform sample, over dataset.SPLITS
 DAY_ZERO_SAMPLE = 0.45  # while a teacher answers everything, this share of all requests, by a hash of their id
 DAY_S = 86_400.0
+LATE_DAYS = 7.0
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,9 @@ def read_live(home: Path) -> list[LiveRow]:
     if not path.is_file():
         return []
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+        if not line:
+            continue
         try:
             rows.append(LiveRow(**json.loads(line)))
         except (ValueError, TypeError) as error:
@@ -73,8 +76,12 @@ def write_live(home: Path, rows: Iterable[LiveRow]) -> None:
 
 
 def harvest(log: DecisionLog, known: Sequence[LiveRow], since: float, until: float, number: int, salt: str) -> Harvest:
-    """What the log holds of [since, until) that `known` does not, as rows of round `number`."""
-    found = Harvest()
+    """What the log holds up to `until` that `known` does not, as rows of round `number`.
+
+    It was harvested up to `since` before. Rows may reach a log long after their time, from a spill file for one, so a
+    week before that is looked at again; repeats of known rows count from `since` on.
+    """
+    found, counted_from, since = Harvest(), since, max(0.0, since - LATE_DAYS * DAY_S)
     seen = {row.key: row for row in known}
     decisions = {decision.id: decision for decision in log.read_decisions(since, until)}
     answers: dict[str, list[TeacherAnswer]] = collections.defaultdict(list)
@@ -83,13 +90,14 @@ def harvest(log: DecisionLog, known: Sequence[LiveRow], since: float, until: flo
             answers[text_key(answer.text)].append(answer)
     corrections = {text_key(row.text): row for row in log.read_corrections(since, until)}
     for key, given in answers.items():
-        _take_answers(found, seen.get(key), key, given, decisions, number, salt)
+        _take_answers(found, seen.get(key), key, given, decisions, number, salt, counted_from)
     fresh = {row.key for row in found.rows}
     for key, correction in corrections.items():
         _take_correction(found, key, correction, fresh | seen.keys(), number)
     answered = answers.keys() | corrections.keys() | seen.keys()
     for decision in decisions.values():
-        if decision.source == "fallback" and text_key(decision.text) not in answered:
+        # All of the sample, not the part of it that the student was unsure of.
+        if (decision.source == "fallback" or decision.sampled) and text_key(decision.text) not in answered:
             earlier = found.unanswered.get(decision.text, False)
             found.unanswered[decision.text] = earlier or decision.sampled
     found.tally["never answered"] = len(found.unanswered)
@@ -104,10 +112,12 @@ def _take_answers(
     decisions: dict[str, Decision],
     number: int,
     salt: str,
+    counted_from: float,
 ) -> None:
     sampled = [answer for answer in given if _in_sample(answer, decisions.get(answer.request_id), salt)]
     if known is not None:
-        found.repeats[key] += len(sampled) if known.split != "train" else 0
+        new = sum(answer.time >= counted_from for answer in sampled)
+        found.repeats[key] += new if known.split != "train" else 0
         found.tally["labelled before"] += 1
         return
     split = dataset.pick(key, SAMPLE_SHARES, salt) if sampled else "train"
@@ -186,8 +196,10 @@ def held_out(base: Dataset | None, live: Sequence[LiveRow], before: int) -> list
     Calibration rows count as well as test rows. They choose thresholds, not intents, and what is published does not
     weaken a certificate: every version of the lineage has paid for its own, whether it is published or not.
     """
+    trained = {text_key(row.text) for row in live if row.split == "train"}
     own = [row for row in base.rows if row.split != "train"] if base else []
-    return own + [_to_row(row) for row in live if row.split != "train" and row.round < before]
+    own += [_to_row(row) for row in live if row.split != "train" and row.round < before]
+    return [row for row in own if row.key not in trained]
 
 
 def _to_row(row: LiveRow) -> Row:

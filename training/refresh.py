@@ -34,6 +34,7 @@ from inference.taxonomy import Taxonomy
 from inference.teacher import FORMS, TeacherError, open_teacher
 from training import dataset, evaluate, gate, label, live, publish
 from training.config import Config, add_flags, from_flags
+from training.export import ParityError
 from training.job import Job
 from training.live import Harvest, LiveRow
 from training.queries import Query, read_queries
@@ -170,7 +171,7 @@ class Refresh:
             before = job.ledger.spent().measured
             failed = asyncio.run(label.label(list(queries.values()), job, label.Options()))
             self.summary.usd = (job.ledger.spent().measured - before) / 1e9
-        rows = (json.loads(line) for line in out.read_text(encoding="utf-8").splitlines())
+        rows = (json.loads(line) for line in out.read_text(encoding="utf-8").split("\n") if line)
         answers = {row["query"]: row for row in rows if row["query"] in queries and row["label"] is not None}
         self.summary.labelled = len(answers)
         if failed:
@@ -181,7 +182,8 @@ class Refresh:
         # A round that goes on after a kill has counted its repeats already.
         repeats = Counter() if any(row.round == self.round for row in known) else found.repeats
         rows = {row.key: replace(row, requests=row.requests + repeats[row.key]) for row in known}
-        rows |= {row.key: row for row in found.rows}
+        for row in found.rows:  # a round that goes on after a kill finds its own rows again: they stay as they are
+            rows.setdefault(row.key, row)
         sampled = {text_key(text) for text, flag in found.unanswered.items() if flag}
         for key, answer in answers.items():
             if key not in rows:
@@ -205,6 +207,11 @@ class Refresh:
         return missing
 
     def _train(self, rows: Sequence[LiveRow]) -> None:
+        names = set(self.taxonomy.names)
+        kept = [row for row in rows if row.label in names and set(row.shares or ()) <= names]
+        if len(kept) < len(rows):
+            self.summary.chosen["left out: of an intent that is gone"] = len(rows) - len(kept)
+        rows = kept
         folder = self.home / ".refresh" / "data"
         shutil.rmtree(folder, ignore_errors=True)
         options = self.options
@@ -316,7 +323,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Busy as error:
         print(str(error), file=sys.stderr)
         return BUSY
-    except (ValueError, OSError, LogError, LedgerDown, TeacherError) as error:
+    except (ValueError, OSError, LogError, LedgerDown, TeacherError, ParityError) as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     print(json.dumps(asdict(summary)) if arguments.json else describe(summary))

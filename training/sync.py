@@ -14,6 +14,7 @@ from training.job import Job
 from training.queries import Query
 
 CALL_LIMIT_S = 60.0
+FIRST = 3  # queries that fail one after another before the run is given up
 
 
 @dataclass(frozen=True)
@@ -52,16 +53,17 @@ class SyncLabeller:
         """Label all; `tick` is called after each. Raises Stopped."""
         waiting = collections.deque(queries)
         # One answer first: it writes the provider's cache that the others read, and shows what would fail them all.
-        await self._work(collections.deque([waiting.popleft()]), tick)
-        if self.failed:
+        for tried in range(min(FIRST, len(waiting))):
+            await self._work(collections.deque([waiting.popleft()]), tick)
+            if len(self.failed) <= tried:
+                break
+        else:
             raise Stopped(next(iter(self.failed.values())))
         tasks = [asyncio.create_task(self._work(waiting, tick)) for _ in range(self.workers)]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        # Calls under way end by themselves, whatever became of the others: they may be charged already.
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
 
     async def _work(self, waiting: collections.deque[Query], tick: Callable[[], object]) -> None:
         while waiting:
@@ -69,8 +71,12 @@ class SyncLabeller:
             try:
                 while self.job.needs(query):
                     await self._answer(query)
+            except Stopped:
+                waiting.clear()
+                raise
             except TeacherError as error:
                 if error.fatal:
+                    waiting.clear()
                     raise Stopped(str(error)) from error
                 self.failed[query.id] = str(error)
             tick()
