@@ -21,7 +21,7 @@ ALTERNATIVES = 3
 # Texts longer than this many characters per token are cut before they are tokenized: only their start is read anyway.
 MOST_CHARACTERS_PER_TOKEN = 32
 
-# White space and placeholders shorten a text: so many times more of it is looked at before it is redacted.
+# Placeholders shorten a text: so many times more of it is looked at before it is redacted.
 READ_BEFORE_REDACTION = 4
 
 
@@ -98,11 +98,9 @@ class Classifier:
         """Calibrated probabilities of all intents in the order of `labels`: float64, shape (labels,)."""
         if not isinstance(text, str):
             raise TypeError(f"a query must be a str, got {type(text).__name__}")
-        if len(text) > READ_BEFORE_REDACTION * self._most_characters:
-            text = text[: READ_BEFORE_REDACTION * self._most_characters]
-        text = self._redact(text)
         if len(text) > self._most_characters:
-            text = " ".join(text.split())[: self._most_characters]
+            text = " ".join(text.split())[: READ_BEFORE_REDACTION * self._most_characters]
+        text = self._redact(text)[: self._most_characters]
         engine = self._engine or self._reopen()
         logits = engine.logits(text).astype(np.float64) / self._temperature
         exponents = np.exp(logits - logits.max())

@@ -51,7 +51,9 @@ def calibrated(home: Path, folder: Path, data: Dataset, *rules: Rule) -> Manifes
     (draft / "taxonomy.toml").write_text(taxonomy.to_toml())
     fresh = replace(published, temperature=1.0, certificates=())
     delta = published.lineage["delta_spent"]
-    return train._calibrated(draft, fresh, replace(data, taxonomy=taxonomy), delta, load_redactor(published.redactor))
+    return train._calibrated(draft, fresh, replace(data, taxonomy=taxonomy), delta, load_redactor(published.redactor))[
+        0
+    ]
 
 
 def test_rules_are_measured_on_dev_and_those_that_reach_no_target_change_nothing(
