@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from inference import cascade as cascades
 from inference import tier
@@ -320,16 +321,22 @@ def test_feedback_is_recorded_and_checked(home: Path) -> None:
 
 def test_what_is_private_appears_nowhere(home: Path, taxonomy: Taxonomy) -> None:
     secret = "card 4111 1111 1111 1111 mail jane.doe@example.com key sk-ant-api03-abcdefghij0123456789ABCD"
-    with FakeAPI(fence="query") as api:
+    with FakeAPI(fence="query") as api, redis_server() as server:
         teacher = AnthropicTeacher("claude-haiku-5-5", taxonomy, base_url=api.url, api_key="test-key")
-        with tiered(home, teacher, sample_rate=1.0) as cascade:
+        with tiered(home, teacher, sample_rate=1.0, redis=server.url) as cascade:
             answer = cascade.classify(secret)
             cascade.feedback(answer.id, "account")
-        seen = json.dumps(api.bodies)
+            wait_for(lambda: bool(everything_in(server.url)))
+        seen = json.dumps(api.bodies) + everything_in(server.url)
     seen += "".join(file.read_bytes().decode("latin-1") for file in home.glob("decisions.db*"))
     assert "[card]" in seen
     for part in ("4111", "jane", "abcdefghij"):
         assert part not in seen
+
+
+def everything_in(url: str) -> str:
+    with redis.Redis.from_url(url) as client:
+        return "".join(f"{key!r} {client.get(key)!r}\n" for key in client.scan_iter())
 
 
 @pytest.mark.parametrize("value", [None, b"bytes", 3, ["list"]])
@@ -388,13 +395,13 @@ def test_a_locked_log_delays_nobody_and_loses_nothing(home: Path) -> None:
 
 
 def test_redis_is_shared_and_its_loss_costs_milliseconds(home: Path) -> None:
-    with redis_server() as redis:
+    with redis_server() as server:
         first, second = Counting(), Counting("unknown")
-        with tiered(home, first, redis=redis.url) as one, tiered(home, second, redis=redis.url) as two:
+        with tiered(home, first, redis=server.url) as one, tiered(home, second, redis=server.url) as two:
             assert one.classify("shared").source == "teacher"
             wait_for(lambda: two.classify("shared").cached)
             assert not second.asked
-            redis.stop(signal.SIGKILL)
+            server.stop(signal.SIGKILL)
             started = time.monotonic()
             assert two.classify("shared").cached  # from memory
             assert two.classify("something new").intent == "unknown"
