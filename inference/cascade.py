@@ -331,7 +331,8 @@ def _cache(policy: Policy, taxonomy: Taxonomy, redact: Redactor) -> Cache | None
     memory = MemoryCache(policy.cache_size, policy.cache_ttl_s)
     if not policy.redis:
         return Cache(memory)
-    prefix = f"monoku:{Prompt.of(taxonomy).id}"
+    # What a local answer depends on beside its bundle: another strategy or target may not take it.
+    prefix = f"monoku:{Prompt.of(taxonomy).id}:{policy.strategy}:{policy.target:g}"
 
     def prepare(text: str) -> str:
         return normalise(redact(text))
