@@ -103,15 +103,25 @@ def with_noise(pool: Pool, share: float) -> Pool:
     return Pool(pool.scores, pool.correct ^ flipped)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--draws", type=int, default=1000)
+def broken_allowed(runs: int) -> float:
+    """The share of runs that may break the promise: delta and two standard errors."""
+    return DELTA + 2 * math.sqrt(DELTA * (1 - DELTA) / runs)
+
+
+def parse_with_pool(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Pool]:
+    """The arguments, and the pool of real scores that three of them name."""
     parser.add_argument("--bundle", default="models/clinc150")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/clinc150"))
     parser.add_argument("--files", nargs="+", default=["val.jsonl", "test.jsonl", "oos_test.jsonl"])
     arguments = parser.parse_args()
-    pool = real_pool(arguments.bundle, arguments.data, tuple(arguments.files))
-    bound = DELTA + 2 * math.sqrt(DELTA * (1 - DELTA) / arguments.draws)
+    return arguments, real_pool(arguments.bundle, arguments.data, tuple(arguments.files))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--draws", type=int, default=1000)
+    arguments, pool = parse_with_pool(parser)
+    bound = broken_allowed(arguments.draws)
     print(f"{arguments.draws} draws from {len(pool.scores)} scores, delta {DELTA:.4f} a target")
     print(f"the promise is kept if it is broken in at most {bound:.4f} of the draws\n")
     print(

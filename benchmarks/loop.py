@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.certificate import read_rows
 from inference.cascade import Cascade
 from inference.classifier import Classifier
 from inference.taxonomy import Taxonomy
@@ -44,18 +45,9 @@ class Round:
     agreement: float | None
 
 
-def read(folder: Path, names: Sequence[str]) -> list[tuple[str, str]]:
-    rows = []
-    for name in names:
-        for line in (folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            rows.append((row["text"], row["label"]))
-    return rows
-
-
 def stream(folder: Path, intents: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]], list[str]]:
     """The shuffled stream, the unseen test queries, and the intents."""
-    rows, test = read(folder, ("train", "val")), read(folder, ("test",))
+    rows, test = list(read_rows(folder, ("train.jsonl", "val.jsonl"))), list(read_rows(folder, ("test.jsonl",)))
     names = sorted({label for _, label in rows})
     names = random.Random(0).sample(names, intents) if intents else names
     rows = list(dict.fromkeys(row for row in rows if row[1] in names))

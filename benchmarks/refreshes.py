@@ -18,11 +18,10 @@ import argparse
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.certificate import DELTA, Pool, real_pool
+from benchmarks.certificate import DELTA, Pool, broken_allowed, parse_with_pool
 from inference.bundle import Certificate
 from training.calibrate import certify, lineage_delta, thresholds_to_test
 
@@ -162,11 +161,6 @@ def mix(pool: Pool, target: float, source: str, share: float, draws: int) -> lis
     return steps
 
 
-def broken_allowed(runs: int) -> float:
-    """The share of broken runs at which the promise is still kept: delta and two standard errors."""
-    return DELTA + 2 * math.sqrt(DELTA * (1 - DELTA) / runs)
-
-
 def promised_and_true(steps: Sequence[Step]) -> tuple[float, float]:
     """Mean agreement on the calibration rows and in truth, where anything is accepted."""
     found = [(taken.certificate.agreement, taken.agreement) for taken in steps if not math.isnan(taken.agreement)]
@@ -215,11 +209,7 @@ def main() -> None:
     parser.add_argument("--versions", type=int, default=VERSIONS)
     parser.add_argument("--draws", type=int, default=300)
     parser.add_argument("--target", type=float, default=0.95)
-    parser.add_argument("--bundle", default="models/clinc150")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/clinc150"))
-    parser.add_argument("--files", nargs="+", default=["val.jsonl", "test.jsonl", "oos_test.jsonl"])
-    arguments = parser.parse_args()
-    pool = real_pool(arguments.bundle, arguments.data, tuple(arguments.files))
+    arguments, pool = parse_with_pool(parser)
     print_histories(pool, arguments.target, arguments.versions, arguments.histories)
     print_mixes(pool, arguments.target, arguments.draws)
 

@@ -28,6 +28,7 @@ from inference.deferral import Deferral, Outcome, Question
 from inference.guard import Ledger
 from inference.log import DecisionLog
 from inference.policy import Policy
+from inference.prices import dollars
 from inference.prompt import MOST_CHARACTERS, Prompt
 from inference.recorder import Recorder
 from inference.redact import Redactor, load_redactor
@@ -106,9 +107,7 @@ class Cascade:
     def classify(self, text: str, id: str | None = None) -> Answer:
         """Classify one text. `id` names the request in the log; without one it gets one. Raises TypeError."""
         request = self._begin(text, id)
-        if request.asked is None or self.policy.deferral != "wait":
-            return self._finish(request, None)
-        return self._finish(request, _wait(request.asked, self._left(request)))
+        return self._finish(request, self._wait(request, self._left(request)))
 
     async def aclassify(self, text: str, id: str | None = None) -> Answer:
         """The same for asyncio: the local tier runs at once (about a millisecond), a teacher is awaited."""
@@ -126,11 +125,7 @@ class Cascade:
             raise TypeError("classify_many takes several texts; for one text call classify")
         requests = [self._begin(text, None) for text in texts]
         until = time.perf_counter() + self.policy.deadline_s
-        wait = self.policy.deferral == "wait"
-        return [
-            self._finish(request, _wait(request.asked, until - time.perf_counter()) if request.asked and wait else None)
-            for request in requests
-        ]
+        return [self._finish(request, self._wait(request, until - time.perf_counter())) for request in requests]
 
     # The policy, in the order in which it is applied.
 
@@ -195,10 +190,10 @@ class Cascade:
             elif outcome.intent is not None:
                 guess, reason = Guess(outcome.intent, None, True, "teacher"), None
                 if request.text != request.redacted:  # under its redacted text it is cached already
-                    self._keep(request.text, Entry(outcome.intent, None, "teacher", None))
+                    self._remember(request.text, outcome)
             else:
                 reason = outcome.reason
-            cost = outcome.nano / 1e9 if outcome else 0.0
+            cost = dollars(outcome.nano) if outcome else 0.0
         latency_ms = (time.perf_counter() - request.started) * 1000
         answer = Answer(
             request.id, guess.intent, guess.confidence, guess.accepted, guess.source, guess.cached, asked, cost,
@@ -224,8 +219,18 @@ class Cascade:
             return True
 
     def _ask(self, request: Request, deadline_s: float | None) -> Future[Outcome]:
-        redacted = request.redacted if request.redacted is not None else self._redact(request.text)
-        return self._deferral.ask(Question(request.id, redacted, request.sampled), deadline_s)
+        if request.redacted is None:
+            request.redacted = self._redact(request.text)
+        return self._deferral.ask(Question(request.id, request.redacted, request.sampled), deadline_s)
+
+    def _wait(self, request: Request, left_s: float) -> Outcome | None:
+        """What the teachers said, if they were asked and may be waited for; None where it is late."""
+        if request.asked is None or self.policy.deferral != "wait":
+            return None
+        try:
+            return request.asked.result(max(0.0, left_s))
+        except (TimeoutError, CancelledError):  # cancelled: the cascade is being closed
+            return None
 
     def _left(self, request: Request) -> float:
         return self.policy.deadline_s - (time.perf_counter() - request.started)
@@ -247,9 +252,9 @@ class Cascade:
         if self._cache is not None:
             self._cache.put(text, entry)
 
-    def _remember(self, redacted: str, outcome: Outcome) -> None:
-        """Cache a teacher's answer under the redacted text, which for most queries is the text itself."""
-        self._keep(redacted, Entry(str(outcome.intent), None, "teacher", None))
+    def _remember(self, text: str, outcome: Outcome) -> None:
+        """Cache a teacher's answer: under the redacted text first, which for most queries is the text itself."""
+        self._keep(text, Entry(str(outcome.intent), None, "teacher", None))
 
     def feedback(self, id: str, intent: str, text: str | None = None) -> None:
         """Record a person's correction of request `id`. `text` is needed for a request of more than 10,000 ago.
@@ -299,13 +304,6 @@ class Cascade:
         self._recorder.after_fork()
         self._watch.after_fork()
         self._deferral.after_fork()
-
-
-def _wait(asked: Future[Outcome], left_s: float) -> Outcome | None:
-    try:
-        return asked.result(max(0.0, left_s))
-    except (TimeoutError, CancelledError):  # cancelled: the cascade is being closed
-        return None
 
 
 def _of_the_beginning(redact: Redactor) -> Redactor:

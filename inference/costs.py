@@ -19,11 +19,10 @@ from typing import Any
 
 from inference.bundle import BundleError, read_manifest, resolve
 from inference.classifier import DEFAULT_TARGET
-from inference.prices import Usage, cost, price_of
+from inference.prices import CACHED_FROM_TOKENS, Usage, cost, price_of
 
 DAYS = 30
 SONNET, OLD_HAIKU, HAIKU = "claude-3-5-sonnet-20241022", "claude-3-haiku-20240307", "claude-haiku-5-5"
-CACHED_FROM_TOKENS = 512  # a shorter prompt is not cached by Haiku 5.5, without a word
 HYBRID_SHARE = Fraction(3, 10)
 
 

@@ -17,6 +17,7 @@ from functools import partial
 
 from inference.guard import Breaker, Ledger, LedgerDown, SpendLimit
 from inference.log import DecisionLog
+from inference.prices import dollars
 from inference.records import TeacherAnswer
 from inference.teacher import Reply, Teacher, TeacherError
 
@@ -208,7 +209,7 @@ class Deferral:
         with contextlib.suppress(Exception):
             answer = TeacherAnswer(
                 question.request_id, time.time(), question.text, teacher.name, teacher.prompt_id, reply.label,
-                reply.refusal, reply.usage.to_dict(), reply.nano / 1e9, took_s * 1000, question.sampled,
+                reply.refusal, reply.usage.to_dict(), dollars(reply.nano), took_s * 1000, question.sampled,
             )  # fmt: skip
             await asyncio.wrap_future(self.log.keep(answer))
 

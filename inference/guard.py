@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from inference.prices import shown
+
 STALE_S = 900.0  # no call lasts this long: its process died
 
 _TABLES = (
@@ -76,8 +78,8 @@ class Ledger:
             taken = spent.measured + spent.unsure + spent.reserved
             if self.cap is not None and taken + nano > self.cap:
                 raise SpendLimit(
-                    f"{dollars(nano)} more would pass the cap of {dollars(self.cap)}: {dollars(spent.measured)} spent, "
-                    f"{dollars(spent.unsure)} perhaps charged, {dollars(spent.reserved)} reserved"
+                    f"{shown(nano)} more would pass the cap of {shown(self.cap)}: {shown(spent.measured)} spent, "
+                    f"{shown(spent.unsure)} perhaps charged, {shown(spent.reserved)} reserved"
                 )
             run("INSERT INTO reservations (id, period, nano, made) VALUES (?, ?, ?, ?)", new, period, nano, made)
         return new
@@ -211,11 +213,6 @@ class Breaker:
                 self._open_until = None
             elif self._failed >= self._most:
                 self._open_until = self._now() + self._rest_s
-
-
-def dollars(nano: int) -> str:
-    """Nano-dollars for a person to read."""
-    return f"${nano / 1e9:.6f}".rstrip("0").rstrip(".")
 
 
 def _open_sqlite(path: str) -> sqlite3.Connection:

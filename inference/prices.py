@@ -24,6 +24,7 @@ from typing import Any
 
 LONG_PROMPT_TOKENS = 100_000
 OVERHEAD_TOKENS = 500  # what a provider adds to a prompt of its own: the frame of the conversation, of the schema
+CACHED_FROM_TOKENS = 512  # a shorter prompt is not cached by Haiku 5.5, without a word
 NANO_PER_MILLIONTH = 1000  # a dollar per million tokens is 1,000 nano-dollars per token
 
 
@@ -213,3 +214,8 @@ def _nano(total: Fraction, price: Price, batch: bool) -> int:
 def dollars(nano: int) -> float:
     """Nano-dollars as dollars."""
     return nano / 1e9
+
+
+def shown(nano: int) -> str:
+    """Nano-dollars for a person to read."""
+    return f"${dollars(nano):.6f}".rstrip("0").rstrip(".")

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
@@ -67,28 +67,26 @@ class _Remote:
     async def ask(self, text: str, timeout_s: float) -> Reply:
         """The intent of `text`. Raises TeacherError."""
         start = asyncio.get_running_loop().time()
-        with self.errors(timeout_s):
-            async with asyncio.timeout(timeout_s):
-                answer = await self._send(text, timeout_s)
-        return self.checked(answer, asyncio.get_running_loop().time() - start)
-
-    def checked(self, answer: Any, latency_s: float | None = None, **how: bool) -> Reply:
-        """`read`, with TeacherError for what is no answer of the API: a proxy's page, say."""
-        try:
-            return self.read(answer, latency_s, **how)
-        except (AttributeError, TypeError, ValueError, IndexError) as error:
-            text = f"{self.name} sent something unreadable: {type(error).__name__}: {error}"
-            raise TeacherError("unreadable", text, again=True, unsure=True) from error
+        async with self.limited(timeout_s):
+            answer = await self._send(text, timeout_s)
+            return self.read(answer, asyncio.get_running_loop().time() - start)
 
     async def _send(self, text: str, timeout_s: float) -> Any:
         raise NotImplementedError
 
-    def read(self, answer: Any, latency_s: float | None = None, **how: bool) -> Reply:
+    def read(self, answer: Any, latency_s: float | None = None) -> Reply:
         raise NotImplementedError
 
+    @contextlib.asynccontextmanager
+    async def limited(self, timeout_s: float) -> AsyncIterator[None]:
+        """A total limit around calls of the SDK and the reading of their answers; whatever fails is TeacherError."""
+        with self.errors(timeout_s):
+            async with asyncio.timeout(timeout_s):
+                yield
+
     @contextlib.contextmanager
-    def errors(self, timeout_s: float) -> Any:
-        """Turn whatever the SDK raises into TeacherError."""
+    def errors(self, timeout_s: float) -> Iterator[None]:
+        """Turn whatever the SDK raises, or the reading of what is no answer, into TeacherError."""
         try:
             yield
         except (TimeoutError, self.sdk.APITimeoutError) as error:
@@ -98,7 +96,8 @@ class _Remote:
             raise self._status_error(error) from error
         except self.sdk.APIConnectionError as error:
             raise self._connection_error(error) from error
-        except (TypeError, ValueError, self.sdk.APIError) as error:  # a body that is no JSON, or no message
+        except (AttributeError, IndexError, TypeError, ValueError, self.sdk.APIError) as error:
+            # A body that is no JSON, or JSON but no message: a proxy's page, say.
             text = f"{self.name} sent something unreadable: {type(error).__name__}: {error}"
             raise TeacherError("unreadable", text, again=True, unsure=True) from error
 
@@ -120,6 +119,10 @@ class _Remote:
         # What failed to connect was never sent; a connection lost later may have carried a charged answer.
         unsure = not any(type(cause).__name__ in NEVER_SENT for cause in causes)
         return TeacherError("connection", text, again=True, unsure=unsure)
+
+    def _prompt_bytes(self, text: str) -> int:
+        parts = (self.prompt.system, message(text), str(self.prompt.schema()))
+        return sum(len(part.encode("utf-8", "replace")) for part in parts)
 
     def _no_key(self, variable: str) -> TeacherError:
         return TeacherError("key", f"{self.name} needs an API key: set {variable}", fatal=True)
@@ -173,12 +176,11 @@ class AnthropicTeacher(_Remote):
         """Input tokens of the request for `text`, by the API's own free count. Raises TeacherError."""
         params = self.params(text)
         del params["max_tokens"]
-        with self.errors(timeout_s):
-            async with asyncio.timeout(timeout_s):
-                counted = await self.client().messages.count_tokens(**params, timeout=timeout_s)
+        async with self.limited(timeout_s):
+            counted = await self.client().messages.count_tokens(**params, timeout=timeout_s)
         return int(counted.input_tokens)
 
-    def read(self, answer: Any, latency_s: float | None = None, batch: bool = False, **how: bool) -> Reply:
+    def read(self, answer: Any, latency_s: float | None = None, batch: bool = False) -> Reply:
         """A message of the API as a Reply; one of a `batch` at half the price."""
         usage = _anthropic_usage(answer.usage)
         charged: Charged = {"usage": usage, "nano": cost(self.model, usage, batch=batch), "latency_s": latency_s}
@@ -190,8 +192,7 @@ class AnthropicTeacher(_Remote):
 
     def worst_case(self, text: str, batch: bool = False) -> int:
         """Nano-dollars that asking once cannot exceed."""
-        size = _bytes(self.prompt.system) + _bytes(message(text)) + _bytes(str(self.prompt.schema()))
-        return worst_case(self.model, size, MAX_TOKENS, batch=batch)
+        return worst_case(self.model, self._prompt_bytes(text), MAX_TOKENS, batch=batch)
 
 
 class OpenAITeacher(_Remote):
@@ -234,7 +235,7 @@ class OpenAITeacher(_Remote):
             **{self.limit: MAX_TOKENS},
         )
 
-    def read(self, answer: Any, latency_s: float | None = None, **how: bool) -> Reply:
+    def read(self, answer: Any, latency_s: float | None = None) -> Reply:
         """A chat completion as a Reply."""
         usage = _openai_usage(answer.usage)
         nano = 0 if self.local else cost(self.model, usage)
@@ -246,8 +247,7 @@ class OpenAITeacher(_Remote):
 
     def worst_case(self, text: str) -> int:
         """Nano-dollars that asking once cannot exceed; 0 for a server on this machine."""
-        size = _bytes(self.prompt.system) + _bytes(message(text)) + _bytes(str(self.prompt.schema()))
-        return 0 if self.local else worst_case(self.model, size, MAX_TOKENS)
+        return 0 if self.local else worst_case(self.model, self._prompt_bytes(text), MAX_TOKENS)
 
 
 def _reply(prompt: Prompt, text: str, stop_reason: str | None, charged: Charged) -> Reply:
@@ -276,10 +276,6 @@ def _openai_usage(usage: Any) -> Usage:
     details = usage.prompt_tokens_details
     cached = (details.cached_tokens or 0) if details else 0
     return Usage(usage.prompt_tokens - cached, usage.completion_tokens, cache_read_tokens=cached)
-
-
-def _bytes(text: str) -> int:
-    return len(text.encode("utf-8", "replace"))
 
 
 def _detail(error: Any) -> str:

@@ -16,7 +16,6 @@ from inference.prices import cost
 from tests.fake_api import FakeAPI
 from tests.fake_wire import CALL_FAULTS
 from training import label as labelling
-from training.sync import Patience
 
 TAXONOMY = """
 [[intents]]
@@ -38,7 +37,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         if name.startswith(("ANTHROPIC_", "OPENAI_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("ANTHROPIC_API_KEY", "test-key")
-    monkeypatch.setattr(labelling, "PATIENCE", Patience(tries=8, first_s=0.01, longest_s=0.05))
     (tmp_path / "taxonomy.toml").write_text(TAXONOMY)
     return tmp_path
 

@@ -18,7 +18,7 @@ from inference.log import Correction, Decision, DecisionLog, TeacherAnswer
 from tests.tiny import TINY_DIALS, tiny_rows
 from training import live, publish, refresh
 from training.dataset import Dataset
-from training.train import Busy
+from training.lock import Busy, take_lock
 
 
 class Traffic:
@@ -237,9 +237,9 @@ def test_what_a_student_was_trained_on_does_not_judge_it(tmp_path: Path, tiny_da
 
 def test_a_second_refresh_at_the_same_time_says_so(start: Callable[..., list[str]], tmp_path: Path) -> None:
     home = tmp_path / "models" / "tiny"
-    with refresh._locked(home):
+    with take_lock(home / ".refresh.lock", "held by a test"):
         assert refresh.main(start()) == refresh.BUSY
-        with pytest.raises(Busy), refresh._locked(home):
+        with pytest.raises(Busy), take_lock(home / ".refresh.lock", "asked for again"):
             raise AssertionError("never reached")
 
 

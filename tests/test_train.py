@@ -15,6 +15,7 @@ from inference.taxonomy import Rule
 from tests.tiny import run_training, training_command
 from training import dataset, train
 from training.dataset import Dataset
+from training.lock import take_lock
 from training.publish import serving, versions
 
 
@@ -122,7 +123,7 @@ def test_a_run_killed_at_any_stage_serves_nothing_half_written_and_can_be_run_ag
 
 
 def test_two_runs_at_once_do_not_meet(tiny_data: Path, tiny_base: Path, tmp_path: Path, capsys) -> None:
-    with train._locked(tmp_path / "tiny"):
+    with take_lock(tmp_path / "tiny" / ".lock", "held by a test"):
         assert train.main(flags(tiny_data, tiny_base, tmp_path)) == 2
     assert "another run is training" in capsys.readouterr().err
 

@@ -8,12 +8,10 @@ created, so no query is paid for twice.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,7 +71,6 @@ class BatchLabeller:
         self.patience = patience
         self.failed: dict[str, str] = {}
         self._path = job.home / "batches.json"
-        self._rng = random.Random(0)
         self.batches = under_way(job.home)
         others = {(batch.teacher, batch.prompt) for batch in self.batches} - {(job.teacher.name, job.teacher.prompt_id)}
         if others:
@@ -164,7 +161,7 @@ class BatchLabeller:
                 except TeacherError as error:
                     if not error.again:
                         raise Stopped(str(error)) from error
-                    await asyncio.sleep(self.patience.wait(tried, error, self._rng))
+                    await asyncio.sleep(self.patience.wait(tried, error))
                     continue
             return self._update(replace(batch, id=found))
         raise Stopped(f"no batch could be created in {self.patience.tries} tries")
@@ -174,7 +171,7 @@ class BatchLabeller:
             {"custom_id": custom_id, "params": self.teacher.params(texts[query_id], "1h")}
             for custom_id, query_id in batch.custom_ids.items()
         ]
-        async with self._call():
+        async with self.teacher.limited(HTTP_LIMIT_S):
             made = await self.teacher.client().messages.batches.create(requests=requests, timeout=HTTP_LIMIT_S)
         return str(made.id)
 
@@ -192,7 +189,7 @@ class BatchLabeller:
 
     async def _listed(self, since: float) -> list[Any]:
         found = []
-        async with self._call():
+        async with self.teacher.limited(HTTP_LIMIT_S):
             async for other in self.teacher.client().messages.batches.list(limit=100, timeout=HTTP_LIMIT_S):
                 if other.created_at.timestamp() < since:
                     break
@@ -200,7 +197,7 @@ class BatchLabeller:
         return found
 
     async def _first_custom_id(self, found: str) -> str | None:
-        async with self._call():
+        async with self.teacher.limited(HTTP_LIMIT_S):
             async for row in await self.teacher.client().messages.batches.results(found, timeout=HTTP_LIMIT_S):
                 return str(row.custom_id)
         return None
@@ -210,41 +207,31 @@ class BatchLabeller:
             await asyncio.sleep(self.poll_s)
 
     async def _status(self, found: str) -> str:
-        async with self._call():
+        async with self.teacher.limited(HTTP_LIMIT_S):
             batch = await self.teacher.client().messages.batches.retrieve(found, timeout=HTTP_LIMIT_S)
         return str(batch.processing_status)
 
     async def _results(self, batch: Batch) -> list[tuple[str, Receipt]]:
         """(custom id, Receipt) of every answer; queries that no other try can help are noted in `failed`."""
         receipts: list[tuple[str, Receipt]] = []
-        async with self._call():
+        async with self.teacher.limited(HTTP_LIMIT_S):
             async for row in await self.teacher.client().messages.batches.results(batch.id, timeout=HTTP_LIMIT_S):
                 query_id = batch.custom_ids.get(row.custom_id)
                 if query_id is None:
                     continue
                 if row.result.type == "succeeded":
-                    reply = self.teacher.checked(row.result.message, batch=True)
+                    reply = self.teacher.read(row.result.message, batch=True)
                     receipts.append((row.custom_id, Receipt.of(query_id, reply)))
                 elif row.result.type == "errored" and row.result.error.error.type == "invalid_request_error":
                     self.failed[query_id] = f"invalid: {row.result.error.error.message}"
         return receipts
 
-    @contextlib.asynccontextmanager
-    async def _call(self) -> AsyncIterator[None]:
-        with self.teacher.errors(HTTP_LIMIT_S):
-            async with asyncio.timeout(HTTP_LIMIT_S):
-                yield
-
     async def _retry(self, call: Callable[[], Awaitable[T]]) -> T:
         """Try a call that changes nothing again, as long as that may help. Raises Stopped."""
-        for tried in range(self.patience.tries):
-            try:
-                return await call()
-            except TeacherError as error:
-                if not error.again or tried + 1 == self.patience.tries:
-                    raise Stopped(str(error)) from error
-                await asyncio.sleep(self.patience.wait(tried, error, self._rng))
-        raise AssertionError("a loop of at least one try returns or raises")
+        try:
+            return await self.patience.retry(call)
+        except TeacherError as error:
+            raise Stopped(str(error)) from error
 
     def _update(self, batch: Batch) -> Batch:
         self.batches = [*(other for other in self.batches if other.nonce != batch.nonce), batch]

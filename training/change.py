@@ -18,7 +18,7 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from training.dataset import SPLITS_FILE, Dataset
 from training.job import Job
 from training.label import Options, consent, label
 from training.queries import Query
-from training.rows import Row, text_key
+from training.rows import Row, text_key, to_record
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,7 @@ def changed(data: Dataset, change: Change, answers: Mapping[str, dict[str, Any]]
 
 
 def _changed(row: Row, change: Change, answer: dict[str, Any] | None) -> dict[str, Any]:
-    values = {name: value for name, value in asdict(row).items() if value is not None}
-    del values["extra"]
-    record = {**row.extra, **values, "label": change.mapping[row.label]}
+    record = {**to_record(row), "label": change.mapping[row.label]}
     if row.gold is not None:
         record["gold"] = change.mapping.get(row.gold, row.gold)
     if row.shares is not None:
@@ -83,15 +81,16 @@ def _ask(data: Dataset, arguments: argparse.Namespace, taxonomy: Taxonomy) -> di
     """The teacher's answers for all rows, through training.label: priced, capped, resumable."""
     redact = load_redactor(arguments.redactor)
     queries = {text_key(row.text): Query(redact(row.text), text_key(row.text)) for row in data.rows}
-    out = arguments.out / ".relabelled.jsonl"
-    with Job(out, open_teacher(arguments.teacher, taxonomy), cap_usd=arguments.max_usd) as job:
+    with Job(
+        arguments.out / ".relabelled.jsonl", open_teacher(arguments.teacher, taxonomy), cap_usd=arguments.max_usd
+    ) as job:
         options = Options(arguments.mode, confirm=consent(arguments.yes))
         failed = asyncio.run(label(list(queries.values()), job, options))
+        answers = job.rows()
     if failed:
         reason = next(iter(failed.values()))
         raise ValueError(f"{len(failed)} rows have no answer ({reason}); run the same command again to go on")
-    rows = (json.loads(line) for line in out.read_text(encoding="utf-8").split("\n") if line)
-    return {row["query"]: row for row in rows if row["query"] in queries and row["prompt_id"] == job.teacher.prompt_id}
+    return answers
 
 
 def _write(arguments: argparse.Namespace, taxonomy: Taxonomy, records: Sequence[dict[str, Any]], note: Any) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import collections
 import datetime
-import fcntl
 import json
 import os
 import time
@@ -20,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from inference.guard import Ledger
-from inference.prices import Usage
+from inference.prices import Usage, dollars
 from inference.teacher import Reply, Teacher
+from training.lock import Busy, take_lock
 from training.queries import Query
 
 MOST_INVALID = 3  # answers outside the taxonomy before a query counts as refused
@@ -52,8 +52,11 @@ class Job:
     def __init__(self, out: Path, teacher: Teacher, votes: int = 1, cap_usd: float | None = None) -> None:
         self.out, self.teacher, self.votes = out, teacher, votes
         self.home = out.parent / f".{out.name}.job"
-        self.home.mkdir(parents=True, exist_ok=True)
-        self._lock = self._take_lock()
+        doing = f"another process is labelling into {out}; wait for it, or choose another"
+        try:
+            self._lock = take_lock(self.home / "lock", doing)
+        except Busy as error:
+            raise ValueError(str(error)) from error
         self.ledger = Ledger(self.home / "spend.db", cap_usd, period="ever")
         self.answers: dict[str, list[Receipt]] = collections.defaultdict(list)
         self._filed: set[str] = set()
@@ -62,7 +65,7 @@ class Job:
             if (values.pop("teacher"), values.pop("prompt")) == (teacher.name, teacher.prompt_id):
                 self._file(name, Receipt(**values))
         _mend(out)
-        self.written = self._read_written()
+        self.written = set(self.rows())
         self._file_out = out.open("a", encoding="utf-8")
 
     def __enter__(self) -> Job:
@@ -75,34 +78,24 @@ class Job:
         self.ledger.close()
         self._lock.close()
 
-    def _take_lock(self) -> Any:
-        lock = (self.home / "lock").open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.close()
-            raise ValueError(f"another process is labelling into {self.out}; wait for it, or choose another") from error
-        return lock
-
     def _file(self, name: str, receipt: Receipt) -> None:
         if name not in self._filed:  # the results of a batch may be read twice
             self._filed.add(name)
             self.answers[receipt.query].append(receipt)
 
-    def _read_written(self) -> set[str]:
-        """Ids of the queries whose row is in the output, from the same teacher and prompt."""
-        found = set()
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """The output's rows from this teacher and prompt, by query id. Raises ValueError naming a line that is none."""
+        found: dict[str, dict[str, Any]] = {}
         for number, line in enumerate(self.out.read_text(encoding="utf-8").split("\n"), 1):
             if not line:
                 continue
             try:
                 row = json.loads(line)
                 question = (row.get("labeler"), row.get("prompt_id"))
-                key = row.get("query")
             except (ValueError, AttributeError) as error:
                 raise ValueError(f"{self.out}:{number} is no row of labels: {line[:60]!r}") from error
-            if key and question == (self.teacher.name, self.teacher.prompt_id):
-                found.add(str(key))
+            if row.get("query") and question == (self.teacher.name, self.teacher.prompt_id):
+                found[str(row["query"])] = row
         return found
 
     def open(self, queries: Iterable[Query]) -> list[Query]:
@@ -165,7 +158,7 @@ class Job:
             "labeler": self.teacher.name,
             "prompt_id": self.teacher.prompt_id,
             "usage": usage.to_dict(),
-            "cost_usd": sum(receipt.nano for receipt in got) / 1e9,
+            "cost_usd": dollars(sum(receipt.nano for receipt in got)),
             "time": datetime.datetime.fromtimestamp(time.time(), datetime.UTC).isoformat(timespec="seconds"),
         }
 

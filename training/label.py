@@ -20,8 +20,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from inference.guard import LedgerDown, dollars
-from inference.prices import Usage, cost
+from inference.guard import LedgerDown
+from inference.prices import CACHED_FROM_TOKENS, Usage, cost, shown
 from inference.redact import load_redactor
 from inference.remote import AnthropicTeacher
 from inference.taxonomy import Taxonomy
@@ -31,10 +31,10 @@ from training.job import Job
 from training.queries import Queries, Query, read_queries
 from training.sync import PATIENCE, Patience, Stopped, SyncLabeller
 
-CACHED_FROM_TOKENS = 512
 ANSWER_TOKENS = 16
 CHARACTERS_PER_TOKEN = 3.0
 MOST_SHOWN = 5
+COUNTING = Patience(tries=3, longest_s=1.0)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Plan:
     nano: dict[str, int]
 
     def __str__(self) -> str:
-        ways = ", ".join(f"{way} {dollars(nano)}" for way, nano in self.nano.items())
+        ways = ", ".join(f"{way} {shown(nano)}" for way, nano in self.nano.items())
         return f"to ask          {self.queries} answers, about {self.tokens} input tokens\nabout           {ways}"
 
 
@@ -59,7 +59,7 @@ async def make_plan(teacher: Teacher, texts: Sequence[str]) -> Plan:
     if not isinstance(teacher, AnthropicTeacher):
         worst = sum(teacher.worst_case(text) for text in texts)
         return Plan(len(texts), round(characters / CHARACTERS_PER_TOKEN), {"at most": worst})
-    prefix = await _count(teacher)
+    prefix = await COUNTING.retry(lambda: teacher.count(""))
     per_query = characters / CHARACTERS_PER_TOKEN / max(1, len(texts))
     plain = Usage(input_tokens=round(prefix + per_query), output_tokens=ANSWER_TOKENS)
     cached = Usage(input_tokens=round(per_query), output_tokens=ANSWER_TOKENS, cache_read_tokens=prefix)
@@ -67,17 +67,6 @@ async def make_plan(teacher: Teacher, texts: Sequence[str]) -> Plan:
     nano = {f"sync {way}": len(texts) * cost(teacher.model, usage) for way, usage in usages.items()}
     nano["in batches"] = len(texts) * cost(teacher.model, plain, batch=True)
     return Plan(len(texts), len(texts) * plain.input_tokens, nano)
-
-
-async def _count(teacher: AnthropicTeacher) -> int:
-    for left in (2, 1, 0):
-        try:
-            return await teacher.count("")
-        except TeacherError as error:
-            if not (error.again and left):
-                raise
-            await asyncio.sleep(0.5)
-    raise AssertionError("the last try returns or raises")
 
 
 @dataclass(frozen=True)
@@ -155,7 +144,7 @@ def summary(queries: Queries, job: Job, failed: dict[str, str]) -> str:
         *(f"  {count:>6} {reason}" for reason, count in collections.Counter(failed.values()).most_common(MOST_SHOWN)),
         f"tokens          {usage.input_tokens} input, {usage.cache_read_tokens} read from the cache, "
         f"{usage.cache_write_tokens + usage.cache_write_1h_tokens} written to it, {usage.output_tokens} output",
-        f"spent           {dollars(spent.measured)} measured, at most {dollars(spent.unsure + spent.reserved)} more "
+        f"spent           {shown(spent.measured)} measured, at most {shown(spent.unsure + spent.reserved)} more "
         "for answers that never arrived",
         f"written         {job.out}",
     ]

@@ -11,7 +11,7 @@ import collections
 import json
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from inference.bundle import write_atomically
 from inference.log import Correction, Decision, DecisionLog, TeacherAnswer
 from training import dataset
 from training.dataset import Dataset
-from training.rows import Row, text_key
+from training.rows import Row, text_key, to_record
 
 SAMPLE_SHARES = (0.0, 0.20, 0.55, 0.25)  # of the uniform sample, over dataset.SPLITS
 DAY_ZERO_SAMPLE = 0.45  # while a teacher answers everything, this share of all requests, by a hash of their id
@@ -173,7 +173,7 @@ def compose(
     splits: dict[str, list[dict[str, Any]]] = {name: [] for name in dataset.SPLITS}
     for row in base.rows if base else ():
         if row.split == "train" or not judged_live:
-            splits[row.split].append(_record(row))
+            splits[row.split].append(to_record(row))
     for item in live:
         if item.split == "train":
             weight = 0.5 ** ((newest - item.time) / DAY_S / half_life_days) if half_life_days else 1.0
@@ -208,12 +208,6 @@ def _to_row(row: LiveRow) -> Row:
 
 def _human(row: LiveRow) -> bool:
     return row.labeler == "human"
-
-
-def _record(row: Row) -> dict[str, Any]:
-    values = asdict(replace(row, extra={}))
-    del values["extra"], values["split"]
-    return {**row.extra, **{name: value for name, value in values.items() if value is not None}}
 
 
 def _live_record(row: LiveRow) -> dict[str, Any]:

@@ -11,14 +11,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import fcntl
 import hashlib
 import json
 import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,9 @@ import numpy as np
 
 from inference.bundle import Manifest, write_atomically
 from inference.classifier import Classifier
-from inference.guard import LedgerDown, dollars
+from inference.guard import LedgerDown
 from inference.log import DecisionLog, LogError
+from inference.prices import dollars, shown
 from inference.redact import load_redactor
 from inference.taxonomy import Taxonomy
 from inference.teacher import FORMS, TeacherError, open_teacher
@@ -37,9 +37,10 @@ from training.config import Config, add_flags, from_flags
 from training.export import ParityError
 from training.job import Job
 from training.live import Harvest, LiveRow
+from training.lock import Busy, take_lock
 from training.queries import Query, read_queries
 from training.rows import text_key
-from training.train import Busy, train
+from training.train import train
 
 PUBLISHED, FAILED, KEPT, BUSY = 0, 2, 3, 4
 
@@ -112,7 +113,7 @@ class Refresh:
         if dry:
             self._price(wanted)
             return self.summary
-        answers = self._label(wanted, found)
+        answers = self._label(wanted)
         rows = self._merged(known, found, answers)
         new = [row for row in rows if row.round == self.round]
         if len(new) < max(1, self.options.least_new):
@@ -158,21 +159,20 @@ class Refresh:
         self.summary.chosen["to be labelled"] = len(texts)
         if texts and self.options.teacher:
             teacher = open_teacher(self.options.teacher, self.taxonomy)
-            self.summary.usd = sum(teacher.worst_case(text) for text in texts) / 1e9
+            self.summary.usd = dollars(sum(teacher.worst_case(text) for text in texts))
 
-    def _label(self, texts: Sequence[str], found: Harvest) -> dict[str, dict[str, Any]]:
+    def _label(self, texts: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Answers by query key for what had none, through training.label: resumable, capped, paid for once."""
         if not texts or not self.options.teacher:
             return {}
         teacher = open_teacher(self.options.teacher, self.taxonomy)
         queries = {text_key(text): Query(text, text_key(text)) for text in texts}
-        out = self.home / "labelled.jsonl"
-        with Job(out, teacher, cap_usd=self.options.max_usd) as job:
+        with Job(self.home / "labelled.jsonl", teacher, cap_usd=self.options.max_usd) as job:
             before = job.ledger.spent().measured
             failed = asyncio.run(label.label(list(queries.values()), job, label.Options()))
-            self.summary.usd = (job.ledger.spent().measured - before) / 1e9
-        rows = (json.loads(line) for line in out.read_text(encoding="utf-8").split("\n") if line)
-        answers = {row["query"]: row for row in rows if row["query"] in queries and row["label"] is not None}
+            self.summary.usd = dollars(job.ledger.spent().measured - before)
+            rows = job.rows()
+        answers = {key: row for key, row in rows.items() if key in queries and row["label"] is not None}
         self.summary.labelled = len(answers)
         if failed:
             self.summary.chosen["left without an answer"] = len(failed)
@@ -276,20 +276,9 @@ def _read_state(home: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged ({error}); delete it to read the whole log again") from error
 
 
-@contextlib.contextmanager
-def _locked(home: Path) -> Iterator[None]:
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / ".refresh.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Busy(f"another refresh of {home} is at work") from error
-        yield
-
-
 def refresh(config: Config, options: Options, dry: bool = False) -> Summary:
     """Refresh one model. Raises Busy where another refresh or training is at work, ValueError for what is off."""
-    with _locked(config.home):
+    with take_lock(config.home / ".refresh.lock", f"another refresh of {config.home} is at work"):
         return Refresh(config, options).run(dry)
 
 
@@ -334,7 +323,7 @@ def describe(summary: Summary) -> str:
     """The summary for a person."""
     lines = [f"round {summary.round}: {summary.outcome}"]
     lines += [f"  {count:>6} {what}" for what, count in summary.chosen.items() if count]
-    lines += [f"  {summary.labelled:>6} labelled now", f"  at most {dollars(round(summary.usd * 1e9))} for labels"]
+    lines += [f"  {summary.labelled:>6} labelled now", f"  at most {shown(round(summary.usd * 1e9))} for labels"]
     lines += [f"  {reason}" for reason in summary.reasons]
     if summary.version:
         lines.append(f"  version {summary.version}")

@@ -6,7 +6,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +189,12 @@ def to_row(values: dict[str, Any], place: str, split: str) -> Row | None:
         weight=_weight(values.get("weight"), place),
         extra={name: value for name, value in values.items() if name not in KNOWN},
     )
+
+
+def to_record(row: Row) -> dict[str, Any]:
+    """A Row as a record that `to_row` reads back."""
+    values = {name: value for name, value in asdict(row).items() if name != "extra" and value is not None}
+    return {**row.extra, **values}
 
 
 def _shares(value: Any, place: str) -> dict[str, float] | None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import collections
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 from inference.guard import SpendLimit
 from inference.teacher import TeacherError
 from training.job import Job
 from training.queries import Query
+
+T = TypeVar("T")
 
 CALL_LIMIT_S = 60.0
 FIRST = 3  # queries that fail one after another before the run is given up
@@ -25,9 +29,20 @@ class Patience:
     first_s: float = 0.5
     longest_s: float = 60.0
 
-    def wait(self, tried: int, error: TeacherError, rng: random.Random) -> float:
+    async def retry(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The result of `call`, tried again as long as that may help. Raises the last TeacherError."""
+        for tried in range(self.tries - 1):
+            try:
+                return await call()
+            except TeacherError as error:
+                if not error.again:
+                    raise
+                await asyncio.sleep(self.wait(tried, error))
+        return await call()
+
+    def wait(self, tried: int, error: TeacherError) -> float:
         """What the server asked for, else twice as long each time; never more than `longest_s`."""
-        own = self.first_s * 2**tried * rng.uniform(0.75, 1)
+        own = self.first_s * 2**tried * random.uniform(0.75, 1)
         return min(error.retry_after_s if error.retry_after_s is not None else own, self.longest_s)
 
 
@@ -45,7 +60,6 @@ class SyncLabeller:
         self.job, self.workers, self.timeout_s = job, workers, timeout_s
         self.patience = patience
         self.failed: dict[str, str] = {}
-        self._rng = random.Random(0)
         self._open = 0
         self._settled = asyncio.Event()
 
@@ -70,7 +84,7 @@ class SyncLabeller:
             query = waiting.popleft()
             try:
                 while self.job.needs(query):
-                    await self._answer(query)
+                    await self.patience.retry(partial(self._ask, query))
             except Stopped:
                 waiting.clear()
                 raise
@@ -80,15 +94,6 @@ class SyncLabeller:
                     raise Stopped(str(error)) from error
                 self.failed[query.id] = str(error)
             tick()
-
-    async def _answer(self, query: Query) -> None:
-        for tried in range(self.patience.tries):
-            try:
-                return await self._ask(query)
-            except TeacherError as error:
-                if not error.again or tried + 1 == self.patience.tries:
-                    raise
-                await asyncio.sleep(self.patience.wait(tried, error, self._rng))
 
     async def _ask(self, query: Query) -> None:
         reservation = await self._reserve(query)

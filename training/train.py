@@ -7,7 +7,6 @@ last epoch when it is started again with the same data and dials; nothing half-w
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -31,6 +30,7 @@ from inference.rules import measure
 from training import calibrate, card, dataset, evaluate, export, publish, student
 from training.config import Config, parse
 from training.dataset import Dataset
+from training.lock import Busy, take_lock
 
 LIBRARIES = ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime", "tokenizers", "numpy")
 PARITY_TEXTS = 500
@@ -38,10 +38,6 @@ FULL_DISK = 1 << 20
 
 
 Judge = Callable[[Classifier, Manifest], list[str]]
-
-
-class Busy(RuntimeError):
-    """Another run is training the same model."""
 
 
 class Stages:
@@ -71,7 +67,7 @@ def train(config: Config, judge: Judge | None = None) -> Path:
     file does not answer as the student does.
     """
     stage = Stages()
-    with _locked(config.home):
+    with take_lock(config.home / ".lock", f"another run is training {config.home}"):
         with stage("dataset"):
             redact = load_redactor(config.redactor)
             data = dataset.redacted(dataset.load(config.data, fallback=config.home), redact)
@@ -115,18 +111,6 @@ def train(config: Config, judge: Judge | None = None) -> Path:
         return target
     print(f'next: python -m inference.classify --bundle {config.home} "I was charged twice this month"')
     return target
-
-
-@contextlib.contextmanager
-def _locked(home: Path) -> Iterator[None]:
-    """Hold the model's lock; the system releases it when the process ends, however it ends."""
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Busy(f"another run is training {home}") from error
-        yield
 
 
 def _run_folder(config: Config, data: Dataset) -> Path:
