@@ -90,16 +90,16 @@ class Cascade:
         rules = policy.with_values(settings) if isinstance(policy, Policy) else Policy.load(policy, **settings)
         root = Path(path)
         home = root.parent if VERSION.fullmatch(root.name) else root  # versions come and go
-        watch = Watch(root, rules)
+        # A bundle may name a redactor of one's own, but only the application says which code that is.
+        own = redactor or (load_redactor(rules.redactor) if ":" in rules.redactor else None)
+        watch = Watch(root, rules, own)
         intents = watch.tier.taxonomy if watch.tier else _taxonomy(taxonomy, root)
         watch.names = intents.names
         given = [teacher] if isinstance(teacher, str) or not isinstance(teacher, Sequence) else list(teacher)
         teachers = [open_teacher(spec, intents) for spec in given]
         if watch.tier is None and not teachers:
             raise ValueError(f"{root} holds no bundle yet, so a teacher is needed")
-        redact = _of_the_beginning(
-            redactor or load_redactor(rules.redactor or (watch.tier.redactor if watch.tier else "builtin"))
-        )
+        redact = _of_the_beginning(own or _redactor(rules, watch.tier))
         log = None if rules.log == "none" else DecisionLog(rules.log or home / "decisions.db", spill=home / "spill")
         ledger = Ledger(rules.ledger or home / "spend.db", rules.daily_usd) if teachers else None
         return cls(watch, rules, teachers, intents, log, ledger, redact, _cache(rules, intents, redact))
@@ -315,6 +315,13 @@ def _of_the_beginning(redact: Redactor) -> Redactor:
         return redact(text)
 
     return beginning
+
+
+def _redactor(policy: Policy, tier: Tier | None) -> Redactor:
+    """The policy's, else the bundle's, else the built-in one."""
+    if tier is not None and not policy.redactor:
+        return tier.classifier.redact
+    return load_redactor(policy.redactor or "builtin")
 
 
 def _taxonomy(given: str | Path | Taxonomy | None, root: Path) -> Taxonomy:

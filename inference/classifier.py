@@ -59,7 +59,7 @@ class Classifier:
         self._accept_above = float("inf") if accept_above is None else accept_above
         self._temperature = bundle.manifest.temperature
         self._most_characters = bundle.manifest.max_tokens * MOST_CHARACTERS_PER_TOKEN
-        self._redact = redactor or _redactor(bundle)
+        self.redact = redactor or _redactor(bundle)
         self._lock = threading.Lock()
         self._engine: _Engine | None = _Engine(bundle, threads)
         _loaded.add(self)
@@ -100,7 +100,7 @@ class Classifier:
             raise TypeError(f"a query must be a str, got {type(text).__name__}")
         if len(text) > self._most_characters:
             text = " ".join(text.split())[: READ_BEFORE_REDACTION * self._most_characters]
-        text = self._redact(text)[: self._most_characters]
+        text = self.redact(text)[: self._most_characters]
         engine = self._engine or self._reopen()
         logits = engine.logits(text).astype(np.float64) / self._temperature
         exponents = np.exp(logits - logits.max())

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from inference.bundle import CURRENT, BundleError
 from inference.classifier import Classifier
 from inference.policy import Policy
+from inference.redact import Redactor
 from inference.rules import Rules
 
 LOOK_EVERY_S = 1.0
@@ -30,12 +31,11 @@ NO_GUESS = Guess(None, None, False, "fallback")
 class Tier:
     """A loaded bundle, with the rules that the policy lets answer. Immutable: a newer bundle is another Tier."""
 
-    def __init__(self, path: Path, policy: Policy) -> None:
-        self.classifier = Classifier.load(path, policy.target, policy.threads)
+    def __init__(self, path: Path, policy: Policy, redactor: Redactor | None) -> None:
+        self.classifier = Classifier.load(path, policy.target, policy.threads, redactor)
         bundle = self.classifier.bundle
         self.bundle_id = bundle.manifest.bundle_id
         self.taxonomy = bundle.taxonomy
-        self.redactor = bundle.manifest.redactor
         self.rules = _rules(self.classifier, policy)
         self.student_answers = policy.strategy == "local-first"
 
@@ -62,17 +62,18 @@ def _rules(classifier: Classifier, policy: Policy) -> Rules:
 class Watch:
     """Loads the serving bundle, and every newer one beside it, on a thread of its own; a refused one changes nothing.
 
-    `path` is models/<name>, which may not hold a bundle yet, or one version's folder, which never changes.
+    `path` is models/<name>, which may not hold a bundle yet, or one version's folder, which never changes. `redactor`
+    is the application's own, where its bundles were trained with one.
     """
 
-    def __init__(self, path: Path, policy: Policy) -> None:
-        self.path, self.policy = path, policy
+    def __init__(self, path: Path, policy: Policy, redactor: Redactor | None = None) -> None:
+        self.path, self.policy, self.redactor = path, policy, redactor
         self.tier: Tier | None = None
         self.refused: str | None = None
         self.names: tuple[str, ...] | None = None  # the intents that the teachers know
         self._seen = self._version()
         if self._seen is not None or (path / "manifest.json").exists():
-            self.tier = Tier(path, policy)
+            self.tier = Tier(path, policy, redactor)
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
 
@@ -99,7 +100,7 @@ class Watch:
             return
         self._seen = version
         try:
-            tier = Tier(self.path, self.policy)
+            tier = Tier(self.path, self.policy, self.redactor)
         except (BundleError, ValueError, OSError) as error:
             self.refused = str(error)
             return

@@ -23,6 +23,7 @@ from inference.bundle import BundleError, read_manifest, seal
 from inference.cascade import Answer, Cascade, Router
 from inference.guard import Ledger, SpendLimit
 from inference.log import DecisionLog, TeacherAnswer
+from inference.policy import Policy
 from inference.remote import AnthropicTeacher
 from inference.taxonomy import Taxonomy
 from tests.fake_api import FakeAPI
@@ -351,6 +352,22 @@ def test_a_wrong_argument_raises_at_once(home: Path, value: Any) -> None:
 def test_any_text_gets_an_answer(home: Path, text: str) -> None:
     with tiered(home, Counting()) as cascade:
         assert cascade.classify(text).intent == "account"
+
+
+def without_digits(text: str) -> str:
+    return "".join(letter for letter in text if not letter.isdigit())
+
+
+def test_a_redactor_of_ones_own_is_named_by_the_application_never_imported_for_a_bundle(home: Path) -> None:
+    version = home / str(publish.serving(home))
+    seal(version, replace(read_manifest(version), redactor="tests.test_cascade:without_digits"))
+    with pytest.raises(BundleError, match="without_digits"):
+        Cascade.load(home)
+    teacher = Counting()
+    for settings in ({"redactor": without_digits}, {"policy": Policy(redactor="tests.test_cascade:without_digits")}):
+        with tiered(home, teacher, **settings) as cascade:
+            assert cascade.classify(f"order 123 {len(teacher.asked)}").source == "teacher"
+    assert not any(letter.isdigit() for text in teacher.asked for letter in text)
 
 
 def test_a_redactor_that_fails_keeps_the_query_here(home: Path) -> None:
