@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from inference.prices import shown
+from inference.sqlite import log_ahead
 
+LOCKED_S = 10.0  # how long a transaction waits for another's
 STALE_S = 900.0  # no call lasts this long: its process died
 
 _TABLES = (
@@ -217,8 +219,8 @@ class Breaker:
 
 def _open_sqlite(path: str) -> sqlite3.Connection:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = WAL")
+    connection = sqlite3.connect(path, timeout=LOCKED_S, isolation_level=None, check_same_thread=False)
+    log_ahead(connection, LOCKED_S)
     connection.execute("PRAGMA synchronous = FULL")
     for table in _TABLES:
         connection.execute(table)

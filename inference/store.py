@@ -8,13 +8,13 @@ import os
 import socket
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from inference.records import FIELDS, MIGRATIONS, TABLES, Count, R, Row, from_record, to_record
+from inference.sqlite import log_ahead
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
@@ -190,7 +190,8 @@ class Store:
 
     def _migrate(self, connection: Connection) -> None:
         if self._file is not None:
-            _log_ahead(connection)
+            raw: Any = connection.connection.driver_connection
+            log_ahead(raw, LOCKED_S)
         with self._transaction(connection):
             if self._file is None:
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
@@ -246,21 +247,6 @@ def _parse(url: str | Path) -> URL:
 def _cut(line: socket.socket) -> None:
     with contextlib.suppress(OSError):
         line.shutdown(socket.SHUT_RDWR)
-
-
-def _log_ahead(connection: Connection) -> None:
-    """Write-ahead logging, a property of the file. SQLite waits for no other process while it changes that."""
-    deadline = time.monotonic() + LOCKED_S
-    while True:
-        try:
-            connection.exec_driver_sql("PRAGMA journal_mode = WAL").scalar()
-            connection.rollback()
-            return
-        except Exception as error:
-            connection.rollback()
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
 
 
 @functools.cache
