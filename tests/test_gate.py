@@ -195,3 +195,16 @@ def test_bad_input_is_named(
 def test_labels_must_fit_the_rows() -> None:
     with pytest.raises(ValueError, match="2 labels for 3 paired rows"):
         worse_intents(["a", "b"], np.ones(3, bool), np.ones(3, bool))
+
+
+def test_surely_worse_is_a_significant_loss_in_all_or_on_an_intent() -> None:
+    assert [verdict(lost, won, 1000).surely_worse for lost, won in ((0, 0), (12, 8), (8, 12), (30, 10))] == [
+        False,
+        False,
+        False,
+        True,
+    ]
+    labels = ["flipped"] * 20 + ["same"] * 4000
+    champion, challenger = pairs(15, 15, 4020)
+    assert judge(labels, champion, challenger, True, 0.95, 1.0, 1.0).surely_worse
+    assert not judge([], None, np.zeros(0, bool), False, 0.95, 1.0, 1.0).surely_worse

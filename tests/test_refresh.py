@@ -15,6 +15,7 @@ import pytest
 from inference.bundle import resolve
 from inference.classifier import Classifier
 from inference.log import Correction, Decision, DecisionLog, TeacherAnswer
+from inference.taxonomy import Taxonomy
 from tests.tiny import TINY_DIALS, tiny_rows
 from training import live, publish, refresh
 from training.dataset import Dataset
@@ -114,8 +115,39 @@ def test_a_poisoned_round_is_kept_back_with_its_reasons(
     assert rejected != champion
     assert publish.reasons(home, rejected)
     assert "not published" in capsys.readouterr().out
+    assert json.loads((home / "refresh.json").read_text())["suspect"] == [2]
     assert refresh.main(start()) == 0  # a rejected round is over: it is not tried again without anything new
     assert len(publish.versions(home)) == 2
+
+
+def test_a_dropped_round_neither_trains_nor_judges_and_is_not_collected_again(
+    start: Callable[..., list[str]], after_a_round: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = after_a_round
+    (row,) = fresh(300, 3)[-1:]
+    log = DecisionLog(tmp_path / "log.db")
+    log.put(Correction("r", time.time(), f"{row['text']} indeed", row["label"]))
+    log.close()
+    Traffic(tmp_path / "log.db", lambda text, label: "unknown").add(fresh(300, 3), sampled=True)
+    assert refresh.main(start()) == refresh.KEPT
+    wrong = [row for row in live.read_live(home) if row.round == 2 and row.labeler != "human"]
+    capsys.readouterr()
+    assert refresh.main(start("--drop-round", "2")) == 0
+    assert f"{len(wrong)} labels of round 2" in capsys.readouterr().out
+    assert {row.labeler for row in live.in_use(live.read_live(home)) if row.round == 2} == {"human"}
+    assert refresh.main(start("--drop-round", "2")) == refresh.FAILED
+    Traffic(tmp_path / "log.db").add(fresh(400, 5)[300:])
+    refresh.main(start())
+    used = (home / ".refresh" / "data").glob("*.jsonl")
+    texts = {json.loads(line)["text"] for path in used for line in path.read_text().splitlines()}
+    assert len(texts) > 400
+    assert not texts & {row.text for row in wrong}
+    assert len(live.read_live(home)) - len(live.in_use(live.read_live(home))) == len(wrong)
+
+
+def test_labels_of_a_suspect_round_do_not_judge_the_next() -> None:
+    rows = [live.LiveRow(f"k{i}", f"text {i}", "account", "t", "p", "test", i, 0.0) for i in range(1, 6)]
+    assert {row.text for row in live.held_out(None, rows, 5, suspect=[2, 4])} == {"text 1", "text 3"}
 
 
 def test_corrections_go_to_train_and_win(start: Callable[..., list[str]], tmp_path: Path) -> None:
@@ -181,6 +213,26 @@ def test_day_zero_says_what_is_missing_then_trains_the_first_bundle(
     manifest = Classifier.load(tmp_path / "models" / "tiny").bundle.manifest
     assert (manifest.reference, manifest.unit) == ("teacher", "requests")
     assert manifest.teacher == {"models": ["python:t"], "prompt_ids": ["prompt-1"]}
+
+
+def test_base_data_may_lack_intents_that_traffic_brings(
+    start: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = tmp_path / "few"
+    few.mkdir()
+    (few / "taxonomy.toml").write_text(Taxonomy.of(["payments", "account", "unknown"]).to_toml())
+    rows = [row for row in tiny_rows() if row["label"] == "account"][:5]
+    (few / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    little = ["--data", str(few), "--least-calibration", "100"]
+    traffic = Traffic(tmp_path / "log.db")
+    traffic.add([row for row in fresh(200, 7) if row["label"] == "account"][:60])
+    assert refresh.main([*start(), *little]) == 0
+    said = capsys.readouterr().out
+    assert "0 of 100 sampled requests" in said
+    assert "no training row yet for payments, unknown" in said
+    traffic.add(fresh(900, 8), bundle=None)
+    assert refresh.main([*start(), *little]) == 0
+    assert set(Classifier.load(tmp_path / "models" / "tiny").labels) == {"payments", "account", "unknown"}
 
 
 def test_the_sample_never_trains_and_never_mixes_with_base_data_in_judging(tmp_path: Path, tiny_data: Path) -> None:

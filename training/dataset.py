@@ -77,11 +77,12 @@ def redacted(dataset: Dataset, redact: Redactor) -> Dataset:
     return replace(dataset, rows=tuple(replace(row, text=redact(row.text)) for row in dataset.rows))
 
 
-def load(data: str, fallback: Path | None = None) -> Dataset:
+def load(data: str, fallback: Path | None = None, whole: bool = True) -> Dataset:
     """Read `data`, deduplicate it and split it; remember new rows' splits beside the data.
 
     Where the data's folder is read-only, the splits are kept in the folder `fallback`, if given. Raises ValueError for
-    data that cannot be read or split.
+    data that cannot be read or split, and, unless `whole` is false because other rows will join them, for rows that
+    leave a split empty or an intent without a training row.
     """
     source = read_source(data)
     tally: collections.Counter[str] = collections.Counter(read=len(source.rows), unlabelled=source.unlabelled)
@@ -93,7 +94,8 @@ def load(data: str, fallback: Path | None = None) -> Dataset:
     rows = [_settle(group, splits[key], tally) for key, group in groups.items() if key in splits]
     rows.sort(key=lambda row: (SPLITS.index(row.split), row.id, row.text))
     dataset = Dataset(tuple(rows), source.taxonomy, dict(tally), tuple(warnings))
-    _check(dataset, data)
+    if whole:
+        _check(dataset, data)
     return dataset
 
 

@@ -29,6 +29,11 @@ class Verdict:
     reasons: tuple[str, ...] = ()
     figures: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def surely_worse(self) -> bool:
+        """Whether the challenger is significantly worse than the champion, in all or on an intent."""
+        return bool(self.figures.get("vetoed")) or self.figures.get("p_not_worse", 1.0) <= LEVEL
+
 
 def judge(
     labels: Sequence[str] | np.ndarray,
@@ -186,13 +191,14 @@ def _exact_bound(net: float, rows: float) -> float:
 
 
 def _paired_figures(champion: np.ndarray, challenger: np.ndarray) -> dict[str, Any]:
-    rows = len(champion)
+    rows, lost, won = len(champion), int((champion & ~challenger).sum()), int((challenger & ~champion).sum())
     return {
         "rows": rows,
         "champion_accuracy": float(champion.mean()) if rows else None,
         "challenger_accuracy": float(challenger.mean()) if rows else None,
-        "lost": int((champion & ~challenger).sum()),
-        "won": int((challenger & ~champion).sum()),
+        "lost": lost,
+        "won": won,
+        "p_not_worse": binomial_p_value(won, lost + won, 0.5) if lost + won else 1.0,
         "worse_by_at_most": non_inferiority(champion, challenger) if rows else None,
     }
 

@@ -1,8 +1,8 @@
 """Labelled rows from live traffic, and how they join the data that a model was first trained on.
 
 `models/<name>/live.jsonl` holds every row ever taken from the decision log, with the split and the round in which it
-came; neither ever changes. Only the uniform sample of requests goes to dev, calibration and test; whatever was
-selected, by the policy, by a person or for being hard, goes to train.
+came; neither ever changes, unless a person drops a round. Only the uniform sample of requests goes to dev, calibration
+and test; whatever was selected, by the policy, by a person or for being hard, goes to train.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import collections
 import json
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ SAMPLE_SHARES = (0.0, 0.20, 0.55, 0.25)  # of the uniform sample, over dataset.S
 DAY_ZERO_SAMPLE = 0.45  # while a teacher answers everything, this share of all requests, by a hash of their id
 DAY_S = 86_400.0
 LATE_DAYS = 7.0
+DROPPED = "dropped"  # the split of rows whose labels turned out wrong: they stay known, and neither train nor judge
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,19 @@ def write_live(home: Path, rows: Iterable[LiveRow]) -> None:
     """Replace the file whole."""
     text = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
     write_atomically(home / "live.jsonl", text.encode())
+
+
+def drop_round(home: Path, number: int) -> int:
+    """Take the teachers' labels of a round out of use, and return how many they were. What persons said stays."""
+    rows = read_live(home)
+    gone = {row.key for row in rows if row.round == number and not _human(row) and row.split != DROPPED}
+    write_live(home, [replace(row, split=DROPPED) if row.key in gone else row for row in rows])
+    return len(gone)
+
+
+def in_use(rows: Iterable[LiveRow]) -> list[LiveRow]:
+    """The rows that train or judge."""
+    return [row for row in rows if row.split != DROPPED]
 
 
 def harvest(log: DecisionLog, known: Sequence[LiveRow], since: float, until: float, number: int, salt: str) -> Harvest:
@@ -168,7 +182,7 @@ def compose(
     does. Never both: a certificate has one reference and one population.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    judged_live = base is None or is_ready(live, least_calibration)
+    judged_live = base is None or calibration_requests(live) >= least_calibration
     newest = max((row.time for row in live), default=time.time())
     splits: dict[str, list[dict[str, Any]]] = {name: [] for name in dataset.SPLITS}
     for row in base.rows if base else ():
@@ -185,20 +199,22 @@ def compose(
         (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
 
 
-def is_ready(live: Sequence[LiveRow], least_calibration: int) -> bool:
-    """Whether the uniform sample is large enough to judge a student by itself."""
-    return sum(row.requests for row in live if row.split == "calibration") >= least_calibration
+def calibration_requests(live: Iterable[LiveRow]) -> int:
+    """How many sampled requests the calibration rows stand for."""
+    return sum(row.requests for row in live if row.split == "calibration")
 
 
-def held_out(base: Dataset | None, live: Sequence[LiveRow], before: int) -> list[Row]:
+def held_out(base: Dataset | None, live: Sequence[LiveRow], before: int, suspect: Sequence[int] = ()) -> list[Row]:
     """Rows labelled before round `before` on which no student was trained: where a challenger meets the champion.
+
+    Rows of the rounds in `suspect` are left out.
 
     Calibration rows count as well as test rows. They choose thresholds, not intents, and what is published does not
     weaken a certificate: every version of the lineage has paid for its own, whether it is published or not.
     """
     trained = {text_key(row.text) for row in live if row.split == "train"}
     own = [row for row in base.rows if row.split != "train"] if base else []
-    own += [_to_row(row) for row in live if row.split != "train" and row.round < before]
+    own += [_to_row(row) for row in live if row.split != "train" and row.round < before and row.round not in suspect]
     return [row for row in own if row.key not in trained]
 
 

@@ -89,8 +89,9 @@ class Refresh:
         self.config, self.options, self.home = config, options, config.home
         self.state = _read_state(self.home)
         self.round = int(self.state.get("round", 0)) + 1
+        self.suspect: list[int] = list(self.state.get("suspect", []))
         self.summary = Summary(round=self.round)
-        self.base = dataset.load(config.data, fallback=self.home) if options.from_data else None
+        self.base = dataset.load(config.data, fallback=self.home, whole=False) if options.from_data else None
         self.taxonomy = self._taxonomy()
         self.salt = config.model_name
 
@@ -120,6 +121,7 @@ class Refresh:
             self.summary.reasons = [f"{len(new)} new labelled rows, {self.options.least_new} make a round"]
             return self.summary
         live.write_live(self.home, rows)
+        rows = live.in_use(rows)
         if missing := self._missing(rows):
             self.summary.outcome, self.summary.reasons = "not enough yet", missing
             return self.summary
@@ -128,7 +130,7 @@ class Refresh:
         return self.summary
 
     def _harvest(self, known: Sequence[LiveRow], until: float) -> Harvest:
-        log = DecisionLog(self.options.log)
+        log = DecisionLog(self.options.log or self.home / "decisions.db")
         # A round that was killed after its rows were kept goes on with them; their repeats are not counted again.
         done = [row for row in known if row.round < self.round]
         return live.harvest(log, done, float(self.state.get("until", 0.0)), until, self.round, self.salt)
@@ -193,17 +195,18 @@ class Refresh:
         return list(rows.values())
 
     def _missing(self, rows: Sequence[LiveRow]) -> list[str]:
-        """What a first bundle still needs where there is no base data."""
-        if self.base is not None:
-            return []
+        """What is still needed before a student can be trained and judged."""
         missing = []
-        have = sum(row.requests for row in rows if row.split == "calibration")
-        if have < self.options.least_calibration:
-            missing.append(f"{have} of {self.options.least_calibration} sampled requests for calibration")
-        intents = {row.label for row in rows if row.split == "train"}
-        absent = sorted(set(self.taxonomy.names) - intents)
+        have, need = live.calibration_requests(rows), self.options.least_calibration
+        judges = self.base is not None and all(self.base.split(name) for name in dataset.SPLITS)
+        if not judges and have < need:
+            missing.append(f"{have} of {need} sampled requests for calibration")
+        trained = {row.label for row in rows if row.split == "train"}
+        trained |= {row.label for row in self._base_rows() if row.split == "train"}
+        absent = sorted(set(self.taxonomy.names) - trained)
         if absent:
-            missing.append(f"no training row yet for {', '.join(absent[:5])}")
+            more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+            missing.append(f"no training row yet for {', '.join(absent[:5])}{more}")
         return missing
 
     def _train(self, rows: Sequence[LiveRow]) -> None:
@@ -227,7 +230,7 @@ class Refresh:
         """Reasons not to publish; none where the challenger passes."""
         certified = any(c.target == self.options.target and c.accept_above is not None for c in manifest.certificates)
         champion = self._champion()
-        test = live.held_out(self.base, rows, self.round)
+        test = live.held_out(self.base, rows, self.round, self.suspect)
         if champion is None:
             verdict = gate.judge([], None, np.array([], bool), certified, self.options.target, 1.0, 1.0)
         else:
@@ -237,6 +240,9 @@ class Refresh:
             latency = float(np.median(new.seconds) / np.median(old.seconds))
             size = len(challenger.bundle.model) / len(champion.bundle.model)
             verdict = gate.judge(names, old.correct, new.correct, certified, self.options.target, latency, size)
+        # Labels of a round whose student is surely worse may be why: a student trained on some of them would do well on
+        # the others. Once a student that was trained on them passes, they are cleared.
+        self.suspect = [] if verdict.published else [*self.suspect, *([self.round] if verdict.surely_worse else [])]
         self.summary.figures = dict(verdict.figures)
         self.summary.reasons = list(verdict.reasons)
         for reason in verdict.reasons:
@@ -244,7 +250,7 @@ class Refresh:
         return self.summary.reasons
 
     def _finish(self, until: float) -> None:
-        self.state = {"round": self.round, "until": until, "last": asdict(self.summary)}
+        self.state = {"round": self.round, "suspect": self.suspect, "until": until, "last": asdict(self.summary)}
         write_atomically(self.home / "refresh.json", json.dumps(self.state, indent=1).encode())
 
 
@@ -282,10 +288,21 @@ def refresh(config: Config, options: Options, dry: bool = False) -> Summary:
         return Refresh(config, options).run(dry)
 
 
+def drop_round(config: Config, number: int) -> int:
+    """Take the teachers' labels of a round out of use; how many they were. Raises Busy, and ValueError for no such."""
+    with take_lock(config.home / ".refresh.lock", f"another refresh of {config.home} is at work"):
+        count = live.drop_round(config.home, number)
+    if not count:
+        raise ValueError(f"{config.home} has no teachers' labels of a round {number} in use")
+    return count
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Relabel and retrain a model from its decision log.")
     add_flags(parser)
-    parser.add_argument("--log", required=True, help="file or postgresql:// URL of the decision log")
+    parser.add_argument(
+        "--log", default="", help="file or postgresql:// URL of the decision log; by default the one beside the model"
+    )
     parser.add_argument("--taxonomy", default="", help="taxonomy.toml, where there is no base data yet")
     parser.add_argument("--queries", default="", help="a file of further, unlabelled queries to choose from")
     parser.add_argument("--teacher", default="", help=f"labels what has no answer yet: {FORMS}")
@@ -296,6 +313,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-usd", type=float, help="hard cap for labelling, over all rounds")
     parser.add_argument("--no-data", dest="from_data", action="store_false", help="no base data: the log alone")
     parser.add_argument("--dry-run", action="store_true", help="say what would be chosen and what it costs at most")
+    parser.add_argument("--drop-round", type=int, metavar="N", help="take round N's labels out of use, and do no more")
     parser.add_argument("--json", action="store_true", help="print the summary as one line of JSON")
     return parser
 
@@ -305,6 +323,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         config = from_flags(arguments)
+        if arguments.drop_round is not None:
+            print(f"{drop_round(config, arguments.drop_round)} labels of round {arguments.drop_round} are out of use")
+            return PUBLISHED
         names = [name for name in Options.__dataclass_fields__ if hasattr(arguments, name)]
         options = Options(**{name: getattr(arguments, name) for name in names})
         with contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext():
