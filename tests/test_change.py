@@ -49,6 +49,19 @@ def test_a_new_intent_takes_its_rows_and_every_other_row_keeps_label_and_split(
     assert "payments -> invoices" in capsys.readouterr().out
 
 
+def test_only_the_intents_that_a_new_one_can_come_from_are_asked_about(
+    tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = taxonomy_file(tmp_path, "payments", "account", "unknown", "invoices")
+    assert run(tiny_data, new, tmp_path / "out", "--among", "account") == 0
+    note = json.loads((tmp_path / "out" / "changes.jsonl").read_text())
+    data = dataset.load(str(tiny_data))
+    assert (note["asked"], note["moved"]) == (sum(row.label == "account" for row in data.rows), 0)
+    assert f"{note['asked']} of {len(data.rows)} rows" in capsys.readouterr().out
+    assert run(tiny_data, new, tmp_path / "out", "--among", "accounts") == 2
+    assert "--among accounts: expected an old intent (" in capsys.readouterr().err
+
+
 def test_a_renamed_intent_asks_nobody(tiny_data: Path, tmp_path: Path) -> None:
     new = taxonomy_file(tmp_path, "money", "account", "unknown")
     given = ["--map", "payments=money", "--teacher", "python:json:nothing"]

@@ -3,9 +3,10 @@
     python -m training.change --data data/support --taxonomy new.toml --out data/support-2 --teacher anthropic:MODEL
     python -m training.train --data data/support-2 --name support
 
-Renamed and dropped intents are mapped (`--map old=new`). Where an intent is new, any row may belong to it, so the
-teacher is asked about every row under the new taxonomy: a row takes the new intent if the teacher says so, and keeps
-its mapped label otherwise. The rule is the same in every split and knows nothing of the student. Splits stay.
+Renamed and dropped intents are mapped (`--map old=new`). Where an intent is new, the teacher is asked about every row
+under the new taxonomy, or about those of the old intents that it can come from (`--among general`): a row takes the new
+intent if the teacher says so, and keeps its mapped label otherwise. The rule is the same in every split and knows
+nothing of the student. Splits stay.
 """
 
 from __future__ import annotations
@@ -77,10 +78,18 @@ def _changed(row: Row, change: Change, answer: dict[str, Any] | None) -> dict[st
     return record
 
 
-def _ask(data: Dataset, arguments: argparse.Namespace, taxonomy: Taxonomy) -> dict[str, dict[str, Any]]:
-    """The teacher's answers for all rows, through training.label: priced, capped, resumable."""
+def to_ask(data: Dataset, change: Change, among: Sequence[str]) -> list[Row]:
+    """The rows that may be of a new intent: those labelled with one of `among`, or all. Raises ValueError."""
+    for name in among:
+        if name not in data.taxonomy.names:
+            raise ValueError(f"--among {name}: expected an old intent ({', '.join(data.taxonomy.names)})")
+    return [row for row in data.rows if change.added and (not among or row.label in among)]
+
+
+def _ask(rows: Sequence[Row], arguments: argparse.Namespace, taxonomy: Taxonomy) -> dict[str, dict[str, Any]]:
+    """The teacher's answers for `rows`, through training.label: priced, capped, resumable."""
     redact = load_redactor(arguments.redactor)
-    queries = {text_key(row.text): Query(redact(row.text), text_key(row.text)) for row in data.rows}
+    queries = {text_key(row.text): Query(redact(row.text), text_key(row.text)) for row in rows}
     with Job(
         arguments.out / ".relabelled.jsonl", open_teacher(arguments.teacher, taxonomy), cap_usd=arguments.max_usd
     ) as job:
@@ -111,10 +120,11 @@ def _main(arguments: argparse.Namespace) -> int:
     if len(given) != len(arguments.map):
         raise ValueError("--map takes OLD=NEW")
     change = Change.between(data.taxonomy, new, given)
+    rows = to_ask(data, change, arguments.among)
     arguments.out.mkdir(parents=True, exist_ok=True)
     print(f"new intents     {', '.join(change.added) or 'none'}")
-    print(f"to be asked     {len(data.rows) if change.added else 0} of {len(data.rows)} rows")
-    answers = _ask(data, arguments, new) if change.added else {}
+    print(f"to be asked     {len(rows)} of {len(data.rows)} rows")
+    answers = _ask(rows, arguments, new) if rows else {}
     records = changed(data, change, answers)
     moved = collections.Counter((r["was"], r["label"]) for r in records if "was" in r)
     for (was, now), count in moved.most_common():
@@ -125,6 +135,7 @@ def _main(arguments: argparse.Namespace) -> int:
         "to": new.id(),
         "mapping": {name: target for name, target in change.mapping.items() if name != target},
         "added": change.added,
+        "asked": len(rows),
         "moved": sum(moved.values()),
     }
     _write(arguments, new, records, note)
@@ -139,6 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--taxonomy", type=Path, required=True, help="the new taxonomy.toml")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
     parser.add_argument("--map", action="append", default=[], metavar="OLD=NEW", help="a renamed or dropped intent")
+    parser.add_argument("--among", nargs="+", default=[], metavar="OLD", help="intents that a new one can come from")
     parser.add_argument("--teacher", default=HAIKU, help=f"{FORMS} (default %(default)s)")
     parser.add_argument("--mode", choices=("sync", "batch"), default="sync")
     parser.add_argument("--max-usd", type=float, help="hard cap for labelling")
