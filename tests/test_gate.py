@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta, binomtest
 
-from training.gate import MIN_ROWS, Verdict, judge, non_inferiority, rows_needed, worse_intents
+from training.gate import MIN_ROWS, Accepted, Verdict, judge, non_inferiority, rows_needed, worse_intents
 
 
 def pairs(lost: int, won: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -208,3 +208,30 @@ def test_surely_worse_is_a_significant_loss_in_all_or_on_an_intent() -> None:
     champion, challenger = pairs(15, 15, 4020)
     assert judge(labels, champion, challenger, True, 0.95, 1.0, 1.0).surely_worse
     assert not judge([], None, np.zeros(0, bool), False, 0.95, 1.0, 1.0).surely_worse
+
+
+def accepting(share: float, agreement: float = 1.0, rows: int = 1000) -> Accepted:
+    accepted = np.arange(rows) < share * rows
+    return Accepted(accepted, np.arange(rows) >= (1 - agreement) * share * rows)
+
+
+@pytest.mark.parametrize(
+    ("champion", "challenger", "published"),
+    [
+        (accepting(0.95), accepting(0.94), True),
+        (accepting(0.95), accepting(0.92), False),
+        (accepting(0.95, agreement=0.94), accepting(0.80), True),  # the champion does not keep its promise
+        (accepting(0.0), accepting(0.1), True),
+        (accepting(0.5), accepting(0.0), False),
+    ],
+)
+def test_a_challenger_that_defers_more_is_kept_back_while_the_champion_keeps_its_promise(
+    champion: Accepted, challenger: Accepted, published: bool
+) -> None:
+    labels = ["one"] * 1000
+    found = judge(labels, *pairs(0, 0, 1000), True, 0.95, 1.0, 1.0, (champion, challenger))
+    assert found.published is published
+    assert found.figures["coverage"] == [champion.coverage, challenger.coverage]
+    assert [f"accept {challenger.coverage:.1%} of the rows" in reason for reason in found.reasons] == [True] * (
+        not published
+    )

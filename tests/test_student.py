@@ -94,3 +94,12 @@ def test_noisy_copies_keep_everything_but_the_text() -> None:
     assert sum(row.text != again.text for row, again in zip(made[:50], made[50:], strict=True)) > 25
     assert made == student.noisy_copies(rows, 2, seed=1)
     assert student.noisy_copies(rows, 0, seed=1) == []
+
+
+@pytest.mark.parametrize("copies", [0, 2])
+def test_trains_with_any_number_of_noisy_copies(tiny_base: Path, tmp_path: Path, copies: int) -> None:
+    config = Config(epochs=1, noisy_copies=copies)
+    base = student.resolve_base(str(tiny_base))
+    student.train(ROWS, ("a", "b"), base, config, tmp_path / "run")
+    state = next((tmp_path / "run").glob("checkpoint-*")) / "trainer_state.json"
+    assert json.loads(state.read_text())["max_steps"] == -(-len(ROWS) * (1 + copies) // config.batch_size)

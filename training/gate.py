@@ -1,7 +1,8 @@
 """The gate: may a challenger take the champion's place? Statistics over the same rows answered by both.
 
 The challenger is published only if it has a certificate at the policy's target, is surely not more than one point less
-accurate than the champion, is on no intent surely worse, and is not slower or larger than stated.
+accurate than the champion, is on no intent surely worse, does not defer more by over two points, and is not slower or
+larger than stated.
 """
 
 from __future__ import annotations
@@ -35,6 +36,23 @@ class Verdict:
         return bool(self.figures.get("vetoed")) or self.figures.get("p_not_worse", 1.0) <= LEVEL
 
 
+@dataclass(frozen=True)
+class Accepted:
+    """Of the paired rows: which are accepted, and which of all are answered right by the tier that accepts them."""
+
+    rows: np.ndarray
+    correct: np.ndarray
+
+    @property
+    def coverage(self) -> float:
+        return float(self.rows.mean()) if len(self.rows) else 0.0
+
+    @property
+    def agreement(self) -> float:
+        """Among accepted; 0 where nothing is accepted."""
+        return float(self.correct[self.rows].mean()) if self.rows.any() else 0.0
+
+
 def judge(
     labels: Sequence[str] | np.ndarray,
     champion: np.ndarray | None,
@@ -43,15 +61,18 @@ def judge(
     target: float,
     latency_ratio: float,
     size_ratio: float,
+    accepted: tuple[Accepted, Accepted] | None = None,
     most_points: float = 0.01,
+    most_deferred: float = 0.02,
     most_latency: float = 1.5,
     most_size: float = 1.5,
 ) -> Verdict:
     """The verdict on a challenger; without a champion only `certified` (at the policy's `target`) counts.
 
     `labels` are the reference intents of the paired rows, `champion` and `challenger` whether each was right on them;
-    the ratios are the challenger's over the champion's; `most_points` is a share (0.01 is one point). See
-    `rows_needed` for how few rows can pass at all.
+    the ratios are the challenger's over the champion's; `accepted` says what the champion and the challenger accept of
+    the rows at `target`; `most_points` and `most_deferred` are shares (0.01 is one point).
+    See `rows_needed` for how few rows can pass at all.
     """
     uncertified = [] if certified else [f"it has no certificate at the policy's target of {target:g}"]
     if champion is None:
@@ -64,11 +85,13 @@ def judge(
         "vetoed": vetoed,
         "latency_ratio": latency_ratio,
         "size_ratio": size_ratio,
+        "coverage": [side.coverage for side in accepted] if accepted else None,
     }
     reasons = [
         *uncertified,
         *_accuracy_reasons(figures, most_points),
         *(_veto_reason(intent, labels, champion, challenger) for intent in vetoed),
+        *(_deferral_reasons(*accepted, target, most_deferred) if accepted else ()),
         *_ratio_reasons("slower", latency_ratio, most_latency),
         *_ratio_reasons("larger", size_ratio, most_size),
     ]
@@ -222,6 +245,16 @@ def _veto_reason(intent: str, labels: Sequence[str] | np.ndarray, champion: np.n
     lost, won = _lost_and_won(intent, labels, champion, challenger)
     rows = sum(label == intent for label in labels)
     return f"it is worse on the intent {intent!r}: {lost} answers lost and {won} won on {rows} rows"
+
+
+def _deferral_reasons(champion: Accepted, challenger: Accepted, target: float, most: float) -> list[str]:
+    # Where the champion no longer keeps its promise, deferring more is what an honest challenger does.
+    if champion.agreement < target or champion.coverage - challenger.coverage <= most:
+        return []
+    return [
+        f"it would accept {challenger.coverage:.1%} of the rows where the champion accepts {champion.coverage:.1%}, "
+        f"{champion.agreement:.1%} of them rightly: more than the {100 * most:.2f} points less that are allowed"
+    ]
 
 
 def _ratio_reasons(how: str, ratio: float, most: float) -> list[str]:

@@ -22,9 +22,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from inference.bundle import Manifest, write_atomically
+from inference.bundle import write_atomically
 from inference.classifier import Classifier
 from inference.guard import LedgerDown
 from inference.log import DecisionLog, LogError
@@ -32,7 +30,8 @@ from inference.prices import dollars, shown
 from inference.redact import load_redactor
 from inference.taxonomy import Taxonomy
 from inference.teacher import FORMS, TeacherError, open_teacher
-from training import dataset, evaluate, gate, label, live, publish
+from training import dataset, label, live, publish
+from training.comparison import compare
 from training.config import Config, add_flags, from_flags
 from training.export import ParityError
 from training.job import Job
@@ -221,25 +220,15 @@ class Refresh:
         live.compose(self.base, rows, folder, options.least_calibration, options.half_life_days, options.human_weight)
         (folder / "taxonomy.toml").write_text(self.taxonomy.to_toml(), encoding="utf-8")
         config = replace(self.config, data=str(folder), name=self.config.model_name)
-        target = train(config, judge=lambda challenger, manifest: self._judge(challenger, manifest, rows))
+        target = train(config, judge=lambda challenger: self._judge(challenger, rows))
         self.summary.version = target.name
         self.summary.outcome = "kept" if self.summary.reasons else "published"
         publish.prune(self.home, options.keep)
 
-    def _judge(self, challenger: Classifier, manifest: Manifest, rows: Sequence[LiveRow]) -> list[str]:
+    def _judge(self, challenger: Classifier, rows: Sequence[LiveRow]) -> list[str]:
         """Reasons not to publish; none where the challenger passes."""
-        certified = any(c.target == self.options.target and c.accept_above is not None for c in manifest.certificates)
-        champion = self._champion()
-        test = live.held_out(self.base, rows, self.round, self.suspect)
-        if champion is None:
-            verdict = gate.judge([], None, np.array([], bool), certified, self.options.target, 1.0, 1.0)
-        else:
-            test = [row for row in test if row.label in champion.labels and row.label in challenger.labels]
-            old, new = (evaluate.score(found, test) for found in (champion, challenger))
-            names = [row.label for row in test]
-            latency = float(np.median(new.seconds) / np.median(old.seconds))
-            size = len(challenger.bundle.model) / len(champion.bundle.model)
-            verdict = gate.judge(names, old.correct, new.correct, certified, self.options.target, latency, size)
+        held_out = live.held_out(self.base, rows, self.round, self.suspect)
+        verdict = compare(self._champion(), challenger, held_out, self.options.target)
         # Labels of a round whose student is surely worse may be why: a student trained on some of them would do well on
         # the others. Once a student that was trained on them passes, they are cleared.
         self.suspect = [] if verdict.published else [*self.suspect, *([self.round] if verdict.surely_worse else [])]

@@ -210,15 +210,16 @@ def train(rows: Sequence[Row], labels: Sequence[str], base: Base, config: Config
     """
     transformers.set_seed(config.seed)
     student, tokenizer = load_base(base, labels, config.max_tokens)
-    items = encode(rows, student, tokenizer, config.label_smoothing)
-    noisy = encode(noisy_copies(rows, config.noisy_copies, config.seed), student, tokenizer, config.label_smoothing)
+    copies = noisy_copies(rows, config.noisy_copies, config.seed)
+    everything = encode([*rows, *copies], student, tokenizer, config.label_smoothing)
+    items = everything[: len(rows)]
     collate = Collator(tokenizer)
     sample = [items[i] for i in np.random.default_rng(config.seed).permutation(len(items))[:NARROWING_ROWS]]
     narrow(student.encoder, config.feed_forward_share, lambda: _run_unpadded(student, sample))
     print(f"the linear probe chose a weight decay of {fit_probe(student, items, collate):g}")
     student.encoder.get_input_embeddings().requires_grad_(config.tune_embeddings)
     trainer = _StudentTrainer(
-        HEAD_FACTOR, model=student, args=_arguments(config, folder), train_dataset=items + noisy, data_collator=collate
+        HEAD_FACTOR, model=student, args=_arguments(config, folder), train_dataset=everything, data_collator=collate
     )
     trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
     student.eval()

@@ -37,7 +37,7 @@ PARITY_TEXTS = 500
 FULL_DISK = 1 << 20
 
 
-Judge = Callable[[Classifier, Manifest], list[str]]
+Judge = Callable[[Classifier], list[str]]
 
 
 class Stages:
@@ -103,7 +103,7 @@ def train(config: Config, judge: Judge | None = None) -> Path:
             report["seconds"] = stage.seconds
             (draft / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
             card.write_card(draft, manifest, report)
-            rejected = judge(_classifier(draft, manifest, redact), manifest) if judge else []
+            rejected = judge(_classifier(draft, manifest, redact)) if judge else []
             target = publish.publish(draft, manifest, config.home, rejected)
             shutil.rmtree(run.parent)
     print(f"\n{stage.table()}\n\n{summary(report)}\n\n{'kept, not serving' if rejected else 'published'} {target}\n")
