@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 import weakref
@@ -10,11 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 from tokenizers import Tokenizer
 
 from inference.bundle import Bundle, BundleError, Certificate
 from inference.redact import Redactor, load_redactor
+
+# onnxruntime 1.32 starts a telemetry thread as it is imported, unless this is set by then: a forked child that exits
+# waits for that thread for ever. `disable_telemetry_events()` is too late: the thread runs already.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime as ort
 
 DEFAULT_TARGET = 0.95
 ALTERNATIVES = 3
@@ -123,6 +128,7 @@ class _Engine:
     def __init__(self, bundle: Bundle, threads: int) -> None:
         self.tokenizer = _tokenizer(bundle)
         self.session = _session(bundle, threads)
+        _outlive_forks(self, self.session)
         width = self.session.get_outputs()[0].shape[-1]
         if width != len(bundle.manifest.labels):
             raise BundleError(f"{bundle.root}: the model answers {width} intents, not {len(bundle.manifest.labels)}")
@@ -133,6 +139,21 @@ class _Engine:
         except TypeError:  # a lone surrogate is no Unicode text
             ids = self.tokenizer.encode(repair(text)).ids
         return np.asarray(self.session.run(None, {"input_ids": np.array([ids], dtype=np.int64)})[0][0])
+
+
+def _outlive_forks(owner: object, session: ort.InferenceSession) -> None:
+    """Hold `session` until `owner` goes in this very process; a forked child never destroys it.
+
+    Its destructor joins threads that a child does not have: the child would hang or crash.
+    """
+    held = ctypes.py_object(session)
+    ctypes.pythonapi.Py_IncRef(held)
+    weakref.finalize(owner, _let_go, held, os.getpid()).atexit = False
+
+
+def _let_go(held: ctypes.py_object[ort.InferenceSession], process: int) -> None:
+    if os.getpid() == process:
+        ctypes.pythonapi.Py_DecRef(held)
 
 
 def repair(text: str) -> str:

@@ -136,7 +136,7 @@ def test_two_threads_per_text_answer_the_same(tiny_home: Path, classifier: Class
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, 2, 4])
 def test_a_forked_child_answers_while_the_parent_is_busy(tiny_home: Path, threads: int) -> None:
     classifier = Classifier.load(tiny_home, threads=threads)
     expected = classifier.predict("check the invoice")
@@ -157,6 +157,44 @@ def test_a_forked_child_answers_while_the_parent_is_busy(tiny_home: Path, thread
     finally:
         stop.set()
         busy.join()
+
+
+FORKS = """
+import ctypes, multiprocessing, os, subprocess, sys
+from inference import Classifier
+
+def child(way, finish):
+    if way == "preexec_fn":
+        return subprocess.run(["true"], preexec_fn=lambda: None, timeout=20).returncode
+    if way.startswith("pool"):
+        with multiprocessing.get_context(way.removeprefix("pool ")).Pool(1) as pool:
+            return pool.apply(abs, (0,))
+    # A C library's fork runs none of Python's hooks.
+    process = os.fork() if way == "os.fork" else ctypes.CDLL(None).fork()
+    if process == 0:
+        finish(0)
+    return os.waitpid(process, 0)[1]
+
+if __name__ == "__main__":
+    classifier = Classifier.load(sys.argv[1], threads=int(sys.argv[2]))
+    expected = classifier.predict("check the invoice")
+    for way in ("os.fork", "C fork", "preexec_fn", "pool fork", "pool spawn", "pool forkserver"):
+        for finish in (os._exit, sys.exit):
+            if status := child(way, finish):
+                sys.exit(f"{way}: the child ended with {status}")
+    assert classifier.predict("check the invoice") == expected
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_a_child_that_never_classifies_ends_by_itself(tiny_home: Path, tmp_path: Path, threads: int) -> None:
+    program = tmp_path / "forks.py"
+    program.write_text(FORKS)
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, str(program), str(tiny_home), str(threads)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_inference_imports_nothing_heavy(tiny_home: Path) -> None:
