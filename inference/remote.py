@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 import importlib
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
+from inference.failures import answered
 from inference.prices import Usage, cost, price_of, worst_case
 from inference.prompt import Prompt, Refused, message
 from inference.taxonomy import Taxonomy
@@ -22,7 +23,6 @@ from inference.teacher import Reply, TeacherError
 MAX_TOKENS = 64  # an intent as JSON; the longest name of a taxonomy must fit
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout")  # exceptions of the SDKs' HTTP client
-ENDS_THE_RUN = {401: "key", 402: "billing", 403: "key", 404: "model"}
 
 
 class Charged(TypedDict):
@@ -93,25 +93,13 @@ class _Remote:
             text = f"{self.name} took over {timeout_s:g} s"
             raise TeacherError("timeout", text, again=True, unsure=True) from error
         except self.sdk.APIStatusError as error:
-            raise self._status_error(error) from error
+            raise answered(self.name, error) from error
         except self.sdk.APIConnectionError as error:
             raise self._connection_error(error) from error
         except (AttributeError, IndexError, TypeError, ValueError, self.sdk.APIError) as error:
             # A body that is no JSON, or JSON but no message: a proxy's page, say.
             text = f"{self.name} sent something unreadable: {type(error).__name__}: {error}"
             raise TeacherError("unreadable", text, again=True, unsure=True) from error
-
-    def _status_error(self, error: Any) -> TeacherError:
-        status = error.status_code
-        detail = _detail(error)
-        text = f"{self.name} answered {status}: {detail}"
-        if _spend_limit(error):
-            return TeacherError("spend-limit", text, fatal=True)
-        if status in ENDS_THE_RUN:
-            return TeacherError(ENDS_THE_RUN[status], text, fatal=True)
-        again = status in (408, 409, 429) or status >= 500
-        kind = {429: "rate-limit", 529: "overloaded"}.get(status, "server" if again else "request")
-        return TeacherError(kind, text, again=again, retry_after_s=_retry_after(error.response.headers))
 
     def _connection_error(self, error: Exception) -> TeacherError:
         causes = _causes(error)
@@ -276,25 +264,6 @@ def _openai_usage(usage: Any) -> Usage:
     details = usage.prompt_tokens_details
     cached = (details.cached_tokens or 0) if details else 0
     return Usage(usage.prompt_tokens - cached, usage.completion_tokens, cache_read_tokens=cached)
-
-
-def _detail(error: Any) -> str:
-    body = error.body if isinstance(error.body, dict) else {}
-    inner = body.get("error", body)
-    found = inner.get("message") if isinstance(inner, dict) else None
-    return " ".join(str(found or error.message).split())[:200]
-
-
-def _spend_limit(error: Any) -> bool:
-    code = getattr(error, "error_code", None) or getattr(error, "code", None)
-    return code in ("enforced_spend_limit_reached", "insufficient_quota")
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    try:
-        return float(headers["retry-after"])
-    except (KeyError, ValueError):
-        return None
 
 
 def _causes(error: BaseException) -> list[BaseException]:

@@ -262,8 +262,8 @@ class FakeAPI:
             self._check(params)
             query = self.query_of(params)
             fault = self.fault_for(query, ROW_FAULTS)
-            if fault == "errored":
-                raise ApiError(*FAILURES["500"])
+            if fault in ("errored", "400-credit"):
+                raise ApiError(*FAILURES["500" if fault == "errored" else fault])
             if fault in ("expired", "canceled"):
                 return {"type": fault}
             said, cached = self._generate(params, query, fault)

@@ -18,17 +18,20 @@ FAILURES: dict[str, tuple[Any, ...]] = {  # status, message, retry-after, error 
     "429": (429, "This request would exceed your rate limit", "1"),
     "429-long": (429, "This request would exceed your rate limit", "3600"),
     "429-spend": (429, "Your spend limit is reached", None, "enforced_spend_limit_reached"),
+    "400-credit": (400, "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing."),
+    "402": (402, "Payment is required"),
     "500": (500, "Internal server error"),
     "529": (529, "Overloaded"),
 }
 BROKEN = ("hang", "dribble", "reset")  # the answer is generated, and charged, but never sent whole
 ODD = ("refusal", "max_tokens", "odd-case", "wrong-label")
 CALL_FAULTS = (*FAILURES, *BROKEN, *ODD, "odd-json", "thinking-first")
-ROW_FAULTS = ("errored", "expired", "canceled", *ODD)
+ROW_FAULTS = ("errored", "400-credit", "expired", "canceled", *ODD)
 NANO = {"plain": 100, "auto": 100, "5m": 125, "1h": 200, "read": 10, "out": 500}  # a token, of Haiku 5.5
 TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
+    402: "billing_error",
     404: "not_found_error",
     429: "rate_limit_error",
     529: "overloaded_error",

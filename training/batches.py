@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from inference.bundle import write_atomically
+from inference.failures import in_batch
 from inference.guard import SpendLimit
 from inference.remote import AnthropicTeacher
 from inference.teacher import TeacherError
 from training.job import Job, Receipt
 from training.queries import Query
-from training.sync import PATIENCE, Patience, Stopped
+from training.streak import Stopped
+from training.sync import PATIENCE, Patience
 
 T = TypeVar("T")
 
@@ -101,6 +103,7 @@ class BatchLabeller:
         wanted = [query for query in queries for _ in range(self.job.needs(query))]
         start = 0
         while start < len(wanted):
+            self.job.streak.check()
             size = self._fitting(wanted[start:])
             reservation, size = self._reserve(wanted[start : start + size])
             nonce = uuid.uuid4().hex[:16]
@@ -129,7 +132,8 @@ class BatchLabeller:
                 return self.job.ledger.reserve(worst), size
             except SpendLimit as error:
                 if size <= least:
-                    raise Stopped(str(error)) from error
+                    self.job.streak.end(str(error))
+                    self.job.streak.check()
                 size = (size + 1) // 2
 
     async def _see_through(self, batch: Batch, known: dict[str, Query], tick: Callable[[], object]) -> None:
@@ -140,10 +144,28 @@ class BatchLabeller:
                 return
             batch = made
         await self._ended(str(batch.id))
-        self._drop(batch, await self._retry(lambda: self._results(batch)))
+        receipts, errors = await self._retry(lambda: self._results(batch))
+        self._drop(batch, receipts)
         for query_id in dict.fromkeys(batch.custom_ids.values()):
             if query_id in known and query_id not in self.job.written and self.job.write(known[query_id]):
                 tick()
+        self._judge(receipts, errors)
+
+    def _judge(self, receipts: Sequence[tuple[str, Receipt]], errors: dict[str, TeacherError]) -> None:
+        """Tell the guard how a batch went. Its rows have no order, so one usable answer speaks for all of them."""
+        streak = self.job.streak
+        refusals = {receipt.query: receipt.refusal for _, receipt in receipts}
+        usable = any(receipt.label is not None for _, receipt in receipts)
+        if usable:
+            streak.usable()
+        for query_id, error in errors.items():
+            if error.fatal or not usable:
+                streak.failed(error)
+            if not (error.fatal or error.again):
+                self.failed[query_id] = str(error)
+        for query_id, refusal in refusals.items():
+            if not usable and query_id not in errors:
+                streak.unusable(str(refusal))
 
     async def _create(self, batch: Batch, texts: dict[str, str]) -> Batch | None:
         """Create the batch once. Where no id came back it may exist all the same: look before asking again.
@@ -160,6 +182,7 @@ class BatchLabeller:
                     found = await self._send(batch, texts)
                 except TeacherError as error:
                     if not error.again:
+                        self._drop(batch, [])  # refused, so it never came to be
                         raise Stopped(str(error)) from error
                     await asyncio.sleep(self.patience.wait(tried, error))
                     continue
@@ -211,9 +234,9 @@ class BatchLabeller:
             batch = await self.teacher.client().messages.batches.retrieve(found, timeout=HTTP_LIMIT_S)
         return str(batch.processing_status)
 
-    async def _results(self, batch: Batch) -> list[tuple[str, Receipt]]:
-        """(custom id, Receipt) of every answer; queries that no other try can help are noted in `failed`."""
-        receipts: list[tuple[str, Receipt]] = []
+    async def _results(self, batch: Batch) -> tuple[list[tuple[str, Receipt]], dict[str, TeacherError]]:
+        """(custom id, Receipt) of every answer, and why other rows have none, by query id."""
+        receipts, errors = list[tuple[str, Receipt]](), dict[str, TeacherError]()
         async with self.teacher.limited(HTTP_LIMIT_S):
             async for row in await self.teacher.client().messages.batches.results(batch.id, timeout=HTTP_LIMIT_S):
                 query_id = batch.custom_ids.get(row.custom_id)
@@ -222,9 +245,9 @@ class BatchLabeller:
                 if row.result.type == "succeeded":
                     reply = self.teacher.read(row.result.message, batch=True)
                     receipts.append((row.custom_id, Receipt.of(query_id, reply)))
-                elif row.result.type == "errored" and row.result.error.error.type == "invalid_request_error":
-                    self.failed[query_id] = f"invalid: {row.result.error.error.message}"
-        return receipts
+                else:
+                    errors[query_id] = in_batch(self.teacher.name, row.result)
+        return receipts, errors
 
     async def _retry(self, call: Callable[[], Awaitable[T]]) -> T:
         """Try a call that changes nothing again, as long as that may help. Raises Stopped."""

@@ -23,6 +23,7 @@ from inference.prices import Usage, dollars
 from inference.teacher import Reply, Teacher
 from training.lock import Busy, take_lock
 from training.queries import Query
+from training.streak import Streak
 
 MOST_INVALID = 3  # answers outside the taxonomy before a query counts as refused
 
@@ -44,13 +45,14 @@ class Receipt:
 
 
 class Job:
-    """One output file and its books, locked for this process. Use it as a context manager.
+    """One output file and its books, locked for this process. Use it as a context manager. `streak` guards the run.
 
     Raises ValueError if another process is at work on the same output, or the output cannot be read.
     """
 
     def __init__(self, out: Path, teacher: Teacher, votes: int = 1, cap_usd: float | None = None) -> None:
         self.out, self.teacher, self.votes = out, teacher, votes
+        self.streak = Streak()
         self.home = out.parent / f".{out.name}.job"
         doing = f"another process is labelling into {out}; wait for it, or choose another"
         try:

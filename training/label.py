@@ -3,8 +3,9 @@
     python -m training.label queries.jsonl --taxonomy data/support/taxonomy.toml --out labelled/queries.jsonl
 
 Deduplicates, shows what it will cost, asks, labels. The output is append-only: run again after a kill, it goes on
-where it was and pays for nothing twice. Exit status: 0 done; 1 some queries have no answer, said why; 2 it could not
-start.
+where it was and pays for nothing twice. It stops where no query would fare better: the key is wrong, the account's
+credit is used up, or ten queries in a row got no usable answer. Exit status: 0 done; 1 stopped, or some queries have no
+answer, said why; 2 it could not start.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from inference.teacher import FORMS, HAIKU, Teacher, TeacherError, open_teacher
 from training.batches import BatchLabeller, under_way
 from training.job import Job
 from training.queries import Queries, Query, read_queries
-from training.sync import PATIENCE, Patience, Stopped, SyncLabeller
+from training.streak import Stopped
+from training.sync import PATIENCE, Patience, SyncLabeller
 
 ANSWER_TOKENS = 16
 CHARACTERS_PER_TOKEN = 3.0
@@ -113,7 +115,6 @@ async def _run(
     left: list[Query], job: Job, options: Options, batches: BatchLabeller | None, tick: Callable[[], object]
 ) -> dict[str, str]:
     calls = SyncLabeller(job, options.workers, options.timeout_s, options.patience)
-    failed = dict[str, str]()
     reason = "no answer"
     try:
         # A batch's requests are checked only when it runs: one call first shows what would fail them all.
@@ -121,10 +122,9 @@ async def _run(
             await calls.run(left if batches is None else left[:1], tick)
         if batches is not None:
             await batches.run(left, tick)
-            failed |= batches.failed
     except Stopped as stop:
         reason = str(stop)
-    failed |= calls.failed
+    failed = calls.failed | (batches.failed if batches else {})
     return {query.id: failed.get(query.id, reason) for query in left if query.id not in job.written}
 
 
@@ -216,15 +216,17 @@ def _main(arguments: argparse.Namespace) -> int:
     with Job(arguments.out, teacher, arguments.votes, arguments.max_usd) as job:
         print(f"read            {queries.read} queries, {queries.duplicates} of them repeat another")
         failed = asyncio.run(label(queries.queries, job, options))
-        if arguments.second_opinion and not failed:
+        if arguments.second_opinion and not failed and not job.streak.reason:
             queries = _second_opinion(queries, job)
             failed = asyncio.run(label(queries.queries, job, options))
         print(summary(queries, job, failed))
         report = job.home / "failed.json"
         report.write_text(json.dumps(failed, ensure_ascii=False, indent=1))
+        if job.streak.reason:
+            print(f"stopped: {job.streak.reason}", file=sys.stderr)
         if failed:
             print(f"{len(failed)} queries have no answer (why: {report}); run again to ask for them", file=sys.stderr)
-    return 1 if failed else 0
+    return 1 if failed or job.streak.reason else 0
 
 
 def _second_opinion(queries: Queries, job: Job) -> Queries:

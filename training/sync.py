@@ -49,10 +49,6 @@ class Patience:
 PATIENCE = Patience()
 
 
-class Stopped(Exception):
-    """Labelling ends early: the cap is reached, or no query would fare better. The message says why."""
-
-
 class SyncLabeller:
     """Labels queries through `teacher.ask`. `failed` maps a query's id to why it has no answer."""
 
@@ -72,7 +68,8 @@ class SyncLabeller:
             if len(self.failed) <= tried:
                 break
         else:
-            raise Stopped(next(iter(self.failed.values())))
+            self.job.streak.end(next(iter(self.failed.values())))
+            self.job.streak.check()
         tasks = [asyncio.create_task(self._work(waiting, tick)) for _ in range(self.workers)]
         # Calls under way end by themselves, whatever became of the others: they may be charged already.
         for result in await asyncio.gather(*tasks, return_exceptions=True):
@@ -83,17 +80,19 @@ class SyncLabeller:
         while waiting:
             query = waiting.popleft()
             try:
-                while self.job.needs(query):
-                    await self.patience.retry(partial(self._ask, query))
-            except Stopped:
-                waiting.clear()
-                raise
+                await self._label(query)
             except TeacherError as error:
+                self.job.streak.failed(error)
                 if error.fatal:
-                    waiting.clear()
-                    raise Stopped(str(error)) from error
+                    self.job.streak.check()
                 self.failed[query.id] = str(error)
             tick()
+
+    async def _label(self, query: Query) -> None:
+        while self.job.needs(query):
+            await self.patience.retry(partial(self._ask, query))
+        if refusal := self.job.refusal(query):
+            self.job.streak.unusable(refusal)
 
     async def _ask(self, query: Query) -> None:
         reservation = await self._reserve(query)
@@ -102,6 +101,8 @@ class SyncLabeller:
             reply = await self.job.teacher.ask(query.text, self.timeout_s)
             self.job.keep(reservation, query, reply)
             doubtful = False
+            if reply.label is not None:
+                self.job.streak.usable()
         except TeacherError as error:
             doubtful = error.unsure
             if not doubtful:
@@ -116,11 +117,13 @@ class SyncLabeller:
     async def _reserve(self, query: Query) -> str:
         """Room for the worst case. While other calls are open, what they leave of theirs may make it."""
         while True:
+            self.job.streak.check()
             try:
                 reservation = self.job.ledger.reserve(self.job.teacher.worst_case(query.text))
             except SpendLimit as error:
                 if not self._open:
-                    raise Stopped(str(error)) from error
+                    self.job.streak.end(str(error))
+                    continue
                 self._settled.clear()
                 await self._settled.wait()
             else:
