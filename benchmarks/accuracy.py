@@ -18,7 +18,7 @@ import numpy as np
 
 from inference.bundle import BundleError, resolve
 from training.config import Config
-from training.train import train
+from training.lifecycle.pipeline import train
 
 
 def report_of(data: Path, seed: int, models: str) -> dict[str, Any]:

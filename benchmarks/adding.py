@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from inference.classifier import Classifier
-from training import change, dataset, evaluate
+from training import change
 from training.config import Config
+from training.data import dataset
+from training.evaluation.scored import score
+from training.lifecycle.pipeline import train
 from training.rows import Row
-from training.train import train
 
 NEW = Path("data/support-orders")
 
@@ -33,7 +35,7 @@ def carve(data: str, out: Path) -> None:
 
 
 def right(bundle: Path, rows: Sequence[Row]) -> np.ndarray:
-    return evaluate.score(Classifier.load(bundle), rows).correct
+    return score(Classifier.load(bundle), rows).correct
 
 
 def main() -> None:

@@ -15,11 +15,11 @@ import tempfile
 from pathlib import Path
 
 from inference.classifier import Classifier
-from training import evaluate
 from training.config import Config
-from training.dataset import SPLITS_FILE
+from training.data.splits import SPLITS_FILE
+from training.evaluation.scored import Scored, score
+from training.lifecycle.pipeline import train
 from training.rows import Row, to_row
-from training.train import train
 
 LEFT_OUT = ("airline", "gym", "parcel-courier", "saas-crm", "telehealth")
 
@@ -36,7 +36,7 @@ def split_off(data: Path, names: tuple[str, ...], folder: Path) -> list[Row]:
     return [row for row in held if row is not None]
 
 
-def line(name: str, scored: evaluate.Scored, above: float | None) -> str:
+def line(name: str, scored: Scored, above: float | None) -> str:
     accepted = scored.accepted(above)
     agreement = f"{scored.correct[accepted].mean():>10.1%}" if accepted.any() else f"{'–':>10}"
     return f"{name:<22}{len(scored.rows):>6}{scored.correct.mean():>10.1%}{accepted.mean():>10.1%}{agreement}"
@@ -62,10 +62,10 @@ def main() -> None:
         f"{'own test split':<22}{report['rows']:>6}{report['accuracy']:>10.1%}{own['test_coverage']:>10.1%}"
         f"{own['test_agreement'] or float('nan'):>10.1%}"
     )
-    print(line("businesses never met", evaluate.score(classifier, held), above))
+    print(line("businesses never met", score(classifier, held), above))
     for name in arguments.without:
         rows = [row for row in held if row.extra["business"] == name]
-        print(line("  " + name, evaluate.score(classifier, rows), above))
+        print(line("  " + name, score(classifier, rows), above))
 
 
 if __name__ == "__main__":

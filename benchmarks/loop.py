@@ -24,9 +24,9 @@ from benchmarks.certificate import read_rows
 from inference.cascade import Cascade
 from inference.classifier import Classifier
 from inference.taxonomy import Taxonomy
-from training import publish
 from training.config import Config
-from training.refresh import Options, refresh
+from training.lifecycle import versions
+from training.lifecycle.round import Options, refresh
 
 LABELLED = 300
 RELOAD_S = 2.5  # a cascade looks for a new bundle once a second
@@ -78,7 +78,7 @@ def serve(cascade: Cascade, gold: Gold, texts: Sequence[str]) -> tuple[float, fl
 
 def judge(home: Path, test: Sequence[tuple[str, str]]) -> tuple[float, float | None]:
     """Coverage and agreement among accepted of the serving bundle; nothing is accepted before there is one."""
-    if not publish.serving(home):
+    if not versions.serving(home):
         return 0.0, None
     classifier = Classifier.load(home)
     found = [(classifier.predict(text), label) for text, label in test]

@@ -23,12 +23,14 @@ from pathlib import Path
 
 from inference.classifier import Classifier
 from inference.log import Decision, DecisionLog, TeacherAnswer
-from training import dataset, evaluate, publish
 from training.config import Config
-from training.dataset import Dataset
-from training.refresh import Options, Summary, refresh
+from training.data import dataset
+from training.data.dataset import Dataset
+from training.evaluation.scored import score
+from training.lifecycle import versions
+from training.lifecycle.pipeline import train
+from training.lifecycle.round import Options, Summary, refresh
 from training.rows import Row, to_record
-from training.train import train
 
 WRONG = 0.3
 GATE_TEST = 5  # every fifth test row stays with the gate, the others are the clean gold
@@ -93,14 +95,14 @@ def main() -> None:
         config = Config(data=f"{place}/base", name="champion", models=f"{place}/models", epochs=arguments.epochs)
         with contextlib.redirect_stdout(sys.stderr):
             champion = Classifier.load(train(config))
-        before = evaluate.score(champion, clean).correct.mean()
+        before = score(champion, clean).correct.mean()
         print(f"champion: {before:.1%} right on {len(clean)} clean rows; {len(more)} new labels a round")
         for kind in KINDS:
             found = round_of(kind, config, more, data.taxonomy.names, champion)
             home = config.home.with_name(kind)
-            challenger = evaluate.score(Classifier.load(home / str(found.version)), clean).correct.mean()
-            served = champion if publish.serving(home) != found.version else Classifier.load(home)
-            after = evaluate.score(served, clean).correct.mean()
+            challenger = score(Classifier.load(home / str(found.version)), clean).correct.mean()
+            served = champion if versions.serving(home) != found.version else Classifier.load(home)
+            after = score(served, clean).correct.mean()
             print(f"{kind:<9}{found.outcome:<11}challenger {challenger:.1%}, serving {after:.1%}", flush=True)
             for reason in found.reasons:
                 print(f"           {reason}")

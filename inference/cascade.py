@@ -22,26 +22,29 @@ from pathlib import Path
 from typing import Any
 
 from inference.answer import Answer, Request, Router
-from inference.bundle import VERSION, BundleError
-from inference.cache import Cache, Entry, MemoryCache, RedisCache, normalise
+from inference.bundle import VERSION
+from inference.cache import Cache, Entry
 from inference.deferral import Deferral, Outcome, Question
 from inference.guard import Ledger
 from inference.log import DecisionLog
 from inference.policy import Policy
 from inference.prices import dollars
-from inference.prompt import MOST_CHARACTERS, Prompt
 from inference.recorder import Recorder
 from inference.redact import Redactor, load_redactor
+from inference.serving.assemble import TeacherSpec, _cache, _of_the_beginning, _redactor, _taxonomy
+from inference.serving.watch import Watch
 from inference.taxonomy import Taxonomy
-from inference.teacher import LabelFunction, Teacher, open_teacher
-from inference.tier import NO_GUESS, Guess, Tier, Watch
+from inference.teacher import Teacher
+from inference.teachers.registry import open_teacher
+from inference.tier import NO_GUESS, Guess, Tier
 
 __all__ = ["Answer", "Cascade", "Router"]
 
-TeacherSpec = str | Teacher | LabelFunction
+
 BURST = 20.0  # deferrals that max_teacher_rate lets through in a row
+
+
 CLOSING_S = 10.0
-READ = 4 * MOST_CHARACTERS  # characters of a text; what teachers and the log see is the first quarter at most
 
 
 class Cascade:
@@ -304,45 +307,6 @@ class Cascade:
         self._recorder.after_fork()
         self._watch.after_fork()
         self._deferral.after_fork()
-
-
-def _of_the_beginning(redact: Redactor) -> Redactor:
-    """Redact what is read of a text; a word that the cut divides is left out, since half a secret is not recognised."""
-
-    def beginning(text: str) -> str:
-        if len(text) > READ:
-            text = text[:READ].rpartition(" ")[0]
-        return redact(text)
-
-    return beginning
-
-
-def _redactor(policy: Policy, tier: Tier | None) -> Redactor:
-    """The policy's, else the bundle's, else the built-in one."""
-    if tier is not None and not policy.redactor:
-        return tier.classifier.redact
-    return load_redactor(policy.redactor or "builtin")
-
-
-def _taxonomy(given: str | Path | Taxonomy | None, root: Path) -> Taxonomy:
-    if given is None:
-        raise BundleError(f"{root} holds no bundle yet; give a taxonomy to start with a teacher alone")
-    return given if isinstance(given, Taxonomy) else Taxonomy.load(Path(given))
-
-
-def _cache(policy: Policy, taxonomy: Taxonomy, redact: Redactor) -> Cache | None:
-    if not policy.cache_size:
-        return None
-    memory = MemoryCache(policy.cache_size, policy.cache_ttl_s)
-    if not policy.redis:
-        return Cache(memory)
-    # What a local answer depends on beside its bundle: another strategy or target may not take it.
-    prefix = f"monoku:{Prompt.of(taxonomy).id}:{policy.strategy}:{policy.target:g}"
-
-    def prepare(text: str) -> str:
-        return normalise(redact(text))
-
-    return Cache(memory, RedisCache(policy.redis, prefix, policy.cache_ttl_s, labels=taxonomy.names, prepare=prepare))
 
 
 _open: weakref.WeakSet[Cascade] = weakref.WeakSet()

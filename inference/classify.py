@@ -17,7 +17,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 from inference.bundle import BundleError
-from inference.classifier import DEFAULT_TARGET, Classifier, repair
+from inference.classifier import DEFAULT_TARGET, Classifier
+from inference.common.text import repair
 
 
 def answer(classifier: Classifier, text: str) -> dict[str, Any]:

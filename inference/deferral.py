@@ -15,11 +15,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from inference.guard import Breaker, Ledger, LedgerDown, SpendLimit
+from inference.guard import Ledger, LedgerDown, SpendLimit
 from inference.log import DecisionLog
 from inference.prices import dollars
 from inference.records import TeacherAnswer
 from inference.teacher import Reply, Teacher, TeacherError
+from inference.teachers.breaker import Breaker
 
 MOST_WAITING = 1000  # calls under way or waiting for their turn; beyond, a query is answered with the guess
 

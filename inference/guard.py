@@ -21,7 +21,10 @@ from inference.prices import shown
 from inference.sqlite import log_ahead
 
 LOCKED_S = 10.0  # how long a transaction waits for another's
+
+
 STALE_S = 900.0  # no call lasts this long: its process died
+
 
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS spend (period TEXT PRIMARY KEY, nano BIGINT NOT NULL)",
@@ -178,45 +181,6 @@ class Ledger:
         self._connection = None
 
 
-class Breaker:
-    """Opens after `failures` calls in a row that failed; after `rest_s` seconds lets a single probe through.
-
-    The lock is held over the state alone, never over a call.
-    """
-
-    def __init__(self, failures: int = 5, rest_s: float = 10.0, now: Callable[[], float] = time.monotonic) -> None:
-        self._most, self._rest_s, self._now = failures, rest_s, now
-        self._failed = 0
-        self._open_until: float | None = None
-        self._lock = threading.Lock()
-
-    @property
-    def state(self) -> str:
-        """closed, open, or half-open (a probe may go, or is on its way)."""
-        if self._open_until is None:
-            return "closed"
-        return "open" if self._now() < self._open_until else "half-open"
-
-    def allows(self) -> bool:
-        """Whether a call may go. One that may must be followed by `record`."""
-        with self._lock:
-            if self._open_until is None:
-                return True
-            if self._now() < self._open_until:
-                return False
-            self._open_until = self._now() + self._rest_s  # the next probe, should this one never report
-            return True
-
-    def record(self, worked: bool) -> None:
-        """Say how a call went."""
-        with self._lock:
-            self._failed = 0 if worked else self._failed + 1
-            if worked:
-                self._open_until = None
-            elif self._failed >= self._most:
-                self._open_until = self._now() + self._rest_s
-
-
 def _open_sqlite(path: str) -> sqlite3.Connection:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, timeout=LOCKED_S, isolation_level=None, check_same_thread=False)
@@ -256,6 +220,8 @@ def _spent(run: Callable[..., list[Any]], period: str) -> Spent:
 
 
 _open: weakref.WeakSet[Ledger] = weakref.WeakSet()
+
+
 _held: list[Ledger] = []
 
 

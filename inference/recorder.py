@@ -7,8 +7,8 @@ import threading
 import time
 
 from inference.answer import Answer, Request
+from inference.common.text import MOST_CHARACTERS
 from inference.log import Correction, Decision, DecisionLog
-from inference.prompt import MOST_CHARACTERS
 from inference.redact import Redactor
 
 REMEMBERED = 10_000  # requests whose text `correct` can find by id

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
-from inference.classifier import repair
-from inference.prompt import MOST_CHARACTERS
+from inference.common.text import MOST_CHARACTERS, repair
 
 LONGEST_ID = 200  # PostgreSQL's indexes take no long values
 

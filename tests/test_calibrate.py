@@ -7,15 +7,9 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from training import calibrate
-from training.calibrate import (
-    RULES_ALONE,
-    TARGETS,
-    binomial_p_value,
-    certificates,
-    certify,
-    fit_temperature,
-    thresholds_to_test,
-)
+from training.calibrate import RULES_ALONE, TARGETS, certificates, certify, thresholds_to_test
+from training.evaluation.calibrate import fit_temperature
+from training.evaluation.statistics import binomial_p_value
 
 
 @given(st.integers(0, 60), st.integers(0, 2000), st.floats(0.005, 0.3))

@@ -24,11 +24,11 @@ from inference.cascade import Answer, Cascade, Router
 from inference.guard import Ledger, SpendLimit
 from inference.log import DecisionLog, TeacherAnswer
 from inference.policy import Policy
-from inference.remote import AnthropicTeacher
 from inference.taxonomy import Taxonomy
+from inference.teachers.claude import AnthropicTeacher
 from tests.fake_api import FakeAPI
 from tests.services import postgres_server, redis_server
-from training import publish
+from training.lifecycle import versions
 
 NAMES = ("payments", "account", "unknown")
 CLEAR = "send the invoice please"
@@ -359,7 +359,7 @@ def without_digits(text: str) -> str:
 
 
 def test_a_redactor_of_ones_own_is_named_by_the_application_never_imported_for_a_bundle(home: Path) -> None:
-    version = home / str(publish.serving(home))
+    version = home / str(versions.serving(home))
     seal(version, replace(read_manifest(version), redactor="tests.test_cascade:without_digits"))
     with pytest.raises(BundleError, match="without_digits"):
         Cascade.load(home)
@@ -486,7 +486,7 @@ def test_a_bundle_with_other_intents_than_the_teachers_know_is_not_taken_up(home
 
 
 def test_a_pinned_version_keeps_its_books_beside_the_versions(home: Path) -> None:
-    version = home / str(publish.serving(home))
+    version = home / str(versions.serving(home))
     with tiered(version, Counting()) as cascade:
         cascade.classify("where is the log")
     assert len(answers_in(home)) == 1
@@ -589,7 +589,7 @@ def run_load(home: Path, seconds: float) -> None:
 
 def test_ten_publishes_and_three_rollbacks_under_load(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tier, "LOOK_EVERY_S", 0.05)
-    first = publish.serving(home)
+    first = versions.serving(home)
     assert first is not None
     published = {read_manifest(home / first).bundle_id}
     seen: set[str | None] = set()
@@ -612,12 +612,12 @@ def test_ten_publishes_and_three_rollbacks_under_load(home: Path, monkeypatch: p
             shutil.copytree(home / first, draft)
             (draft / "manifest.json").unlink()
             manifest = replace(read_manifest(home / first), temperature=1.5 + number / 10, files={})
-            target = publish.publish(draft, manifest, home)
+            target = versions.publish(draft, manifest, home)
             published.add(read_manifest(target).bundle_id)
             expected = read_manifest(target).bundle_id
             wait_for(lambda: cascade.stats()["bundle_id"] == expected)  # noqa: B023
         for _ in range(3):
-            back = read_manifest(home / publish.rollback(home)).bundle_id
+            back = read_manifest(home / versions.rollback(home)).bundle_id
             wait_for(lambda: cascade.stats()["bundle_id"] == back)  # noqa: B023
         time.sleep(0.3)
         grown = resident_bytes() - before

@@ -5,8 +5,10 @@ import pytest
 
 from inference.taxonomy import Intent, Taxonomy
 from tests.tiny import THINGS
-from training import change, dataset
-from training.change import Change
+from training import change
+from training.data import dataset
+from training.data.splits import SPLITS
+from training.lifecycle.taxonomy_change import Change
 
 OLD = Taxonomy.of(["payments", "account", "unknown"])
 
@@ -85,7 +87,7 @@ def test_intents_may_be_joined() -> None:
 def test_splits_that_files_gave_are_kept(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     words = {"payments": "invoice", "account": "password", "unknown": "zebra"}
-    for split in dataset.SPLITS:
+    for split in SPLITS:
         rows = [{"text": f"{split} {word} {i}", "label": name} for name, word in words.items() for i in range(9)]
         (tmp_path / "data" / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     new = taxonomy_file(tmp_path, "money", "account", "unknown")

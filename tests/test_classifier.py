@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference import Bundle, Classifier, Prediction
-from inference.classifier import repair
+from inference.common.text import repair
 
 
 @pytest.fixture(scope="module")

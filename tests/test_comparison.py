@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from inference.classifier import Classifier
-from training import dataset
 from training.comparison import compare
+from training.data import dataset
 from training.rows import Row
 
 

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tiny import tiny_rows
-from training.dataset import SHARES, SPLITS, divide, load, main, pick, target_matrix
+from training.data.dataset import load, target_matrix
+from training.data.splits import SHARES, SPLITS, divide, pick
+from training.dataset import main
 from training.rows import Row
 
 

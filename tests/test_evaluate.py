@@ -8,16 +8,10 @@ from inference.bundle import Certificate, resolve
 from inference.classifier import Classifier
 from inference.rules import MeasuredRule
 from inference.taxonomy import Rule
-from training import dataset, evaluate
-from training.evaluate import (
-    Scored,
-    certified_on_test,
-    challenge,
-    gold_figures,
-    out_of_scope_figures,
-    risk_coverage,
-    score,
-)
+from training import evaluate
+from training.data import dataset
+from training.evaluate import certified_on_test, challenge, gold_figures, out_of_scope_figures, risk_coverage
+from training.evaluation.scored import Scored, score
 from training.rows import Row
 
 

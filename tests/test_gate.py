@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta, binomtest
 
-from training.gate import MIN_ROWS, Accepted, Verdict, judge, non_inferiority, rows_needed, worse_intents
+from training.evaluation.statistics import non_inferiority, rows_needed, worse_intents
+from training.gate import MIN_ROWS, Accepted, Verdict, judge
 
 
 def pairs(lost: int, won: int, rows: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.prompt import MOST_CHARACTERS, Prompt, Refused, message
+from inference.common.text import MOST_CHARACTERS
+from inference.prompt import Prompt, Refused, message
 from inference.taxonomy import Intent, Taxonomy
 
 TAXONOMY = Taxonomy(

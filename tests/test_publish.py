@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from inference.bundle import MANIFEST, Bundle, BundleError, read_manifest, resolve
-from training import publish
-from training.publish import main, rollback, serving, switch, versions
+from training.lifecycle import versions
+from training.lifecycle.versions import rollback, serving, switch
+from training.publish import main
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def drafted(home: Path) -> Path:
 
 def test_publishing_moves_the_whole_bundle_and_lets_it_serve(home: Path) -> None:
     manifest = read_manifest(resolve(home))
-    target = publish.publish(drafted(home), manifest, home)
+    target = versions.publish(drafted(home), manifest, home)
     assert serving(home) == target.name
     assert Bundle.load(home).root == target
     assert len(versions(home)) == 3
@@ -38,7 +39,7 @@ def test_a_bundle_that_cannot_answer_never_serves(home: Path) -> None:
     before, draft = serving(home), drafted(home)
     (draft / "tokenizer.json").write_text("{")
     with pytest.raises(BundleError, match=r"tokenizer\.json"):
-        publish.publish(draft, read_manifest(resolve(home)), home)
+        versions.publish(draft, read_manifest(resolve(home)), home)
     assert serving(home) == before
     assert len(versions(home)) == 2
 
@@ -58,8 +59,8 @@ def test_a_damaged_version_is_not_promoted(home: Path) -> None:
 
 
 def test_lineage_counts_every_version(home: Path, tmp_path: Path) -> None:
-    assert publish.next_lineage_version(home) == 2
-    assert publish.next_lineage_version(tmp_path / "new") == 1
+    assert versions.next_lineage_version(home) == 2
+    assert versions.next_lineage_version(tmp_path / "new") == 1
 
 
 def test_a_folder_without_a_manifest_is_no_version(home: Path) -> None:

@@ -14,12 +14,14 @@ import pytest
 
 from inference.bundle import resolve
 from inference.classifier import Classifier
+from inference.common.locks import Busy, take_lock
 from inference.log import Correction, Decision, DecisionLog, TeacherAnswer
 from inference.taxonomy import Taxonomy
 from tests.tiny import TINY_DIALS, tiny_rows
-from training import live, publish, refresh
-from training.dataset import Dataset
-from training.lock import Busy, take_lock
+from training import live, refresh
+from training.data.dataset import Dataset
+from training.lifecycle import round, versions
+from training.lifecycle.choose import choose
 
 
 class Traffic:
@@ -99,25 +101,25 @@ def test_a_round_trains_on_what_was_deferred_and_publishes(
     assert refresh.main(start()) == 0  # nothing new, nothing done
     assert "nothing new" in capsys.readouterr().out
     assert resolve(home).name == before
-    assert len(publish.versions(home)) == 1
+    assert len(versions.versions(home)) == 1
 
 
 def test_a_poisoned_round_is_kept_back_with_its_reasons(
     start: Callable[..., list[str]], after_a_round: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home = after_a_round
-    champion = publish.serving(home)
+    champion = versions.serving(home)
     flipped = {"payments": "account", "account": "payments", "unknown": "unknown"}
     Traffic(tmp_path / "log.db", lambda text, label: flipped[label]).add(fresh(900, 3))
-    assert refresh.main(start("--human-weight", "1")) == refresh.KEPT
-    assert publish.serving(home) == champion
-    rejected = publish.versions(home)[-1]
+    assert refresh.main(start("--human-weight", "1")) == round.KEPT
+    assert versions.serving(home) == champion
+    rejected = versions.versions(home)[-1]
     assert rejected != champion
-    assert publish.reasons(home, rejected)
+    assert versions.reasons(home, rejected)
     assert "not published" in capsys.readouterr().out
     assert json.loads((home / "refresh.json").read_text())["suspect"] == [2]
     assert refresh.main(start()) == 0  # a rejected round is over: it is not tried again without anything new
-    assert len(publish.versions(home)) == 2
+    assert len(versions.versions(home)) == 2
 
 
 def test_a_dropped_round_neither_trains_nor_judges_and_is_not_collected_again(
@@ -129,13 +131,13 @@ def test_a_dropped_round_neither_trains_nor_judges_and_is_not_collected_again(
     log.put(Correction("r", time.time(), f"{row['text']} indeed", row["label"]))
     log.close()
     Traffic(tmp_path / "log.db", lambda text, label: "unknown").add(fresh(300, 3), sampled=True)
-    assert refresh.main(start()) == refresh.KEPT
+    assert refresh.main(start()) == round.KEPT
     wrong = [row for row in live.read_live(home) if row.round == 2 and row.labeler != "human"]
     capsys.readouterr()
     assert refresh.main(start("--drop-round", "2")) == 0
     assert f"{len(wrong)} labels of round 2" in capsys.readouterr().out
     assert {row.labeler for row in live.in_use(live.read_live(home)) if row.round == 2} == {"human"}
-    assert refresh.main(start("--drop-round", "2")) == refresh.FAILED
+    assert refresh.main(start("--drop-round", "2")) == round.FAILED
     Traffic(tmp_path / "log.db").add(fresh(400, 5)[300:])
     refresh.main(start())
     used = (home / ".refresh" / "data").glob("*.jsonl")
@@ -181,7 +183,7 @@ def test_a_budgeted_choice_from_a_file_takes_the_least_sure(
     texts = [row["text"] for row in fresh(100, 6)]
     (tmp_path / "more.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     champion = Classifier.load(tiny_home)
-    chosen = refresh.choose(champion, texts, 10)
+    chosen = choose(champion, texts, 10)
     assert len(set(chosen)) == 10
     assert max(champion.predict(text).confidence for text in chosen[:3]) <= max(
         champion.predict(text).confidence for text in texts
@@ -207,7 +209,7 @@ def test_day_zero_says_what_is_missing_then_trains_the_first_bundle(
     traffic.add(fresh(100, 7), bundle=None)
     assert refresh.main(start(*zero)) == 0
     assert "of 100 sampled requests" in capsys.readouterr().out
-    assert publish.serving(tmp_path / "models" / "tiny") is None
+    assert versions.serving(tmp_path / "models" / "tiny") is None
     traffic.add(fresh(900, 8), bundle=None)
     assert refresh.main(start(*zero)) == 0
     manifest = Classifier.load(tmp_path / "models" / "tiny").bundle.manifest
@@ -290,7 +292,7 @@ def test_what_a_student_was_trained_on_does_not_judge_it(tmp_path: Path, tiny_da
 def test_a_second_refresh_at_the_same_time_says_so(start: Callable[..., list[str]], tmp_path: Path) -> None:
     home = tmp_path / "models" / "tiny"
     with take_lock(home / ".refresh.lock", "held by a test"):
-        assert refresh.main(start()) == refresh.BUSY
+        assert refresh.main(start()) == round.BUSY
         with pytest.raises(Busy), take_lock(home / ".refresh.lock", "asked for again"):
             raise AssertionError("never reached")
 
@@ -300,16 +302,16 @@ def test_a_kill_at_any_stage_leaves_the_champion_serving_and_the_next_run_comple
     start: Callable[..., list[str]], after_a_round: Path, tmp_path: Path, sign: str
 ) -> None:
     home = after_a_round
-    champion = publish.serving(home)
+    champion = versions.serving(home)
     asked = tmp_path / "asked.txt"
     Traffic(tmp_path / "log.db").add(fresh(200, 2)[:70], answered=False)
     teacher = ["--teacher", "python:tests.test_refresh:teach_and_note"]
     program = [sys.executable, "-m", "training.refresh", *start(*teacher)]
     _kill_when(program, home, tmp_path, sign)
-    assert publish.serving(home) in (champion, publish.versions(home)[-1])
+    assert versions.serving(home) in (champion, versions.versions(home)[-1])
     Classifier.load(home).predict("is it there")
     done = subprocess.run(program, capture_output=True, text=True, env=_environment(asked))
-    assert done.returncode in (0, refresh.KEPT), done.stdout + done.stderr
+    assert done.returncode in (0, round.KEPT), done.stdout + done.stderr
     texts = asked.read_text().splitlines()
     assert len(texts) == len(set(texts))
     assert len({row.key for row in live.read_live(home)}) == len(live.read_live(home))
@@ -348,9 +350,9 @@ def _kill_when(command: list[str], home: Path, tmp_path: Path, sign: str) -> Non
 def test_bad_options_are_one_clear_line(
     start: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert refresh.main(start("--no-data")) == refresh.FAILED
+    assert refresh.main(start("--no-data")) == round.FAILED
     assert "give --taxonomy" in capsys.readouterr().err
     (tmp_path / "models" / "tiny").mkdir(parents=True, exist_ok=True)
     (tmp_path / "models" / "tiny" / "live.jsonl").write_text("{")
-    assert refresh.main(start()) == refresh.FAILED
+    assert refresh.main(start()) == round.FAILED
     assert "live.jsonl:1 is damaged" in capsys.readouterr().err

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from inference.prices import Usage
-from inference.remote import AnthropicTeacher, OpenAITeacher
 from inference.taxonomy import Intent, Taxonomy
 from inference.teacher import Reply
+from inference.teachers.claude import AnthropicTeacher
+from inference.teachers.openai import OpenAITeacher
 from tests.fake_api import FakeAPI
 from tests.test_teacher import ask, fails
 

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from inference.taxonomy import Intent, Taxonomy
-from inference.teacher import FunctionTeacher, RecordedTeacher, Reply, Teacher, TeacherError, open_teacher
+from inference.teacher import Reply, Teacher, TeacherError
+from inference.teachers.own import FunctionTeacher, RecordedTeacher
+from inference.teachers.registry import open_teacher
 
 TAXONOMY = Taxonomy((Intent("tickets"), Intent("Payments"), Intent("unknown")))
 

@@ -10,13 +10,15 @@ import pytest
 
 from inference.bundle import Bundle, Manifest, resolve
 from inference.classifier import Classifier
+from inference.common.locks import take_lock
 from inference.redact import load_redactor
 from inference.taxonomy import Rule
 from tests.tiny import run_training, training_command
-from training import dataset, train
-from training.dataset import Dataset
-from training.lock import take_lock
-from training.publish import serving, versions
+from training import train
+from training.data import dataset
+from training.data.dataset import Dataset
+from training.evaluation.calibrate import _calibrated
+from training.lifecycle.versions import serving, versions
 
 
 def flags(data: Path, base: Path, models: Path, *more: str) -> list[str]:
@@ -52,9 +54,7 @@ def calibrated(home: Path, folder: Path, data: Dataset, *rules: Rule) -> Manifes
     (draft / "taxonomy.toml").write_text(taxonomy.to_toml())
     fresh = replace(published, temperature=1.0, certificates=())
     delta = published.lineage["delta_spent"]
-    return train._calibrated(draft, fresh, replace(data, taxonomy=taxonomy), delta, load_redactor(published.redactor))[
-        0
-    ]
+    return _calibrated(draft, fresh, replace(data, taxonomy=taxonomy), delta, load_redactor(published.redactor))[0]
 
 
 def test_rules_are_measured_on_dev_and_those_that_reach_no_target_change_nothing(

@@ -19,12 +19,12 @@ from typing import Any, TypeVar
 from inference.bundle import write_atomically
 from inference.failures import in_batch
 from inference.guard import SpendLimit
-from inference.remote import AnthropicTeacher
 from inference.teacher import TeacherError
+from inference.teachers.claude import AnthropicTeacher
 from training.job import Job, Receipt
+from training.labelling.patience import PATIENCE, Patience
 from training.queries import Query
 from training.streak import Stopped
-from training.sync import PATIENCE, Patience
 
 T = TypeVar("T")
 

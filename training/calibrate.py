@@ -17,48 +17,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from inference.bundle import Certificate
+from training.evaluation.statistics import binomial_p_value
 
 TARGETS = (0.90, 0.95, 0.97, 0.99)
+
+
 CANDIDATES = 40
+
+
 RULES_ALONE = 1.0  # no probability exceeds it
-
-
-def log_likelihood(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
-    """Mean log-probability of the labels after dividing the logits by the temperature."""
-    scaled = logits / temperature
-    scaled = scaled - scaled.max(1, keepdims=True)
-    return float((scaled[np.arange(len(labels)), labels] - np.log(np.exp(scaled).sum(1))).mean())
-
-
-def fit_temperature(dev_logits: np.ndarray, dev_labels: np.ndarray) -> float:
-    """The temperature in [0.05, 20] that makes dev likeliest (Guo et al. 2017), by golden-section search.
-
-    `dev_logits` has shape (rows, labels); log-probabilities do as well, for they are logits.
-    """
-    low, high = math.log(0.05), math.log(20.0)
-    ratio = (math.sqrt(5) - 1) / 2
-    for _ in range(60):
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        if log_likelihood(dev_logits, dev_labels, math.exp(left)) > log_likelihood(
-            dev_logits, dev_labels, math.exp(right)
-        ):
-            high = right
-        else:
-            low = left
-    return math.exp((low + high) / 2)
-
-
-def binomial_p_value(errors: int, accepted: int, most: float) -> float:
-    """P(at most `errors` errors among `accepted`) if the true error rate were `most`: small means surely lower."""
-    if accepted == 0:
-        return 1.0
-    log_odds = math.log(most) - math.log1p(-most)
-    term = accepted * math.log1p(-most)
-    total = 0.0
-    for k in range(errors + 1):
-        total += math.exp(term)
-        term += math.log((accepted - k) / (k + 1)) + log_odds if k < accepted else 0.0
-    return min(1.0, total)
 
 
 def thresholds_to_test(dev_scores: np.ndarray, dev_correct: np.ndarray, target: float) -> list[float]:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from inference.classifier import Classifier
-from training import evaluate
-from training.evaluate import Scored
+from training.evaluation.scored import Scored, score
 from training.gate import Accepted, Verdict, judge
 from training.rows import Row
 
@@ -25,7 +24,7 @@ def compare(champion: Classifier | None, challenger: Classifier, rows: Sequence[
     size = len(challenger.bundle.model) / len(champion.bundle.model)
     if not rows:
         return judge([], np.array([], bool), np.array([], bool), certified, target, 1.0, size)
-    old, new = (evaluate.score(classifier, rows) for classifier in (champion, challenger))
+    old, new = (score(classifier, rows) for classifier in (champion, challenger))
     return judge(
         [row.label for row in rows],
         old.correct,

@@ -18,10 +18,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from inference.common.locks import Busy, take_lock
 from inference.guard import Ledger
 from inference.prices import Usage, dollars
 from inference.teacher import Reply, Teacher
-from training.lock import Busy, take_lock
 from training.queries import Query
 from training.streak import Streak
 

@@ -15,117 +15,20 @@ import asyncio
 import collections
 import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from inference.guard import LedgerDown
-from inference.prices import CACHED_FROM_TOKENS, Usage, cost, shown
+from inference.prices import Usage, shown
 from inference.redact import load_redactor
-from inference.remote import AnthropicTeacher
 from inference.taxonomy import Taxonomy
-from inference.teacher import FORMS, HAIKU, Teacher, TeacherError, open_teacher
-from training.batches import BatchLabeller, under_way
+from inference.teacher import TeacherError
+from inference.teachers.registry import FORMS, HAIKU, open_teacher
 from training.job import Job
-from training.queries import Queries, Query, read_queries
-from training.streak import Stopped
-from training.sync import PATIENCE, Patience, SyncLabeller
+from training.labelling.labeller import Options, consent, label
+from training.queries import Queries, read_queries
 
-ANSWER_TOKENS = 16
-CHARACTERS_PER_TOKEN = 3.0
 MOST_SHOWN = 5
-COUNTING = Patience(tries=3, longest_s=1.0)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is about to be asked, and nano-dollars by way of asking (empty where the teacher has no price)."""
-
-    queries: int
-    tokens: int
-    nano: dict[str, int]
-
-    def __str__(self) -> str:
-        ways = ", ".join(f"{way} {shown(nano)}" for way, nano in self.nano.items())
-        return f"to ask          {self.queries} answers, about {self.tokens} input tokens\nabout           {ways}"
-
-
-async def make_plan(teacher: Teacher, texts: Sequence[str]) -> Plan:
-    """Estimate tokens and dollars. For Claude the API counts the fixed part, free of charge; the rest is estimated.
-
-    Raises TeacherError where the API will not even count: it would not label either.
-    """
-    characters = sum(len(text) for text in texts)
-    if not isinstance(teacher, AnthropicTeacher):
-        worst = sum(teacher.worst_case(text) for text in texts)
-        return Plan(len(texts), round(characters / CHARACTERS_PER_TOKEN), {"at most": worst})
-    prefix = await COUNTING.retry(lambda: teacher.count(""))
-    per_query = characters / CHARACTERS_PER_TOKEN / max(1, len(texts))
-    plain = Usage(input_tokens=round(prefix + per_query), output_tokens=ANSWER_TOKENS)
-    cached = Usage(input_tokens=round(per_query), output_tokens=ANSWER_TOKENS, cache_read_tokens=prefix)
-    usages = {"uncached": plain, "with the prompt cached": cached if prefix >= CACHED_FROM_TOKENS else plain}
-    nano = {f"sync {way}": len(texts) * cost(teacher.model, usage) for way, usage in usages.items()}
-    nano["in batches"] = len(texts) * cost(teacher.model, plain, batch=True)
-    return Plan(len(texts), len(texts) * plain.input_tokens, nano)
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to label. `confirm` is shown the plan and says whether to go on."""
-
-    mode: str = "sync"
-    workers: int = 8
-    batch_size: int = 10_000
-    poll_s: float = 30.0
-    timeout_s: float = 60.0
-    patience: Patience = PATIENCE
-    confirm: Callable[[Plan], bool] = lambda plan: True
-
-
-async def label(queries: Sequence[Query], job: Job, options: Options) -> dict[str, str]:
-    """Label `queries` into the job's output and return why those without an answer have none, by query id.
-
-    Raises TeacherError before anything is spent where the teacher cannot be used at all.
-    """
-    batches = _batches(job, options)
-    job.ledger.doubt_open(keep=batches.reservations if batches else ())
-    left = job.open(queries)
-    try:
-        if not left or not options.confirm(await make_plan(job.teacher, [query.text for query in left])):
-            return {query.id: "not asked" for query in left}
-        with tqdm(total=len(left), unit="query", disable=None) as bar:
-            return await _run(left, job, options, batches, bar.update)
-    finally:
-        await job.teacher.close()
-
-
-def _batches(job: Job, options: Options) -> BatchLabeller | None:
-    if options.mode == "batch":
-        return BatchLabeller(job, options.batch_size, options.poll_s, patience=options.patience)
-    if under_way(job.home):
-        raise ValueError(
-            f"a batch is under way for {job.out}: go on with --mode batch, or its answers are paid for twice"
-        )
-    return None
-
-
-async def _run(
-    left: list[Query], job: Job, options: Options, batches: BatchLabeller | None, tick: Callable[[], object]
-) -> dict[str, str]:
-    calls = SyncLabeller(job, options.workers, options.timeout_s, options.patience)
-    reason = "no answer"
-    try:
-        # A batch's requests are checked only when it runs: one call first shows what would fail them all.
-        if batches is None or not batches.batches:
-            await calls.run(left if batches is None else left[:1], tick)
-        if batches is not None:
-            await batches.run(left, tick)
-    except Stopped as stop:
-        reason = str(stop)
-    failed = calls.failed | (batches.failed if batches else {})
-    return {query.id: failed.get(query.id, reason) for query in left if query.id not in job.written}
 
 
 def summary(queries: Queries, job: Job, failed: dict[str, str]) -> str:
@@ -149,21 +52,6 @@ def summary(queries: Queries, job: Job, failed: dict[str, str]) -> str:
         f"written         {job.out}",
     ]
     return "\n".join(lines)
-
-
-def consent(yes: bool) -> Callable[[Plan], bool]:
-    """What asks a person before money is spent, or `yes` without asking."""
-
-    def ask(plan: Plan) -> bool:
-        print(plan, flush=True)
-        if yes or not any(plan.nano.values()):
-            return True
-        if not sys.stdin.isatty():
-            print("nothing was asked: say --yes to spend without being asked", file=sys.stderr)
-            return False
-        return input("go on? [y/N] ").strip().lower() in ("y", "yes")
-
-    return ask
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -17,8 +17,8 @@ from typing import Any
 
 from inference.bundle import write_atomically
 from inference.log import Correction, Decision, DecisionLog, TeacherAnswer
-from training import dataset
-from training.dataset import Dataset
+from training.data.dataset import Dataset
+from training.data.splits import SPLITS, pick
 from training.rows import Row, text_key, to_record
 
 SAMPLE_SHARES = (0.0, 0.20, 0.55, 0.25)  # of the uniform sample, over dataset.SPLITS
@@ -134,7 +134,7 @@ def _take_answers(
         found.repeats[key] += new if known.split != "train" else 0
         found.tally["labelled before"] += 1
         return
-    split = dataset.pick(key, SAMPLE_SHARES, salt) if sampled else "train"
+    split = pick(key, SAMPLE_SHARES, salt) if sampled else "train"
     first = (sampled or given)[0]
     votes = collections.Counter(str(answer.label) for answer in given)
     shares = {name: count / votes.total() for name, count in sorted(votes.items())}
@@ -161,7 +161,7 @@ def _in_sample(answer: TeacherAnswer, decision: Decision | None, salt: str) -> b
         return True
     if decision is None or decision.bundle_id is not None:
         return False
-    return dataset.pick(answer.request_id, (1 - DAY_ZERO_SAMPLE, DAY_ZERO_SAMPLE, 0.0, 0.0), salt) == "dev"
+    return pick(answer.request_id, (1 - DAY_ZERO_SAMPLE, DAY_ZERO_SAMPLE, 0.0, 0.0), salt) == "dev"
 
 
 def _take_correction(found: Harvest, key: str, correction: Correction, taken: set[str], number: int) -> None:
@@ -184,7 +184,7 @@ def compose(
     folder.mkdir(parents=True, exist_ok=True)
     judged_live = base is None or calibration_requests(live) >= least_calibration
     newest = max((row.time for row in live), default=time.time())
-    splits: dict[str, list[dict[str, Any]]] = {name: [] for name in dataset.SPLITS}
+    splits: dict[str, list[dict[str, Any]]] = {name: [] for name in SPLITS}
     for row in base.rows if base else ():
         if row.split == "train" or not judged_live:
             splits[row.split].append(to_record(row))

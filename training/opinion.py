@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training import dataset
 from training.config import Config
+from training.data import dataset
 from training.queries import Query
 from training.rows import Row
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inference.classifier import repair
+from inference.common.text import repair
 from inference.redact import Redactor
 from training.rows import FORMATS, records, text_key
 

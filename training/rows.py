@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inference.classifier import repair
+from inference.common.text import repair
 from inference.taxonomy import Taxonomy
 from training.near import normalise
 

@@ -24,7 +24,7 @@ from torch import nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast, Trainer, TrainingArguments
 
 from training.config import Config
-from training.dataset import target_matrix
+from training.data.dataset import target_matrix
 from training.noise import add_noise
 from training.probe import fit_probe
 from training.prune import narrow

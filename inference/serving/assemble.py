@@ -1,0 +1,60 @@
+"""What `Cascade.load` puts together: redactor, taxonomy, cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from inference.bundle import BundleError
+from inference.cache import Cache, MemoryCache, RedisCache, normalise
+from inference.common.text import MOST_CHARACTERS
+from inference.policy import Policy
+from inference.prompt import Prompt
+from inference.redact import Redactor, load_redactor
+from inference.taxonomy import Taxonomy
+from inference.teacher import Teacher
+from inference.teachers.own import LabelFunction
+from inference.tier import Tier
+
+TeacherSpec = str | Teacher | LabelFunction
+
+
+READ = 4 * MOST_CHARACTERS  # characters of a text; what teachers and the log see is the first quarter at most
+
+
+def _of_the_beginning(redact: Redactor) -> Redactor:
+    """Redact what is read of a text; a word that the cut divides is left out, since half a secret is not recognised."""
+
+    def beginning(text: str) -> str:
+        if len(text) > READ:
+            text = text[:READ].rpartition(" ")[0]
+        return redact(text)
+
+    return beginning
+
+
+def _redactor(policy: Policy, tier: Tier | None) -> Redactor:
+    """The policy's, else the bundle's, else the built-in one."""
+    if tier is not None and not policy.redactor:
+        return tier.classifier.redact
+    return load_redactor(policy.redactor or "builtin")
+
+
+def _taxonomy(given: str | Path | Taxonomy | None, root: Path) -> Taxonomy:
+    if given is None:
+        raise BundleError(f"{root} holds no bundle yet; give a taxonomy to start with a teacher alone")
+    return given if isinstance(given, Taxonomy) else Taxonomy.load(Path(given))
+
+
+def _cache(policy: Policy, taxonomy: Taxonomy, redact: Redactor) -> Cache | None:
+    if not policy.cache_size:
+        return None
+    memory = MemoryCache(policy.cache_size, policy.cache_ttl_s)
+    if not policy.redis:
+        return Cache(memory)
+    # What a local answer depends on beside its bundle: another strategy or target may not take it.
+    prefix = f"monoku:{Prompt.of(taxonomy).id}:{policy.strategy}:{policy.target:g}"
+
+    def prepare(text: str) -> str:
+        return normalise(redact(text))
+
+    return Cache(memory, RedisCache(policy.redis, prefix, policy.cache_ttl_s, labels=taxonomy.names, prepare=prepare))

@@ -1,0 +1,46 @@
+"""The circuit breaker: a teacher that keeps failing is left alone for a while."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+
+class Breaker:
+    """Opens after `failures` calls in a row that failed; after `rest_s` seconds lets a single probe through.
+
+    The lock is held over the state alone, never over a call.
+    """
+
+    def __init__(self, failures: int = 5, rest_s: float = 10.0, now: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._rest_s, self._now = failures, rest_s, now
+        self._failed = 0
+        self._open_until: float | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def state(self) -> str:
+        """closed, open, or half-open (a probe may go, or is on its way)."""
+        if self._open_until is None:
+            return "closed"
+        return "open" if self._now() < self._open_until else "half-open"
+
+    def allows(self) -> bool:
+        """Whether a call may go. One that may must be followed by `record`."""
+        with self._lock:
+            if self._open_until is None:
+                return True
+            if self._now() < self._open_until:
+                return False
+            self._open_until = self._now() + self._rest_s  # the next probe, should this one never report
+            return True
+
+    def record(self, worked: bool) -> None:
+        """Say how a call went."""
+        with self._lock:
+            self._failed = 0 if worked else self._failed + 1
+            if worked:
+                self._open_until = None
+            elif self._failed >= self._most:
+                self._open_until = self._now() + self._rest_s

@@ -1,0 +1,84 @@
+"""Claude through Anthropic's SDK."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from inference.prices import Usage, cost, price_of, worst_case
+from inference.prompt import message
+from inference.remote import MAX_TOKENS, Charged, _Remote, _reply
+from inference.taxonomy import Taxonomy
+from inference.teacher import Reply
+
+
+class AnthropicTeacher(_Remote):
+    """Claude, asked with thinking off, low effort, an enum for the answer and a cached system text.
+
+    `base_url` and `api_key` default to the SDK's own environment variables. Raises ValueError for a model without a
+    price and where the extra `haiku` is not installed.
+    """
+
+    package = "anthropic"
+    extra = "haiku"
+
+    def __init__(
+        self, model: str, taxonomy: Taxonomy, *, base_url: str | None = None, api_key: str | None = None
+    ) -> None:
+        super().__init__(model, taxonomy, base_url, api_key)
+        price_of(model)
+
+    def _connect(self) -> Any:
+        with self.errors(0):
+            client = self.sdk.AsyncAnthropic(api_key=self.api_key, base_url=self.base_url, max_retries=0)
+        if not (client.api_key or client.auth_token or getattr(client, "credentials", None)):
+            raise self._no_key("ANTHROPIC_API_KEY")
+        return client
+
+    def params(self, text: str, ttl: str = "5m") -> dict[str, Any]:
+        """The request for one query; the same in a batch, where the cached prefix had better live for `ttl` = 1h."""
+        cached = {"type": "ephemeral", "ttl": ttl}
+        return {
+            "model": self.model,
+            "max_tokens": MAX_TOKENS,
+            "thinking": {"type": "disabled"},
+            "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": self.prompt.schema()}},
+            "system": [{"type": "text", "text": self.prompt.system, "cache_control": cached}],
+            "messages": [{"role": "user", "content": message(text)}],
+        }
+
+    async def _send(self, text: str, timeout_s: float) -> Any:
+        return await self.client().messages.create(**self.params(text), timeout=timeout_s)
+
+    async def count(self, text: str, timeout_s: float = 10.0) -> int:
+        """Input tokens of the request for `text`, by the API's own free count. Raises TeacherError."""
+        params = self.params(text)
+        del params["max_tokens"]
+        async with self.limited(timeout_s):
+            counted = await self.client().messages.count_tokens(**params, timeout=timeout_s)
+        return int(counted.input_tokens)
+
+    def read(self, answer: Any, latency_s: float | None = None, batch: bool = False) -> Reply:
+        """A message of the API as a Reply; one of a `batch` at half the price."""
+        usage = _anthropic_usage(answer.usage)
+        charged: Charged = {"usage": usage, "nano": cost(self.model, usage, batch=batch), "latency_s": latency_s}
+        if answer.stop_reason == "refusal":
+            category = getattr(answer.stop_details, "category", None) if answer.stop_details else None
+            return Reply(None, f"declined by the model ({category or 'no category given'})", **charged)
+        text = "".join(block.text for block in answer.content if block.type == "text")
+        return _reply(self.prompt, text, answer.stop_reason, charged)
+
+    def worst_case(self, text: str, batch: bool = False) -> int:
+        """Nano-dollars that asking once cannot exceed."""
+        return worst_case(self.model, self._prompt_bytes(text), MAX_TOKENS, batch=batch)
+
+
+def _anthropic_usage(usage: Any) -> Usage:
+    written = usage.cache_creation_input_tokens or 0
+    hour = (usage.cache_creation.ephemeral_1h_input_tokens or 0) if usage.cache_creation else 0
+    return Usage(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cache_write_tokens=written - hour,
+        cache_write_1h_tokens=hour,
+        cache_read_tokens=usage.cache_read_input_tokens or 0,
+    )

@@ -1,0 +1,81 @@
+"""Temperature and certificates of a draft bundle, from its dev and calibration rows."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inference.bundle import Bundle, Certificate, Manifest
+from inference.classifier import Classifier
+from inference.pending import CONFIDENCE_BINS
+from inference.redact import Redactor
+from inference.rules import measure
+from training import calibrate
+from training.data.dataset import Dataset
+from training.evaluation.scored import Scored, score
+
+
+def log_likelihood(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
+    """Mean log-probability of the labels after dividing the logits by the temperature."""
+    scaled = logits / temperature
+    scaled = scaled - scaled.max(1, keepdims=True)
+    return float((scaled[np.arange(len(labels)), labels] - np.log(np.exp(scaled).sum(1))).mean())
+
+
+def fit_temperature(dev_logits: np.ndarray, dev_labels: np.ndarray) -> float:
+    """The temperature in [0.05, 20] that makes dev likeliest (Guo et al. 2017), by golden-section search.
+
+    `dev_logits` has shape (rows, labels); log-probabilities do as well, for they are logits.
+    """
+    low, high = math.log(0.05), math.log(20.0)
+    ratio = (math.sqrt(5) - 1) / 2
+    for _ in range(60):
+        left, right = high - ratio * (high - low), low + ratio * (high - low)
+        if log_likelihood(dev_logits, dev_labels, math.exp(left)) > log_likelihood(
+            dev_logits, dev_labels, math.exp(right)
+        ):
+            high = right
+        else:
+            low = left
+    return math.exp((low + high) / 2)
+
+
+def _classifier(draft: Path, manifest: Manifest, redact: Redactor) -> Classifier:
+    return Classifier(Bundle.draft(draft, manifest), redactor=redact)
+
+
+def _calibrated(
+    draft: Path, manifest: Manifest, data: Dataset, delta: float, redact: Redactor
+) -> tuple[Manifest, dict[str, Any]]:
+    """The manifest with the temperature and the rules' confidences from dev, and the certificates from calibration.
+
+    With what live traffic is compared with later: the calibration rows' confidences and intents.
+    """
+    raw = score(_classifier(draft, manifest, redact), data.split("dev"))
+    temperature = fit_temperature(np.log(np.maximum(raw.probabilities, 1e-300)), raw.reference)
+    measured = measure(data.taxonomy.rules, [row.text for row in raw.rows], [row.label for row in raw.rows])
+    manifest = replace(manifest, temperature=temperature, rules=measured)
+    classifier = _classifier(draft, manifest, redact)
+    scored = [score(classifier, data.split(name)) for name in ("dev", "calibration")]
+    found: list[Certificate] = []
+    for target in calibrate.TARGETS:
+        dev, calibration = (_per_request(part.local(target)) for part in scored)
+        found += calibrate.certificates(dev, calibration, delta, (target,))
+    return replace(manifest, certificates=tuple(found)), _reference(scored[1])
+
+
+def _reference(calibration: Scored) -> dict[str, Any]:
+    bins, _ = np.histogram(calibration.confidence, CONFIDENCE_BINS, (0, 1))
+    mix = Counter(calibration.labels[i] for i in calibration.predicted)
+    return {"confidence_histogram": bins.tolist(), "intent_mix": dict(mix)}
+
+
+def _per_request(part: Scored) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and correctness, a row once for every sampled request that it stands for (once where it is no traffic)."""
+    times = [int(row.extra.get("requests", 1)) for row in part.rows]
+    return np.repeat(part.confidence, times), np.repeat(part.correct, times)

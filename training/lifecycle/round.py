@@ -1,0 +1,259 @@
+"""One round of relabel and retrain: collect, label, train, judge."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from inference.bundle import write_atomically
+from inference.classifier import Classifier
+from inference.common.locks import take_lock
+from inference.log import DecisionLog
+from inference.prices import dollars
+from inference.redact import load_redactor
+from inference.taxonomy import Taxonomy
+from inference.teachers.registry import open_teacher
+from training import live
+from training.comparison import compare
+from training.config import Config
+from training.data import dataset
+from training.data.splits import SPLITS, pick
+from training.job import Job
+from training.labelling import labeller
+from training.lifecycle import versions
+from training.lifecycle.choose import choose
+from training.lifecycle.pipeline import train
+from training.live import Harvest, LiveRow
+from training.queries import Query, read_queries
+from training.rows import text_key
+
+PUBLISHED, FAILED, KEPT, BUSY = 0, 2, 3, 4
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a refresh needs beside the dials of training."""
+
+    log: str
+    taxonomy: str = ""  # before there is base data or a bundle
+    queries: str = ""  # a file of further, unlabelled queries to choose from
+    teacher: str = ""  # labels what has no answer yet; none: only what the log holds
+    budget: int = 200  # queries of `queries` that may be labelled per round
+    max_usd: float | None = None  # for labelling, over all rounds
+    target: float = 0.95  # the policy's: a challenger without this certificate is not published
+    least_new: int = 50  # new labelled rows that make a round worth while
+    least_calibration: int = 500  # sampled requests from which on the live sample judges
+    half_life_days: float = 0.0  # of a live training row's weight; 0: no decay
+    human_weight: float = 1.0  # of a person's correction
+    keep: int = 5  # versions
+    from_data: bool = True  # whether `--data` names labelled data to start from
+
+
+@dataclass
+class Summary:
+    """What a refresh did, for a person and as JSON."""
+
+    outcome: str = "nothing new"
+    round: int = 0
+    chosen: dict[str, int] = field(default_factory=dict)
+    labelled: int = 0
+    usd: float = 0.0
+    version: str | None = None
+    reasons: list[str] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def status(self) -> int:
+        return KEPT if self.outcome == "kept" else PUBLISHED
+
+
+class Refresh:
+    """One refresh of one model."""
+
+    def __init__(self, config: Config, options: Options) -> None:
+        self.config, self.options, self.home = config, options, config.home
+        self.state = _read_state(self.home)
+        self.round = int(self.state.get("round", 0)) + 1
+        self.suspect: list[int] = list(self.state.get("suspect", []))
+        self.summary = Summary(round=self.round)
+        self.base = dataset.load(config.data, fallback=self.home, whole=False) if options.from_data else None
+        self.taxonomy = self._taxonomy()
+        self.salt = config.model_name
+
+    def _taxonomy(self) -> Taxonomy:
+        if self.options.taxonomy:
+            return Taxonomy.load(Path(self.options.taxonomy))
+        if self.base is not None:
+            return self.base.taxonomy
+        if versions.serving(self.home):
+            return Classifier.load(self.home).bundle.taxonomy
+        raise ValueError(f"{self.home} has no bundle yet and no base data: give --taxonomy")
+
+    def run(self, dry: bool) -> Summary:
+        """Collect, label, train, judge. Each step is on disk before the next begins."""
+        known = live.read_live(self.home)
+        until = time.time()
+        found = self._harvest(known, until)
+        self.summary.chosen = dict(found.tally)
+        wanted = [*found.unanswered, *self._choose(known, found)]
+        if dry:
+            self._price(wanted)
+            return self.summary
+        answers = self._label(wanted)
+        rows = self._merged(known, found, answers)
+        new = [row for row in rows if row.round == self.round]
+        if len(new) < max(1, self.options.least_new):
+            self.summary.reasons = [f"{len(new)} new labelled rows, {self.options.least_new} make a round"]
+            return self.summary
+        live.write_live(self.home, rows)
+        rows = live.in_use(rows)
+        if missing := self._missing(rows):
+            self.summary.outcome, self.summary.reasons = "not enough yet", missing
+            return self.summary
+        self._train(rows)
+        self._finish(until)
+        return self.summary
+
+    def _harvest(self, known: Sequence[LiveRow], until: float) -> Harvest:
+        log = DecisionLog(self.options.log or self.home / "decisions.db")
+        # A round that was killed after its rows were kept goes on with them; their repeats are not counted again.
+        done = [row for row in known if row.round < self.round]
+        return live.harvest(log, done, float(self.state.get("until", 0.0)), until, self.round, self.salt)
+
+    def _choose(self, known: Sequence[LiveRow], found: Harvest) -> list[str]:
+        """Of the unlabelled file, the queries that the champion is least sure of, its intents taking turns."""
+        if not self.options.queries:
+            return []
+        redact = load_redactor(self.config.redactor)
+        taken = {row.key for row in known} | {row.key for row in found.rows} | {row.key for row in self._base_rows()}
+        texts = [
+            query.text for query in read_queries(Path(self.options.queries), redact).queries if query.key not in taken
+        ]
+        chosen = choose(self._champion(), texts, self.options.budget)
+        self.summary.chosen[f"chosen from {self.options.queries}"] = len(chosen)
+        return chosen
+
+    def _base_rows(self) -> Sequence[dataset.Row]:
+        return self.base.rows if self.base else ()
+
+    def _champion(self) -> Classifier | None:
+        if not versions.serving(self.home):
+            return None
+        return Classifier.load(self.home, redactor=load_redactor(self.config.redactor))
+
+    def _price(self, texts: Sequence[str]) -> None:
+        self.summary.outcome = "dry run"
+        self.summary.chosen["to be labelled"] = len(texts)
+        if texts and self.options.teacher:
+            teacher = open_teacher(self.options.teacher, self.taxonomy)
+            self.summary.usd = dollars(sum(teacher.worst_case(text) for text in texts))
+
+    def _label(self, texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Answers by query key for what had none, through training.label: resumable, capped, paid for once."""
+        if not texts or not self.options.teacher:
+            return {}
+        teacher = open_teacher(self.options.teacher, self.taxonomy)
+        queries = {text_key(text): Query(text, text_key(text)) for text in texts}
+        with Job(self.home / "labelled.jsonl", teacher, cap_usd=self.options.max_usd) as job:
+            before = job.ledger.spent().measured
+            failed = asyncio.run(labeller.label(list(queries.values()), job, labeller.Options()))
+            self.summary.usd = dollars(job.ledger.spent().measured - before)
+            rows = job.rows()
+        answers = {key: row for key, row in rows.items() if key in queries and row["label"] is not None}
+        self.summary.labelled = len(answers)
+        if failed:
+            self.summary.chosen["left without an answer"] = len(failed)
+        return answers
+
+    def _merged(self, known: Sequence[LiveRow], found: Harvest, answers: dict[str, dict[str, Any]]) -> list[LiveRow]:
+        # A round that goes on after a kill has counted its repeats already.
+        repeats = Counter() if any(row.round == self.round for row in known) else found.repeats
+        rows = {row.key: replace(row, requests=row.requests + repeats[row.key]) for row in known}
+        for row in found.rows:  # a round that goes on after a kill finds its own rows again: they stay as they are
+            rows.setdefault(row.key, row)
+        sampled = {text_key(text) for text, flag in found.unanswered.items() if flag}
+        for key, answer in answers.items():
+            if key not in rows:
+                split = pick(key, live.SAMPLE_SHARES, self.salt) if key in sampled else "train"
+                said = (answer["text"], answer["label"], answer["labeler"], answer["prompt_id"])
+                rows[key] = LiveRow(key, *said, split, self.round, time.time())
+        return list(rows.values())
+
+    def _missing(self, rows: Sequence[LiveRow]) -> list[str]:
+        """What is still needed before a student can be trained and judged."""
+        missing = []
+        have, need = live.calibration_requests(rows), self.options.least_calibration
+        judges = self.base is not None and all(self.base.split(name) for name in SPLITS)
+        if not judges and have < need:
+            missing.append(f"{have} of {need} sampled requests for calibration")
+        trained = {row.label for row in rows if row.split == "train"}
+        trained |= {row.label for row in self._base_rows() if row.split == "train"}
+        absent = sorted(set(self.taxonomy.names) - trained)
+        if absent:
+            more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+            missing.append(f"no training row yet for {', '.join(absent[:5])}{more}")
+        return missing
+
+    def _train(self, rows: Sequence[LiveRow]) -> None:
+        names = set(self.taxonomy.names)
+        kept = [row for row in rows if row.label in names and set(row.shares or ()) <= names]
+        if len(kept) < len(rows):
+            self.summary.chosen["left out: of an intent that is gone"] = len(rows) - len(kept)
+        rows = kept
+        folder = self.home / ".refresh" / "data"
+        shutil.rmtree(folder, ignore_errors=True)
+        options = self.options
+        live.compose(self.base, rows, folder, options.least_calibration, options.half_life_days, options.human_weight)
+        (folder / "taxonomy.toml").write_text(self.taxonomy.to_toml(), encoding="utf-8")
+        config = replace(self.config, data=str(folder), name=self.config.model_name)
+        target = train(config, judge=lambda challenger: self._judge(challenger, rows))
+        self.summary.version = target.name
+        self.summary.outcome = "kept" if self.summary.reasons else "published"
+        versions.prune(self.home, options.keep)
+
+    def _judge(self, challenger: Classifier, rows: Sequence[LiveRow]) -> list[str]:
+        """Reasons not to publish; none where the challenger passes."""
+        held_out = live.held_out(self.base, rows, self.round, self.suspect)
+        verdict = compare(self._champion(), challenger, held_out, self.options.target)
+        # Labels of a round whose student is surely worse may be why: a student trained on some of them would do well on
+        # the others. Once a student that was trained on them passes, they are cleared.
+        self.suspect = [] if verdict.published else [*self.suspect, *([self.round] if verdict.surely_worse else [])]
+        self.summary.figures = dict(verdict.figures)
+        self.summary.reasons = list(verdict.reasons)
+        for reason in verdict.reasons:
+            print(f"not published: {reason}")
+        return self.summary.reasons
+
+    def _finish(self, until: float) -> None:
+        self.state = {"round": self.round, "suspect": self.suspect, "until": until, "last": asdict(self.summary)}
+        write_atomically(self.home / "refresh.json", json.dumps(self.state, indent=1).encode())
+
+
+def _read_state(home: Path) -> dict[str, Any]:
+    path = home / "refresh.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it to read the whole log again") from error
+
+
+def refresh(config: Config, options: Options, dry: bool = False) -> Summary:
+    """Refresh one model. Raises Busy where another refresh or training is at work, ValueError for what is off."""
+    with take_lock(config.home / ".refresh.lock", f"another refresh of {config.home} is at work"):
+        return Refresh(config, options).run(dry)
+
+
+def drop_round(config: Config, number: int) -> int:
+    """Take the teachers' labels of a round out of use; how many they were. Raises Busy, and ValueError for no such."""
+    with take_lock(config.home / ".refresh.lock", f"another refresh of {config.home} is at work"):
+        count = live.drop_round(config.home, number)
+    if not count:
+        raise ValueError(f"{config.home} has no teachers' labels of a round {number} in use")
+    return count

@@ -1,0 +1,100 @@
+"""Map labelled data onto another taxonomy without losing a label."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import collections
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from inference.redact import load_redactor
+from inference.taxonomy import Taxonomy
+from inference.teachers.registry import open_teacher
+from training.data.dataset import Dataset
+from training.data.splits import SPLITS_FILE
+from training.job import Job
+from training.labelling.labeller import Options, consent, label
+from training.queries import Query
+from training.rows import Row, text_key, to_record
+
+
+@dataclass(frozen=True)
+class Change:
+    """What lies between two taxonomies: old intent → new one, and the intents that no old one maps to."""
+
+    mapping: Mapping[str, str]
+    added: tuple[str, ...]
+
+    @classmethod
+    def between(cls, old: Taxonomy, new: Taxonomy, given: Mapping[str, str]) -> Change:
+        """Raises ValueError for an old intent that is gone and not mapped, and for a mapping of or to none."""
+        for name, target in given.items():
+            if name not in old.names or target not in new.names:
+                raise ValueError(f"--map {name}={target}: {name!r} must be an old intent and {target!r} a new one")
+        mapping = {name: given.get(name, name) for name in old.names}
+        gone = sorted(name for name, target in mapping.items() if target not in new.names)
+        if gone:
+            where = f"--map {gone[0]}=NEW"
+            raise ValueError(f"{', '.join(gone)} would lose its labels: say where they go with {where}")
+        return cls(mapping, tuple(name for name in new.names if name not in mapping.values()))
+
+
+def changed(data: Dataset, change: Change, answers: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows under the new taxonomy, as records. `answers` are the teacher's rows by query key."""
+    return [_changed(row, change, answers.get(text_key(row.text))) for row in data.rows]
+
+
+def _changed(row: Row, change: Change, answer: dict[str, Any] | None) -> dict[str, Any]:
+    record = {**to_record(row), "label": change.mapping[row.label]}
+    if row.gold is not None:
+        record["gold"] = change.mapping.get(row.gold, row.gold)
+    if row.shares is not None:
+        shares: collections.Counter[str] = collections.Counter()
+        for name, share in row.shares.items():
+            shares[change.mapping[name]] += share  # type: ignore[assignment]
+        record["shares"] = dict(shares)
+    if answer is not None and answer["label"] in change.added:
+        record |= {"label": answer["label"], "labeler": answer["labeler"], "prompt_id": answer["prompt_id"]}
+        record.pop("shares", None)
+    if record["label"] != row.label:
+        record["was"] = row.label
+    return record
+
+
+def to_ask(data: Dataset, change: Change, among: Sequence[str]) -> list[Row]:
+    """The rows that may be of a new intent: those labelled with one of `among`, or all. Raises ValueError."""
+    for name in among:
+        if name not in data.taxonomy.names:
+            raise ValueError(f"--among {name}: expected an old intent ({', '.join(data.taxonomy.names)})")
+    return [row for row in data.rows if change.added and (not among or row.label in among)]
+
+
+def _ask(rows: Sequence[Row], arguments: argparse.Namespace, taxonomy: Taxonomy) -> dict[str, dict[str, Any]]:
+    """The teacher's answers for `rows`, through training.label: priced, capped, resumable."""
+    redact = load_redactor(arguments.redactor)
+    queries = {text_key(row.text): Query(redact(row.text), text_key(row.text)) for row in rows}
+    with Job(
+        arguments.out / ".relabelled.jsonl", open_teacher(arguments.teacher, taxonomy), cap_usd=arguments.max_usd
+    ) as job:
+        options = Options(arguments.mode, confirm=consent(arguments.yes))
+        failed = asyncio.run(label(list(queries.values()), job, options))
+        answers = job.rows()
+    if failed:
+        reason = next(iter(failed.values()))
+        raise ValueError(f"{len(failed)} rows have no answer ({reason}); run the same command again to go on")
+    return answers
+
+
+def _write(arguments: argparse.Namespace, taxonomy: Taxonomy, records: Sequence[dict[str, Any]], note: Any) -> None:
+    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    (arguments.out / "queries.jsonl").write_text(text, encoding="utf-8")
+    (arguments.out / "taxonomy.toml").write_text(taxonomy.to_toml(), encoding="utf-8")
+    for name in (SPLITS_FILE, "changes.jsonl"):
+        if (arguments.data / name).is_file():
+            shutil.copy(arguments.data / name, arguments.out / name)
+    with (arguments.out / "changes.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(note) + "\n")
