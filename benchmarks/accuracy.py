@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from inference.bundle import BundleError, resolve
-from training.config import Config
+from inference.bundle.manifest import BundleError, resolve
 from training.lifecycle.pipeline import train
+from training.student.config import Config
 
 
 def report_of(data: Path, seed: int, models: str) -> dict[str, Any]:

@@ -17,11 +17,11 @@ import numpy as np
 
 from inference.classifier import Classifier
 from training import change
-from training.config import Config
 from training.data import dataset
+from training.data.rows import Row
 from training.evaluation.scored import score
 from training.lifecycle.pipeline import train
-from training.rows import Row
+from training.student.config import Config
 
 NEW = Path("data/support-orders")
 

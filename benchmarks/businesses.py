@@ -15,11 +15,11 @@ import tempfile
 from pathlib import Path
 
 from inference.classifier import Classifier
-from training.config import Config
+from training.data.rows import Row, to_row
 from training.data.splits import SPLITS_FILE
 from training.evaluation.scored import Scored, score
 from training.lifecycle.pipeline import train
-from training.rows import Row, to_row
+from training.student.config import Config
 
 LEFT_OUT = ("airline", "gym", "parcel-courier", "saas-crm", "telehealth")
 

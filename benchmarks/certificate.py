@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from inference.classifier import Classifier
-from training.calibrate import TARGETS, certify, thresholds_to_test
+from training.evaluation.certificate import TARGETS, certify, thresholds_to_test
 
 SIZES = ((500, 1500), (2000, 5000), (8000, 20000))  # dev and calibration rows of a draw
 DELTA = 0.05 / 4

@@ -26,8 +26,8 @@ import numpy as np
 from benchmarks.certificate import read_rows
 from inference.cascade import Answer, Cascade
 from inference.classifier import Classifier
-from inference.policy import Policy
-from training.evaluate import machine
+from inference.serving.policy import Policy
+from training.evaluation.report import machine
 
 BLOCK = 50
 WARM_UP = 100

@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from inference.classifier import Classifier
-from training.evaluate import machine
+from training.evaluation.report import machine
 
 BLOCK = 50
 TOKENS = (4, 8, 16, 32, 64, 128)
@@ -45,7 +45,7 @@ def contenders(classifier: Classifier) -> dict[str, Callable[[str], object]]:
     from sklearn.linear_model import LogisticRegression
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-    from training.student import resolve_base
+    from training.student.model import resolve_base
 
     base = resolve_base("all-MiniLM-L6-v2").location
     encoder = SentenceTransformer(base, device="cpu")

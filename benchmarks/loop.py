@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.certificate import read_rows
+from inference.bundle.taxonomy import Taxonomy
 from inference.cascade import Cascade
 from inference.classifier import Classifier
-from inference.taxonomy import Taxonomy
-from training.config import Config
 from training.lifecycle import versions
 from training.lifecycle.round import Options, refresh
+from training.student.config import Config
 
 LABELLED = 300
 RELOAD_S = 2.5  # a cascade looks for a new bundle once a second

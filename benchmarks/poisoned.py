@@ -22,15 +22,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from inference.classifier import Classifier
-from inference.log import Decision, DecisionLog, TeacherAnswer
-from training.config import Config
+from inference.log.decision_log import Decision, DecisionLog, TeacherAnswer
 from training.data import dataset
 from training.data.dataset import Dataset
+from training.data.rows import Row, to_record
 from training.evaluation.scored import score
 from training.lifecycle import versions
 from training.lifecycle.pipeline import train
 from training.lifecycle.round import Options, Summary, refresh
-from training.rows import Row, to_record
+from training.student.config import Config
 
 WRONG = 0.3
 GATE_TEST = 5  # every fifth test row stays with the gate, the others are the clean gold

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.certificate import DELTA, Pool, broken_allowed, parse_with_pool
-from inference.bundle import Certificate
-from training.calibrate import certify, lineage_delta, thresholds_to_test
+from inference.bundle.manifest import Certificate
+from training.evaluation.certificate import certify, lineage_delta, thresholds_to_test
 
 VERSIONS = 50
 DEV_ROWS = 500

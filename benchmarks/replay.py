@@ -38,14 +38,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.certificate import read_rows
+from inference.bundle.redact import load_redactor
 from inference.cascade import Answer, Cascade
 from inference.classifier import Classifier
-from inference.log import DecisionLog, TeacherAnswer
-from inference.policy import DEFERRALS, Policy
-from inference.prices import Usage, cost
-from inference.prompt import Prompt, message
-from inference.redact import load_redactor
-from training.evaluate import machine
+from inference.log.decision_log import DecisionLog, TeacherAnswer
+from inference.money.prices import Usage, cost
+from inference.serving.policy import DEFERRALS, Policy
+from inference.teachers.prompt import Prompt, message
+from training.evaluation.report import machine
 
 MODEL = "claude-haiku-5-5"
 BYTES_PER_TOKEN = 3

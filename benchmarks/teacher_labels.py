@@ -22,11 +22,12 @@ from pathlib import Path
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from training import student
-from training.config import Config
-from training.export import torch_probabilities
-from training.opinion import doubtful, features
-from training.rows import Row
+from training.data.rows import Row
+from training.labelling.second_opinion import doubtful, features
+from training.student import fit
+from training.student import model as student
+from training.student.config import Config
+from training.student.export import torch_probabilities
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -57,7 +58,7 @@ def of_the_student(rows: Sequence[Row], texts: Sequence[str], config: Config) ->
     labels = sorted({row.label for row in rows})
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         base = student.resolve_base(config.base)
-        trained, tokenizer = student.train(rows, labels, base, config, Path(folder) / "checkpoints")
+        trained, tokenizer = fit.train(rows, labels, base, config, Path(folder) / "checkpoints")
     return np.array(labels)[torch_probabilities(trained, tokenizer, texts).argmax(1)]
 
 

@@ -13,8 +13,8 @@ import argparse
 import collections
 from collections.abc import Sequence
 
-from training.rows import Row, read_source
-from training.slices import words
+from training.data.rows import Row, read_source
+from training.evaluation.slices import words
 
 RUN, OPENING = 5, 3
 

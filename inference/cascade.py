@@ -21,29 +21,26 @@ from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any
 
-from inference.answer import Answer, Request, Router
-from inference.bundle import VERSION
-from inference.cache import Cache, Entry
-from inference.deferral import Deferral, Outcome, Question
-from inference.guard import Ledger
-from inference.log import DecisionLog
-from inference.policy import Policy
-from inference.prices import dollars
-from inference.recorder import Recorder
-from inference.redact import Redactor, load_redactor
-from inference.serving.assemble import TeacherSpec, _cache, _of_the_beginning, _redactor, _taxonomy
+from inference.bundle.manifest import VERSION
+from inference.bundle.redact import Redactor, load_redactor
+from inference.bundle.taxonomy import Taxonomy
+from inference.cache.memory import Entry
+from inference.cache.shared import Cache
+from inference.log.decision_log import DecisionLog
+from inference.money.ledger import Ledger
+from inference.money.prices import dollars
+from inference.serving.answer import Answer, Request, Router
+from inference.serving.assemble import TeacherSpec, choose_redactor, choose_taxonomy, make_cache, of_the_beginning
+from inference.serving.deferral import Deferral, Outcome, Question
+from inference.serving.policy import Policy
+from inference.serving.recorder import Recorder
+from inference.serving.tier import NO_GUESS, Guess, Tier
 from inference.serving.watch import Watch
-from inference.taxonomy import Taxonomy
-from inference.teacher import Teacher
 from inference.teachers.registry import open_teacher
-from inference.tier import NO_GUESS, Guess, Tier
+from inference.teachers.teacher import Teacher
 
 __all__ = ["Answer", "Cascade", "Router"]
-
-
 BURST = 20.0  # deferrals that max_teacher_rate lets through in a row
-
-
 CLOSING_S = 10.0
 
 
@@ -96,16 +93,16 @@ class Cascade:
         # A bundle may name a redactor of one's own, but only the application says which code that is.
         own = redactor or (load_redactor(rules.redactor) if ":" in rules.redactor else None)
         watch = Watch(root, rules, own)
-        intents = watch.tier.taxonomy if watch.tier else _taxonomy(taxonomy, root)
+        intents = watch.tier.taxonomy if watch.tier else choose_taxonomy(taxonomy, root)
         watch.names = intents.names
         given = [teacher] if isinstance(teacher, str) or not isinstance(teacher, Sequence) else list(teacher)
         teachers = [open_teacher(spec, intents) for spec in given]
         if watch.tier is None and not teachers:
             raise ValueError(f"{root} holds no bundle yet, so a teacher is needed")
-        redact = _of_the_beginning(own or _redactor(rules, watch.tier))
+        redact = of_the_beginning(own or choose_redactor(rules, watch.tier))
         log = None if rules.log == "none" else DecisionLog(rules.log or home / "decisions.db", spill=home / "spill")
         ledger = Ledger(rules.ledger or home / "spend.db", rules.daily_usd) if teachers else None
-        return cls(watch, rules, teachers, intents, log, ledger, redact, _cache(rules, intents, redact))
+        return cls(watch, rules, teachers, intents, log, ledger, redact, make_cache(rules, intents, redact))
 
     def classify(self, text: str, id: str | None = None) -> Answer:
         """Classify one text. `id` names the request in the log; without one it gets one. Raises TypeError."""

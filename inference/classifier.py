@@ -14,25 +14,18 @@ import numpy as np
 import onnxruntime as ort
 from tokenizers import Tokenizer
 
-from inference.bundle import Bundle, BundleError, Certificate
+from inference.bundle.manifest import DEFAULT_TARGET, Bundle, BundleError, Certificate
+from inference.bundle.redact import Redactor, load_redactor
 from inference.common.text import repair
-from inference.redact import Redactor, load_redactor
 
 # onnxruntime 1.32 starts a telemetry thread as it is imported, unless this is set by then: a forked child that exits
 # waits for that thread for ever. `disable_telemetry_events()` is too late: the thread runs already.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
-DEFAULT_TARGET = 0.95
-
-
 ALTERNATIVES = 3
-
-
 # Texts longer than this many characters per token are cut before they are tokenized: only their start is read anyway.
 MOST_CHARACTERS_PER_TOKEN = 32
-
-
 # Placeholders shorten a text: so many times more of it is looked at before it is redacted.
 READ_BEFORE_REDACTION = 4
 

@@ -16,8 +16,8 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
-from inference.bundle import BundleError
-from inference.classifier import DEFAULT_TARGET, Classifier
+from inference.bundle.manifest import DEFAULT_TARGET, BundleError
+from inference.classifier import Classifier
 from inference.common.text import repair
 
 

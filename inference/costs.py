@@ -17,9 +17,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from inference.bundle import BundleError, read_manifest, resolve
-from inference.classifier import DEFAULT_TARGET
-from inference.prices import CACHED_FROM_TOKENS, Usage, cost, price_of
+from inference.bundle.manifest import DEFAULT_TARGET, BundleError, read_manifest, resolve
+from inference.money.prices import CACHED_FROM_TOKENS, Usage, cost, price_of
 
 DAYS = 30
 SONNET, OLD_HAIKU, HAIKU = "claude-3-5-sonnet-20241022", "claude-3-haiku-20240307", "claude-haiku-5-5"

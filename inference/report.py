@@ -19,10 +19,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from inference.bundle import BundleError
-from inference.figures import Figure, summarise
-from inference.log import DecisionLog, LogError
-from inference.pending import HOUR_S
+from inference.bundle.manifest import BundleError
+from inference.log.counts import HOUR_S
+from inference.log.decision_log import DecisionLog, LogError
+from inference.log.figures import Figure, summarise
 
 UNITS_S = {"h": 3600, "d": 86_400, "w": 604_800}
 

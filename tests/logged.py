@@ -13,7 +13,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from inference.log import Correction, Decision, TeacherAnswer
+from inference.log.decision_log import Correction, Decision, TeacherAnswer
 
 HOLD = """
 import sqlite3, sys

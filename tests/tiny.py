@@ -45,7 +45,7 @@ def write_tiny_base(folder: Path) -> Path:
     import torch
     from transformers import BertConfig, BertModel
 
-    from training.student import resolve_base
+    from training.student.model import resolve_base
 
     source = Path(resolve_base("all-MiniLM-L6-v2").location)
     folder.mkdir(parents=True)

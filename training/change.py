@@ -18,12 +18,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from inference.guard import LedgerDown
-from inference.taxonomy import Taxonomy
-from inference.teacher import TeacherError
+from inference.bundle.taxonomy import Taxonomy
+from inference.money.ledger import LedgerDown
 from inference.teachers.registry import FORMS, HAIKU
+from inference.teachers.teacher import TeacherError
 from training.data import dataset
-from training.lifecycle.taxonomy_change import Change, _ask, _write, changed, to_ask
+from training.lifecycle.taxonomy_change import Change, ask_teacher, changed, to_ask, write
 
 
 def _main(arguments: argparse.Namespace) -> int:
@@ -37,7 +37,7 @@ def _main(arguments: argparse.Namespace) -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     print(f"new intents     {', '.join(change.added) or 'none'}")
     print(f"to be asked     {len(rows)} of {len(data.rows)} rows")
-    answers = _ask(rows, arguments, new) if rows else {}
+    answers = ask_teacher(rows, arguments, new) if rows else {}
     records = changed(data, change, answers)
     moved = collections.Counter((r["was"], r["label"]) for r in records if "was" in r)
     for (was, now), count in moved.most_common():
@@ -51,7 +51,7 @@ def _main(arguments: argparse.Namespace) -> int:
         "asked": len(rows),
         "moved": sum(moved.values()),
     }
-    _write(arguments, new, records, note)
+    write(arguments, new, records, note)
     print(f"written         {arguments.out}\nnext: python -m training.train --data {arguments.out} --name NAME")
     return 0
 

@@ -18,15 +18,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from inference.guard import LedgerDown
-from inference.prices import Usage, shown
-from inference.redact import load_redactor
-from inference.taxonomy import Taxonomy
-from inference.teacher import TeacherError
+from inference.bundle.redact import load_redactor
+from inference.bundle.taxonomy import Taxonomy
+from inference.money.ledger import LedgerDown
+from inference.money.prices import Usage, shown
 from inference.teachers.registry import FORMS, HAIKU, open_teacher
-from training.job import Job
+from inference.teachers.teacher import TeacherError
+from training.labelling.job import Job
 from training.labelling.labeller import Options, consent, label
-from training.queries import Queries, read_queries
+from training.labelling.queries import Queries, read_queries
 
 MOST_SHOWN = 5
 
@@ -118,7 +118,7 @@ def _main(arguments: argparse.Namespace) -> int:
 
 
 def _second_opinion(queries: Queries, job: Job) -> Queries:
-    from training.opinion import second_opinions
+    from training.labelling.second_opinion import second_opinions
 
     again = second_opinions(job.out, queries.queries)
     print(f"second opinion  {len(again)} training rows that look wrong are asked about again")

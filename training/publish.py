@@ -12,9 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from inference.bundle import (
-    BundleError,
-)
+from inference.bundle.manifest import BundleError
 from training.lifecycle.versions import reasons, rollback, serving, switch, versions
 
 

@@ -16,14 +16,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from inference.common.locks import Busy
-from inference.guard import LedgerDown
-from inference.log import LogError
-from inference.prices import shown
-from inference.teacher import TeacherError
+from inference.log.decision_log import LogError
+from inference.money.ledger import LedgerDown
+from inference.money.prices import shown
 from inference.teachers.registry import FORMS
-from training.config import add_flags, from_flags
-from training.export import ParityError
+from inference.teachers.teacher import TeacherError
 from training.lifecycle.round import BUSY, FAILED, PUBLISHED, Options, Summary, drop_round, refresh
+from training.student.config import add_flags, from_flags
+from training.student.export import ParityError
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import transformers
 
 from inference.common.locks import Busy
-from training import export
-from training.config import parse
 from training.lifecycle.pipeline import train
+from training.student import export
+from training.student.config import parse
 
 FULL_DISK = 1 << 20
 

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inference.bundle import BundleError
-from inference.cache import Cache, MemoryCache, RedisCache, normalise
+from inference.bundle.manifest import BundleError
+from inference.bundle.redact import Redactor, load_redactor
+from inference.bundle.taxonomy import Taxonomy
+from inference.cache.memory import MemoryCache, normalise
+from inference.cache.shared import Cache, RedisCache
 from inference.common.text import MOST_CHARACTERS
-from inference.policy import Policy
-from inference.prompt import Prompt
-from inference.redact import Redactor, load_redactor
-from inference.taxonomy import Taxonomy
-from inference.teacher import Teacher
+from inference.serving.policy import Policy
+from inference.serving.tier import Tier
 from inference.teachers.own import LabelFunction
-from inference.tier import Tier
+from inference.teachers.prompt import Prompt
+from inference.teachers.teacher import Teacher
 
 TeacherSpec = str | Teacher | LabelFunction
-
-
 READ = 4 * MOST_CHARACTERS  # characters of a text; what teachers and the log see is the first quarter at most
 
 
-def _of_the_beginning(redact: Redactor) -> Redactor:
+def of_the_beginning(redact: Redactor) -> Redactor:
     """Redact what is read of a text; a word that the cut divides is left out, since half a secret is not recognised."""
 
     def beginning(text: str) -> str:
@@ -32,20 +31,22 @@ def _of_the_beginning(redact: Redactor) -> Redactor:
     return beginning
 
 
-def _redactor(policy: Policy, tier: Tier | None) -> Redactor:
+def choose_redactor(policy: Policy, tier: Tier | None) -> Redactor:
     """The policy's, else the bundle's, else the built-in one."""
     if tier is not None and not policy.redactor:
         return tier.classifier.redact
     return load_redactor(policy.redactor or "builtin")
 
 
-def _taxonomy(given: str | Path | Taxonomy | None, root: Path) -> Taxonomy:
+def choose_taxonomy(given: str | Path | Taxonomy | None, root: Path) -> Taxonomy:
+    """The given taxonomy, read where it is a file. Raises BundleError without one."""
     if given is None:
         raise BundleError(f"{root} holds no bundle yet; give a taxonomy to start with a teacher alone")
     return given if isinstance(given, Taxonomy) else Taxonomy.load(Path(given))
 
 
-def _cache(policy: Policy, taxonomy: Taxonomy, redact: Redactor) -> Cache | None:
+def make_cache(policy: Policy, taxonomy: Taxonomy, redact: Redactor) -> Cache | None:
+    """The memory of this process, with Redis behind it where the policy names one; None for a size of 0."""
     if not policy.cache_size:
         return None
     memory = MemoryCache(policy.cache_size, policy.cache_ttl_s)

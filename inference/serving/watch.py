@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from inference.bundle import CURRENT, BundleError
-from inference.policy import Policy
-from inference.redact import Redactor
-from inference.tier import Tier
+from inference.bundle.manifest import CURRENT, BundleError
+from inference.bundle.redact import Redactor
+from inference.serving.policy import Policy
+from inference.serving.tier import Tier
 
 LOOK_EVERY_S = 1.0
 

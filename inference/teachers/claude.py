@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from inference.prices import Usage, cost, price_of, worst_case
-from inference.prompt import message
-from inference.remote import MAX_TOKENS, Charged, _Remote, _reply
-from inference.taxonomy import Taxonomy
-from inference.teacher import Reply
+from inference.bundle.taxonomy import Taxonomy
+from inference.money.prices import Usage, cost, price_of, worst_case
+from inference.teachers.http import MAX_TOKENS, Charged, Remote, to_reply
+from inference.teachers.prompt import message
+from inference.teachers.teacher import Reply
 
 
-class AnthropicTeacher(_Remote):
+class AnthropicTeacher(Remote):
     """Claude, asked with thinking off, low effort, an enum for the answer and a cached system text.
 
     `base_url` and `api_key` default to the SDK's own environment variables. Raises ValueError for a model without a
@@ -65,7 +65,7 @@ class AnthropicTeacher(_Remote):
             category = getattr(answer.stop_details, "category", None) if answer.stop_details else None
             return Reply(None, f"declined by the model ({category or 'no category given'})", **charged)
         text = "".join(block.text for block in answer.content if block.type == "text")
-        return _reply(self.prompt, text, answer.stop_reason, charged)
+        return to_reply(self.prompt, text, answer.stop_reason, charged)
 
     def worst_case(self, text: str, batch: bool = False) -> int:
         """Nano-dollars that asking once cannot exceed."""

@@ -6,16 +6,16 @@ import os
 from typing import Any
 from urllib.parse import urlsplit
 
-from inference.prices import Usage, cost, price_of, worst_case
-from inference.prompt import message
-from inference.remote import MAX_TOKENS, Charged, _Remote, _reply
-from inference.taxonomy import Taxonomy
-from inference.teacher import Reply
+from inference.bundle.taxonomy import Taxonomy
+from inference.money.prices import Usage, cost, price_of, worst_case
+from inference.teachers.http import MAX_TOKENS, Charged, Remote, to_reply
+from inference.teachers.prompt import message
+from inference.teachers.teacher import Reply
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
-class OpenAITeacher(_Remote):
+class OpenAITeacher(Remote):
     """A model behind an OpenAI-compatible server: OpenAI, Gemini, or Ollama and the like on this machine (free).
 
     `base_url` and `api_key` default to the SDK's own environment variables. Raises ValueError for a model without a
@@ -63,7 +63,7 @@ class OpenAITeacher(_Remote):
         choice = answer.choices[0] if answer.choices else None
         if choice is None or choice.message.refusal:
             return Reply(None, f"declined by the model: {choice.message.refusal if choice else 'no choice'}", **charged)
-        return _reply(self.prompt, choice.message.content or "", choice.finish_reason, charged)
+        return to_reply(self.prompt, choice.message.content or "", choice.finish_reason, charged)
 
     def worst_case(self, text: str) -> int:
         """Nano-dollars that asking once cannot exceed; 0 for a server on this machine."""

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from inference.prompt import Prompt, Refused
-from inference.taxonomy import Taxonomy
-from inference.teacher import Reply, TeacherError
+from inference.bundle.taxonomy import Taxonomy
+from inference.teachers.prompt import Prompt, Refused
+from inference.teachers.teacher import Reply, TeacherError
 
 LabelFunction = Callable[[str], str | Awaitable[str]]
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import importlib
 
-from inference.taxonomy import Taxonomy
-from inference.teacher import Teacher
+from inference.bundle.taxonomy import Taxonomy
 from inference.teachers.own import FunctionTeacher, LabelFunction, RecordedTeacher
+from inference.teachers.teacher import Teacher
 
 HAIKU = "anthropic:claude-haiku-5-5"
-
-
 FORMS = "anthropic:MODEL[@URL], openai:MODEL[@URL], recorded:FILE or python:MODULE:FUNCTION"
 
 

@@ -12,14 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from inference.redact import Redactor
-from inference.taxonomy import Taxonomy
-from training.data.splits import SPLITS, _assign, _plan, _splits_home
-from training.rows import Row, read_source
+from inference.bundle.redact import Redactor
+from inference.bundle.taxonomy import Taxonomy
+from training.data.rows import Row, read_source
+from training.data.splits import SPLITS, assign, plan_splits, splits_home
 
 FEWEST_ROWS_TO_SPLIT = 8
-
-
 PERSONS = {"author", "human"}
 
 
@@ -76,7 +74,9 @@ def load(data: str, fallback: Path | None = None, whole: bool = True) -> Dataset
     groups = _merge(source.rows, tally)
     rare = _rare_intents(groups)
     warnings += [f"intent {label} has too few rows to split: all of them go to train" for label in sorted(rare)]
-    splits = _assign(groups, rare, _plan(source), _splits_home(Path(data), fallback), Path(data).resolve().stem, tally)
+    splits = assign(
+        groups, rare, plan_splits(source), splits_home(Path(data), fallback), Path(data).resolve().stem, tally
+    )
     rows = [_settle(group, splits[key], tally) for key, group in groups.items() if key in splits]
     rows.sort(key=lambda row: (SPLITS.index(row.split), row.id, row.text))
     dataset = Dataset(tuple(rows), source.taxonomy, dict(tally), tuple(warnings))

@@ -13,27 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from inference.bundle import write_atomically
-from training.near import near_pairs
-from training.rows import Row, Source
+from inference.common.files import write_atomically
+from training.data.duplicates import near_pairs
+from training.data.rows import Row, Source
 
 SPLITS = ("train", "dev", "calibration", "test")
-
-
 SHARES = (0.55, 0.10, 0.25, 0.10)
-
-
 HALVED = (0.0, 0.5, 0.5, 0.0)  # a val file that comes without a calibration file
-
-
 # What a train file gives up for each split that has no file.
 HELD_OUT = {"dev": 0.05, "calibration": 0.10, "test": 0.10}
-
-
 SPLITS_FILE = "splits.json"
 
 
-def _plan(source: Source) -> dict[str, tuple[float, ...]]:
+def plan_splits(source: Source) -> dict[str, tuple[float, ...]]:
     """Which given splits are divided further, and in what shares: "" stands for rows with no split of their own."""
     given = {row.split for row in source.rows}
     plan: dict[str, tuple[float, ...]] = {"": SHARES}
@@ -48,7 +40,7 @@ def _plan(source: Source) -> dict[str, tuple[float, ...]]:
     return plan
 
 
-def _assign(
+def assign(
     groups: dict[str, list[Row]],
     rare: set[str],
     plan: dict[str, tuple[float, ...]],
@@ -119,7 +111,8 @@ def pick(key: str, shares: Sequence[float], salt: str) -> str:
     return SPLITS[int(np.searchsorted(edges[:-1], point, side="right"))]
 
 
-def _splits_home(data: Path, fallback: Path | None) -> Path | None:
+def splits_home(data: Path, fallback: Path | None) -> Path | None:
+    """The folder that holds the splits: the data's own, else `fallback`."""
     folder = data if data.is_dir() else data.parent if data.is_file() else None
     if folder is not None and (folder / SPLITS_FILE).is_file():
         return folder

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from inference.bundle import Bundle, Certificate, Manifest
+from inference.bundle.manifest import Bundle, Certificate, Manifest
+from inference.bundle.redact import Redactor
+from inference.bundle.rules import measure
 from inference.classifier import Classifier
-from inference.pending import CONFIDENCE_BINS
-from inference.redact import Redactor
-from inference.rules import measure
-from training import calibrate
+from inference.log.counts import CONFIDENCE_BINS
 from training.data.dataset import Dataset
+from training.evaluation import certificate as calibrate
 from training.evaluation.scored import Scored, score
 
 
@@ -45,22 +45,23 @@ def fit_temperature(dev_logits: np.ndarray, dev_labels: np.ndarray) -> float:
     return math.exp((low + high) / 2)
 
 
-def _classifier(draft: Path, manifest: Manifest, redact: Redactor) -> Classifier:
+def draft_classifier(draft: Path, manifest: Manifest, redact: Redactor) -> Classifier:
+    """A classifier of a bundle in the making."""
     return Classifier(Bundle.draft(draft, manifest), redactor=redact)
 
 
-def _calibrated(
+def calibrated(
     draft: Path, manifest: Manifest, data: Dataset, delta: float, redact: Redactor
 ) -> tuple[Manifest, dict[str, Any]]:
     """The manifest with the temperature and the rules' confidences from dev, and the certificates from calibration.
 
     With what live traffic is compared with later: the calibration rows' confidences and intents.
     """
-    raw = score(_classifier(draft, manifest, redact), data.split("dev"))
+    raw = score(draft_classifier(draft, manifest, redact), data.split("dev"))
     temperature = fit_temperature(np.log(np.maximum(raw.probabilities, 1e-300)), raw.reference)
     measured = measure(data.taxonomy.rules, [row.text for row in raw.rows], [row.label for row in raw.rows])
     manifest = replace(manifest, temperature=temperature, rules=measured)
-    classifier = _classifier(draft, manifest, redact)
+    classifier = draft_classifier(draft, manifest, redact)
     scored = [score(classifier, data.split(name)) for name in ("dev", "calibration")]
     found: list[Certificate] = []
     for target in calibrate.TARGETS:

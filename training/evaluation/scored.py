@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from inference.bundle import Bundle
+from inference.bundle.manifest import Bundle
+from inference.bundle.rules import Rules
 from inference.classifier import Classifier
-from inference.rules import Rules
-from training.rows import Row
+from training.data.rows import Row
 
 WARM_UP = 20
 

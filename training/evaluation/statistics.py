@@ -23,8 +23,6 @@ def binomial_p_value(errors: int, accepted: int, most: float) -> float:
 
 
 LEVEL = 0.05
-
-
 _HALVINGS = 50
 
 

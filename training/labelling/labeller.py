@@ -8,22 +8,18 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from inference.prices import CACHED_FROM_TOKENS, Usage, cost, shown
-from inference.teacher import Teacher
+from inference.money.prices import CACHED_FROM_TOKENS, Usage, cost, shown
 from inference.teachers.claude import AnthropicTeacher
-from training.batches import BatchLabeller, under_way
-from training.job import Job
+from inference.teachers.teacher import Teacher
+from training.labelling.batches import BatchLabeller, under_way
+from training.labelling.calls import SyncLabeller
+from training.labelling.job import Job
 from training.labelling.patience import PATIENCE, Patience
-from training.queries import Query
-from training.streak import Stopped
-from training.sync import SyncLabeller
+from training.labelling.queries import Query
+from training.labelling.streak import Stopped
 
 ANSWER_TOKENS = 16
-
-
 CHARACTERS_PER_TOKEN = 3.0
-
-
 COUNTING = Patience(tries=3, longest_s=1.0)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from inference.teacher import TeacherError
+from inference.teachers.teacher import TeacherError
 
 T = TypeVar("T")
 

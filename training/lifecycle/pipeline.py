@@ -15,24 +15,24 @@ from typing import Any
 
 import numpy as np
 
-from inference.bundle import TAXONOMY, Manifest
+from inference.bundle.manifest import TAXONOMY, Manifest
+from inference.bundle.redact import load_redactor
 from inference.classifier import Classifier
 from inference.common.locks import take_lock
-from inference.redact import load_redactor
-from training import calibrate, card, evaluate, export, student
-from training.config import Config
 from training.data import dataset
 from training.data.dataset import Dataset
-from training.evaluation.calibrate import _calibrated, _classifier
+from training.evaluation import card
+from training.evaluation import certificate as calibrate
+from training.evaluation import report as evaluate
+from training.evaluation.calibrate import calibrated, draft_classifier
 from training.evaluation.scored import Scored, score
 from training.lifecycle import versions
+from training.student import export, fit
+from training.student import model as student
+from training.student.config import Config
 
 LIBRARIES = ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime", "tokenizers", "numpy")
-
-
 PARITY_TEXTS = 500
-
-
 Judge = Callable[[Classifier], list[str]]
 
 
@@ -79,15 +79,15 @@ def train(config: Config, judge: Judge | None = None) -> Path:
             export.write_model(trained, tokenizer, draft)
             manifest = Manifest(labels=labels, max_tokens=config.max_tokens, redactor=config.redactor)
             texts = [row.text for row in data.split("dev")[:PARITY_TEXTS]]
-            parity = export.check_parity(trained, tokenizer, _classifier(draft, manifest, redact), texts)
+            parity = export.check_parity(trained, tokenizer, draft_classifier(draft, manifest, redact), texts)
             print(f"int8 agrees with torch on {parity.agreement:.2%} of {parity.texts} dev texts, ", end="")
             print(f"largest difference of a probability {parity.largest_difference:.3f}")
         with stage("calibrate"):
             version = versions.next_lineage_version(config.home)
             delta = calibrate.lineage_delta(config.delta, version)
-            manifest, reference = _calibrated(draft, manifest, data, delta, redact)
+            manifest, reference = calibrated(draft, manifest, data, delta, redact)
         with stage("evaluate"):
-            classifier = _classifier(draft, manifest, redact)
+            classifier = draft_classifier(draft, manifest, redact)
             test = score(classifier, data.split("test"))
             report = evaluate.report(test, data.taxonomy.out_of_scope, manifest.certificates, draft)
             report |= {"parity": asdict(parity), "dials": asdict(config), "tally": data.tally}
@@ -99,7 +99,7 @@ def train(config: Config, judge: Judge | None = None) -> Path:
             report["seconds"] = stage.seconds
             (draft / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
             card.write_card(draft, manifest, report)
-            rejected = judge(_classifier(draft, manifest, redact)) if judge else []
+            rejected = judge(draft_classifier(draft, manifest, redact)) if judge else []
             target = versions.publish(draft, manifest, config.home, rejected)
             shutil.rmtree(run.parent)
     print(f"\n{stage.table()}\n\n{summary(report)}\n\n{'kept, not serving' if rejected else 'published'} {target}\n")
@@ -127,7 +127,7 @@ def _fresh(folder: Path) -> Path:
 def _student(config: Config, data: Dataset, base: student.Base, run: Path) -> tuple[student.Student, Any]:
     finished = run / "student"
     if not finished.is_dir():
-        trained = student.train(data.split("train"), data.taxonomy.names, base, config, run / "checkpoints")
+        trained = fit.train(data.split("train"), data.taxonomy.names, base, config, run / "checkpoints")
         student.save(*trained, finished)
     else:
         print("trained already: going on from where the last run was killed")

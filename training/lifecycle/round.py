@@ -12,27 +12,27 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from inference.bundle import write_atomically
+from inference.bundle.redact import load_redactor
+from inference.bundle.taxonomy import Taxonomy
 from inference.classifier import Classifier
+from inference.common.files import write_atomically
 from inference.common.locks import take_lock
-from inference.log import DecisionLog
-from inference.prices import dollars
-from inference.redact import load_redactor
-from inference.taxonomy import Taxonomy
+from inference.log.decision_log import DecisionLog
+from inference.money.prices import dollars
 from inference.teachers.registry import open_teacher
-from training import live
-from training.comparison import compare
-from training.config import Config
 from training.data import dataset
+from training.data.rows import text_key
 from training.data.splits import SPLITS, pick
-from training.job import Job
 from training.labelling import labeller
+from training.labelling.job import Job
+from training.labelling.queries import Query, read_queries
+from training.lifecycle import traffic as live
 from training.lifecycle import versions
+from training.lifecycle.champion import compare
 from training.lifecycle.choose import choose
 from training.lifecycle.pipeline import train
-from training.live import Harvest, LiveRow
-from training.queries import Query, read_queries
-from training.rows import text_key
+from training.lifecycle.traffic import Harvest, LiveRow
+from training.student.config import Config
 
 PUBLISHED, FAILED, KEPT, BUSY = 0, 2, 3, 4
 

@@ -11,15 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from inference.redact import load_redactor
-from inference.taxonomy import Taxonomy
+from inference.bundle.redact import load_redactor
+from inference.bundle.taxonomy import Taxonomy
 from inference.teachers.registry import open_teacher
 from training.data.dataset import Dataset
+from training.data.rows import Row, text_key, to_record
 from training.data.splits import SPLITS_FILE
-from training.job import Job
+from training.labelling.job import Job
 from training.labelling.labeller import Options, consent, label
-from training.queries import Query
-from training.rows import Row, text_key, to_record
+from training.labelling.queries import Query
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def to_ask(data: Dataset, change: Change, among: Sequence[str]) -> list[Row]:
     return [row for row in data.rows if change.added and (not among or row.label in among)]
 
 
-def _ask(rows: Sequence[Row], arguments: argparse.Namespace, taxonomy: Taxonomy) -> dict[str, dict[str, Any]]:
+def ask_teacher(rows: Sequence[Row], arguments: argparse.Namespace, taxonomy: Taxonomy) -> dict[str, dict[str, Any]]:
     """The teacher's answers for `rows`, through training.label: priced, capped, resumable."""
     redact = load_redactor(arguments.redactor)
     queries = {text_key(row.text): Query(redact(row.text), text_key(row.text)) for row in rows}
@@ -89,7 +89,8 @@ def _ask(rows: Sequence[Row], arguments: argparse.Namespace, taxonomy: Taxonomy)
     return answers
 
 
-def _write(arguments: argparse.Namespace, taxonomy: Taxonomy, records: Sequence[dict[str, Any]], note: Any) -> None:
+def write(arguments: argparse.Namespace, taxonomy: Taxonomy, records: Sequence[dict[str, Any]], note: Any) -> None:
+    """Write the changed rows, the taxonomy, the splits as they were and a note of the change."""
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     (arguments.out / "queries.jsonl").write_text(text, encoding="utf-8")
     (arguments.out / "taxonomy.toml").write_text(taxonomy.to_toml(), encoding="utf-8")

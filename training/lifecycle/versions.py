@@ -8,18 +8,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from inference.bundle import (
-    CURRENT,
-    VERSION,
-    Bundle,
-    BundleError,
-    Manifest,
-    fsync,
-    read_manifest,
-    seal,
-    write_atomically,
-)
+from inference.bundle.manifest import CURRENT, VERSION, Bundle, BundleError, Manifest, read_manifest, seal
 from inference.classifier import Classifier
+from inference.common.files import fsync, write_atomically
 
 REJECTED = "rejected.json"
 

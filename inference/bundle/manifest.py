@@ -1,0 +1,201 @@
+"""THE CONTRACT between training and inference: a folder of files, and a manifest that is written last.
+
+A bundle is models/<name>/<version>/; models/<name>/current is a small text file that names the serving version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from inference.bundle.rules import MeasuredRule
+from inference.bundle.taxonomy import Taxonomy
+from inference.common.files import fsync, write_atomically
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+CURRENT = "current"
+MODEL, TOKENIZER, TAXONOMY = "model.onnx", "tokenizer.json", "taxonomy.toml"
+VERSION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+
+
+class BundleError(ValueError):
+    """A bundle that must not be served. The message names what was found and what was expected."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """One promise: among accepted queries the answer agrees with the reference at least `target` of the time.
+
+    `accept_above` is the score that an accepted answer must exceed, None where no threshold could be certified. What a
+    rule of `Rules.for_target(…, target)` answers is accepted too: the promise is about rules and student together.
+    `coverage` and `agreement` are what the calibration sample showed above it; `delta` is the probability, over that
+    sample, that this promise is broken.
+    """
+
+    target: float
+    delta: float
+    accept_above: float | None
+    coverage: float = 0.0
+    agreement: float | None = None
+    accepted: int = 0
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle says of itself. `files` maps each file's relative path to its SHA-256."""
+
+    labels: tuple[str, ...]
+    max_tokens: int
+    schema: int = SCHEMA
+    temperature: float = 1.0
+    certificates: tuple[Certificate, ...] = ()
+    unit: str = "distinct queries"
+    reference: str = "gold"
+    teacher: Mapping[str, Any] | None = None
+    rules: tuple[MeasuredRule, ...] = ()
+    redactor: str | None = None
+    dataset: str = ""
+    base: Mapping[str, Any] = field(default_factory=dict)
+    lineage: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def bundle_id(self) -> str:
+        """Hash over the files' hashes and everything else that can change an answer."""
+        values = asdict(replace(self, metrics={}, libraries={}, lineage={}))
+        values["rules"] = values["rules"] or {}  # what bundles without rules have hashed from the first
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+    def to_json(self) -> str:
+        return json.dumps({"bundle_id": self.bundle_id, **asdict(self)}, indent=2, sort_keys=True) + "\n"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle: its manifest, and the bytes of the files that inference needs, as they were hashed."""
+
+    root: Path
+    manifest: Manifest
+    taxonomy: Taxonomy
+    model: bytes
+    tokenizer: bytes
+
+    @classmethod
+    def load(cls, path: str | Path) -> Bundle:
+        """Load and verify a version's folder, or the serving version of a model's folder.
+
+        Raises BundleError for an unknown schema, a missing or altered file, a label list that does not fit, or a path
+        that leaves the folder.
+        """
+        root = resolve(Path(path))
+        manifest = read_manifest(root)
+        contents = {name: _verified(root, name, digest) for name, digest in manifest.files.items()}
+        missing = [name for name in (MODEL, TOKENIZER, TAXONOMY) if name not in contents]
+        if missing:
+            raise BundleError(f"{root}: the manifest lists no {', '.join(missing)}")
+        return cls(root, manifest, _taxonomy(contents[TAXONOMY], manifest, root), contents[MODEL], contents[TOKENIZER])
+
+    @classmethod
+    def draft(cls, root: Path, manifest: Manifest) -> Bundle:
+        """A bundle in the making, unverified: what training evaluates before it seals."""
+        contents = [(root / name).read_bytes() for name in (MODEL, TOKENIZER, TAXONOMY)]
+        return cls(root, manifest, _taxonomy(contents[2], manifest, root), contents[0], contents[1])
+
+
+def seal(root: Path, manifest: Manifest) -> Manifest:
+    """Hash every file under `root` and write the manifest, last: its existence means that the bundle is complete."""
+    names = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file() and p.name != MANIFEST)
+    for name in names:
+        fsync(root / name)
+    sealed = replace(manifest, files={name: _sha256((root / name).read_bytes()) for name in names})
+    write_atomically(root / MANIFEST, sealed.to_json().encode())
+    return sealed
+
+
+def resolve(path: Path) -> Path:
+    """The version's folder that `path` stands for: itself, or the one that its `current` names."""
+    if (path / MANIFEST).is_file():
+        return path
+    pointer = path / CURRENT
+    if not pointer.is_file():
+        raise BundleError(f"{path} is no bundle: it has neither {MANIFEST} nor {CURRENT}")
+    version = pointer.read_text(encoding="utf-8", errors="replace").strip()
+    if not VERSION.fullmatch(version):
+        raise BundleError(f"{pointer} names {version!r}, expected a version such as 20260131T120000Z-0123abcd")
+    if not (path / version / MANIFEST).is_file():
+        raise BundleError(f"{pointer} names {version}, but {path / version} has no {MANIFEST}")
+    return path / version
+
+
+def read_manifest(root: Path) -> Manifest:
+    """The manifest of a version's folder, its schema, fields and id checked. Raises BundleError."""
+    where = root / MANIFEST
+    try:
+        values = json.loads(where.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{where} cannot be read: {error}") from error
+    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+        found = values.get("schema") if isinstance(values, dict) else type(values).__name__
+        raise BundleError(f"{where} has schema {found!r}, this version reads {SCHEMA}")
+    declared = values.pop("bundle_id", None)
+    try:
+        manifest = _manifest(values)
+    except (TypeError, ValueError, KeyError) as error:
+        raise BundleError(f"{where} does not fit schema {SCHEMA}: {error}") from error
+    if manifest.bundle_id != declared:
+        raise BundleError(f"{where} was altered: it says bundle {declared}, its content is {manifest.bundle_id}")
+    return manifest
+
+
+def _manifest(values: dict[str, Any]) -> Manifest:
+    unknown = sorted(set(values) - {f.name for f in fields(Manifest)})
+    if unknown:
+        raise ValueError(f"unknown field {', '.join(unknown)}")
+    certificates = tuple(Certificate(**certificate) for certificate in values.pop("certificates"))
+    rules = tuple(MeasuredRule(**rule) for rule in values.pop("rules", ()))
+    labels = tuple(values.pop("labels"))
+    if not all(isinstance(label, str) for label in labels):
+        raise ValueError("labels must be strings")
+    manifest = Manifest(labels=labels, certificates=certificates, rules=rules, **values)
+    if not manifest.temperature > 0 or manifest.max_tokens < 1:
+        raise ValueError("temperature and max_tokens must be positive")
+    return manifest
+
+
+def _verified(root: Path, name: str, digest: str) -> bytes:
+    path = root / name
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise BundleError(f"{root}: the manifest names {name!r}, which leaves the folder")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{root}: {name} is missing or cannot be read: {error.strerror}") from error
+    found = _sha256(content)
+    if found != digest:
+        raise BundleError(f"{root}: {name} was altered: it has SHA-256 {found}, the manifest says {digest}")
+    return content
+
+
+def _taxonomy(content: bytes, manifest: Manifest, root: Path) -> Taxonomy:
+    try:
+        taxonomy = Taxonomy.parse(content.decode("utf-8"))
+    except ValueError as error:
+        raise BundleError(f"{root}: {TAXONOMY}: {error}") from error
+    if taxonomy.names != manifest.labels:
+        raise BundleError(f"{root}: labels {list(manifest.labels)} are not the taxonomy's {list(taxonomy.names)}")
+    return taxonomy
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+DEFAULT_TARGET = 0.95

@@ -1,0 +1,137 @@
+"""Answers kept: in this process by the raw text, in Redis by a hash of the redacted, normalised text.
+
+What the local tier answered is valid for the bundle that answered; a teacher's answer outlives it. A fallback is never
+kept.
+"""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import os
+import re
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+SOURCES = ("rules", "student", "teacher")
+DAY_S = 86_400.0
+# A longer text is kept under its hash, so that the size of the memory cache bounds its bytes too.
+LONGEST_KEY = 512
+# What BERT's tokenizer takes for white space. It drops the control characters at which str.split would split.
+_WHITE = re.compile("[\t\n\r \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
+# It looks for these in the text as it was typed, so their case counts even where it lower-cases the rest.
+_SPECIAL = re.compile(r"\[(?:CLS|SEP|PAD|UNK|MASK)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An answer that may be given again.
+
+    `bundle_id` names what a local answer depends on; `confidence` and `bundle_id` may be None from a teacher.
+    """
+
+    intent: str
+    confidence: float | None
+    source: str
+    bundle_id: str | None
+    accepted: bool = True
+    alternatives: tuple[tuple[str, float], ...] = ()
+
+    def holds_for(self, bundle_id: str | None) -> bool:
+        """Whether this may answer while `bundle_id` serves."""
+        return self.source == "teacher" or self.bundle_id == bundle_id
+
+
+def normalise(text: str, lower: bool = False) -> str:
+    """`text` without what a BERT tokenizer does not see: runs of white space and, with `lower`, case.
+
+    Texts of one normal form have the same tokens.
+    """
+    text = _WHITE.sub(" ", text).strip(" ")
+    if not lower or _SPECIAL.search(text):
+        return text
+    # Letter by letter, as the tokenizer does it: str.lower gives a Σ at the end of a word another small letter.
+    return text.lower() if text.isascii() else "".join([letter.lower() for letter in text])
+
+
+class MemoryCache:
+    """The answers last used in this process: `size` of them at most, each for `ttl_s` seconds. Safe between threads.
+
+    One lock is enough: it is held for a few steps on a dict, never over a wait, and no other lock is taken under it.
+    """
+
+    def __init__(self, size: int = 50_000, ttl_s: float = DAY_S, now: Callable[[], float] = time.monotonic) -> None:
+        if type(size) is not int or size < 1:
+            raise ValueError(f"a cache's size must be a whole number of at least 1, got {size!r}")
+        self.size, self.ttl_s = size, positive("ttl_s", ttl_s)
+        self._now = now
+        self._kept: collections.OrderedDict[str | bytes, tuple[Entry, float]] = collections.OrderedDict()
+        self._lock = threading.Lock()
+        caches.add(self)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, text: str, bundle_id: str | None) -> Entry | None:
+        """What is known of `text` while `bundle_id` serves; None where nothing is, or only what is stale."""
+        key = text if len(text) <= LONGEST_KEY else digest(text)
+        with self._lock:
+            found = self._kept.get(key)
+            if found is None:
+                return None
+            entry, until = found
+            if until <= self._now() or not entry.holds_for(bundle_id):
+                del self._kept[key]
+                return None
+            self._kept.move_to_end(key)
+            return entry
+
+    def put(self, text: str, entry: Entry) -> None:
+        """Keep an answer. Raises ValueError for one that must not be given again."""
+        refuse_unfit(entry)
+        key = text if len(text) <= LONGEST_KEY else digest(text)
+        with self._lock:
+            self._kept[key] = entry, self._now() + self.ttl_s
+            self._kept.move_to_end(key)
+            if len(self._kept) > self.size:
+                self._kept.popitem(last=False)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+
+
+def refuse_unfit(entry: Entry) -> None:
+    """Raise ValueError for an answer that must not be given again."""
+    if entry.source not in SOURCES:
+        raise ValueError(f"an answer of {entry.source!r} must not be cached; only {', '.join(SOURCES)} may be")
+    if not entry.accepted:
+        raise ValueError(f"an answer of {entry.source!r} that was not accepted must not be cached")
+
+
+def digest(text: str) -> bytes:
+    """A short hash of a text, lone surrogates included."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=20).digest()
+
+
+def positive(name: str, value: float) -> float:
+    """`value`. Raises ValueError if it is not positive and finite."""
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name} must be positive, got {value!r}")
+    return value
+
+
+caches: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for cache in list(caches):
+        cache._after_fork()
+
+
+# A child process inherits the state of locks that another thread held.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,143 @@
+"""Answers shared by processes through Redis, behind the memory of this one."""
+
+from __future__ import annotations
+
+import collections
+import json
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import asdict
+
+from inference.cache.link import NoReply, RedisLink
+from inference.cache.memory import DAY_S, Entry, MemoryCache, caches, digest, normalise, positive, refuse_unfit
+
+LARGEST_VALUE = 16_384  # bytes in Redis
+
+
+class RedisCache:
+    """Answers shared by processes and machines. Safe between threads, and across a fork.
+
+    `prefix` names what an answer depends on beside the text, such as the prompt's id. A key is the hash of what
+    `prepare` makes of a text: redacted and normalised. An answer outside `labels` is taken for a foreign one. A call
+    takes no longer than `timeout_ms` and never raises because of Redis; after one that did not work Redis is skipped
+    until it is back, which a thread finds out every `retry_after_s` seconds.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        prefix: str,
+        ttl_s: float = 7 * DAY_S,
+        timeout_ms: float = 5.0,
+        retry_after_s: float = 1.0,
+        labels: Collection[str] | None = None,
+        prepare: Callable[[str], str] = normalise,
+    ) -> None:
+        self._prefix, self._labels, self._prepare = prefix, labels, prepare
+        self._ttl_ms = max(1, round(positive("ttl_s", ttl_s) * 1000))
+        self._counts: collections.Counter[str] = collections.Counter()
+        self._lock = threading.Lock()
+        timeout_s = positive("timeout_ms", timeout_ms) / 1000
+        self._link = RedisLink(url, timeout_s, positive("retry_after_s", retry_after_s))
+        caches.add(self)
+
+    def get(self, text: str, bundle_id: str | None) -> Entry | None:
+        """What is known of `text` while `bundle_id` serves; None where nothing is, or Redis does not say."""
+        try:
+            # The beginning alone, so that whatever may lie there is soon read.
+            reply = self._link.ask("GETRANGE", self._key(text), 0, LARGEST_VALUE)
+        except NoReply as error:
+            self._count(error.reason)
+            return None
+        entry = _read(reply, self._labels)
+        if reply == b"":
+            self._count("misses")
+        elif entry is None:
+            self._count("wrong")
+        elif not entry.holds_for(bundle_id):
+            self._count("stale")
+        else:
+            self._count("hits")
+            return entry
+        return None
+
+    def put(self, text: str, entry: Entry) -> None:
+        """Keep an answer, if Redis takes it. Raises ValueError for one that must not be given again."""
+        refuse_unfit(entry)
+        value = json.dumps(asdict(entry))
+        if len(value) > LARGEST_VALUE:
+            return
+        try:
+            self._link.ask("SET", self._key(text), value, "PX", self._ttl_ms)
+        except NoReply as error:
+            self._count(error.reason)
+
+    @property
+    def up(self) -> bool:
+        """Whether a call would reach Redis."""
+        return self._link.up
+
+    def stats(self) -> dict[str, int]:
+        """Counts of lookups: hits, misses, stale (of another bundle), wrong (not ours, or damaged).
+
+        And of calls without effect: skipped (Redis was down, or no connection was free), slow, gone, full, refused (any
+        other error reply). `up` is 1 while Redis is in use.
+        """
+        with self._lock:
+            return {**self._counts, "up": int(self.up)}
+
+    def close(self) -> None:
+        """Let go of Redis: later calls find nothing and keep nothing."""
+        self._link.close()
+
+    def _key(self, text: str) -> str:
+        return f"{self._prefix}:{digest(json.dumps([self._prefix, self._prepare(text)])).hex()}"
+
+    def _count(self, name: str) -> None:
+        with self._lock:
+            self._counts[name] += 1
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+
+
+class Cache:
+    """The memory of this process and, where there is one, the Redis behind it."""
+
+    def __init__(self, memory: MemoryCache, redis: RedisCache | None = None) -> None:
+        self.memory, self.redis = memory, redis
+
+    def get(self, text: str, bundle_id: str | None) -> Entry | None:
+        """What is known of `text` while `bundle_id` serves. What Redis knew, memory knows from then on."""
+        entry = self.memory.get(text, bundle_id)
+        if entry is None and self.redis is not None:
+            entry = self.redis.get(text, bundle_id)
+            if entry is not None:
+                self.memory.put(text, entry)
+        return entry
+
+    def put(self, text: str, entry: Entry) -> None:
+        """Keep an answer in both. Raises ValueError for one that must not be given again."""
+        self.memory.put(text, entry)
+        if self.redis is not None:
+            self.redis.put(text, entry)
+
+
+def _read(value: object, labels: Collection[str] | None) -> Entry | None:
+    """The entry that a value of Redis holds; None for a value that we would not have written."""
+    try:
+        found = json.loads(value)  # type: ignore[arg-type]
+        alternatives = tuple([(name, share) for name, share in found.pop("alternatives")])
+        entry = Entry(**found, alternatives=alternatives)
+        refuse_unfit(entry)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    names = (entry.intent, *(name for name, _ in alternatives))
+    shares = (0.0 if entry.confidence is None else entry.confidence, *(share for _, share in alternatives))
+    good = (
+        all(isinstance(name, str) and (labels is None or name in labels) for name in names)
+        and all(isinstance(share, (int, float)) and 0 <= share <= 1 for share in shares)
+        and isinstance(entry.bundle_id, (str, type(None)))
+        and entry.accepted is True
+    )
+    return entry if good else None

@@ -1,0 +1,255 @@
+"""The decision log's database, SQLite or PostgreSQL: connections, migrations and SQL."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from inference.common.sqlite import log_ahead
+from inference.log.rows import TABLES, Count, R, Row, from_record, to_record
+from inference.log.schema import MIGRATIONS
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.engine import URL
+from inference.log.schema import insert_statement, tables
+
+FORMS = "a file, sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
+LOCKED_S = 2.0  # how long a write waits for another's
+HUNG_S = 5.0  # a server that answers nothing for so long is given up
+PURGED_AT_ONCE = 5000
+_MIGRATION_LOCK = 740122
+
+
+class LogError(Exception):
+    """The log cannot be read or written. The message is one line and says why."""
+
+
+class Store:
+    """One database. `write` and `close` are for one thread at a time and keep a connection; the rest open their own.
+
+    Raises ValueError for a URL of another form and where an extra is missing; every method raises LogError.
+    """
+
+    def __init__(self, url: str | Path) -> None:
+        try:
+            import sqlalchemy as sa
+
+            parsed = _parse(url)
+            self._file = Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+            creator = {} if self._file is None else {"creator": self._open_file}
+            limits = {"connect_args": {"connect_timeout": round(HUNG_S)}} if self._file is None else {}
+            self._engine = sa.create_engine(parsed, poolclass=sa.NullPool, **creator, **limits)
+        except ImportError as error:
+            extra = "postgres" if error.name == "psycopg" else "log"
+            raise ValueError(f'the decision log needs pip install "monoku[{extra}]"') from error
+        self.name = str(self._file) if self._file else parsed.set(query={}).render_as_string(hide_password=True)
+        self._connection: Connection | None = None
+        self._inode: tuple[int, int] | None = None
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Commit rows, all or none. A row that is there already stays as it is. Makes the log where there is none."""
+        if self._connection is not None and self._inode != self._found():
+            self.close()  # else the rows would go into a file that was deleted
+        for fresh in (self._connection is None, True):
+            try:
+                self._commit(rows)
+                break
+            except Exception as error:  # each driver has its own exceptions
+                self.close()
+                if fresh or not getattr(error, "connection_invalidated", False):
+                    raise self._failure("written", error) from error
+        if self._inode != self._found():
+            self.close()
+            raise LogError(f"the log {self.name} was deleted while it was written")
+
+    def close(self) -> None:
+        """Close the connection that `write` keeps."""
+        if self._connection is not None:
+            with contextlib.suppress(Exception):
+                self._connection.close()
+        self._connection = None
+
+    def read(self, kind: type[R], since: float, until: float | None) -> Iterator[R]:
+        """Rows of one kind with since <= time < until, in the order of time."""
+        import sqlalchemy as sa
+
+        table = tables()[kind]
+        query = sa.select(table).where(table.c.time >= since).order_by(table.c.time, table.c.id)
+        with self._reading() as connection:
+            for record in _stream(connection, query if until is None else query.where(table.c.time < until)):
+                yield from_record(kind, record)
+
+    def counts(self, since: float, until: float | None) -> Iterator[Count]:
+        """All writers' counts with since <= hour < until, added up."""
+        import sqlalchemy as sa
+
+        table = tables()[Count]
+        names = (table.c.hour, table.c.kind, table.c.key)
+        query = sa.select(*names, sa.func.sum(table.c.n).label("n")).where(table.c.hour >= since)
+        query = query.group_by(*names).order_by(*names)
+        with self._reading() as connection:
+            for record in _stream(connection, query if until is None else query.where(table.c.hour < until)):
+                yield Count(record["hour"], record["kind"], record["key"], int(record["n"]))
+
+    def purge(self, before: float) -> int:
+        """Delete all that is older; the number of rows that went. A few thousand at a time, so that nobody waits."""
+        gone = 0
+        with self._reading() as connection:
+            for name in TABLES.values():
+                age = "hour" if name == "counts" else "time"
+                place = "ctid" if self._file is None else "rowid"
+                some = f"SELECT {place} FROM {name} WHERE {age} < {float(before)!r} LIMIT {PURGED_AT_ONCE}"
+                deleted = -1
+                while deleted:
+                    with self._transaction(connection):
+                        deleted = connection.exec_driver_sql(f"DELETE FROM {name} WHERE {place} IN ({some})").rowcount
+                    gone += deleted
+        return gone
+
+    def _commit(self, rows: Sequence[Row]) -> None:
+        if self._connection is None:
+            self._connection = self._open(create=True)
+            self._inode = self._found()
+        with self._limited(self._connection), self._transaction(self._connection):
+            for kind in TABLES:
+                records = [to_record(row) for row in rows if type(row) is kind]
+                if records:
+                    self._connection.execute(insert_statement(kind, self._engine.dialect.name), records)
+
+    @contextlib.contextmanager
+    def _transaction(self, connection: Connection) -> Iterator[None]:
+        """A transaction that may write, and that waits for another's lock, but not for ever."""
+        with connection.begin():
+            wait = f"SET LOCAL lock_timeout = {round(LOCKED_S * 1000)}"
+            connection.exec_driver_sql(wait if self._file is None else "BEGIN IMMEDIATE")
+            yield
+
+    @contextlib.contextmanager
+    def _limited(self, connection: Connection) -> Iterator[None]:
+        """Cut the connection to a server that hangs: the driver itself would wait for ever."""
+        if self._file is not None:
+            yield
+            return
+        raw: Any = connection.connection.driver_connection
+        with socket.socket(fileno=os.dup(raw.fileno())) as line:
+            timer = threading.Timer(HUNG_S, _cut, [line])
+            timer.daemon = True
+            timer.start()
+            try:
+                yield
+            finally:
+                timer.cancel()
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        try:
+            with contextlib.closing(self._open(create=False)) as connection:
+                yield connection
+        except LogError:
+            raise
+        except Exception as error:
+            raise self._failure("read", error) from error
+
+    def _open(self, create: bool) -> Connection:
+        """A connection to a log in the newest schema."""
+        if self._file is not None and create:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+        elif self._file is not None and not self._file.is_file():
+            raise LogError(f"there is no log {self.name}")
+        connection = self._engine.connect()
+        try:
+            with self._limited(connection):
+                if self._version(connection, create) < len(MIGRATIONS):
+                    self._migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _version(self, connection: Connection, create: bool) -> int:
+        """The schema's version, 0 where there is nothing yet."""
+        import sqlalchemy as sa
+
+        found: int | None = None
+        if sa.inspect(connection).has_table("schema_version"):
+            found = connection.exec_driver_sql("SELECT max(version) FROM schema_version").scalar()
+        connection.rollback()
+        if found is None and not create:
+            raise LogError(f"{self.name} holds no decision log")
+        if found is not None and found > len(MIGRATIONS):
+            known = len(MIGRATIONS)
+            raise LogError(f"the log {self.name} has schema {found}, this version knows up to {known}: upgrade monoku")
+        return found or 0
+
+    def _migrate(self, connection: Connection) -> None:
+        if self._file is not None:
+            raw: Any = connection.connection.driver_connection
+            log_ahead(raw, LOCKED_S)
+        with self._transaction(connection):
+            if self._file is None:
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+                if connection.exec_driver_sql("SHOW server_encoding").scalar() != "UTF8":
+                    raise LogError(f"the log {self.name} must be in a database whose encoding is UTF8")
+            connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)")
+            version = connection.exec_driver_sql("SELECT coalesce(max(version), 0) FROM schema_version").scalar_one()
+            for number, statements in enumerate(MIGRATIONS[version:], version + 1):
+                for statement in statements:
+                    connection.exec_driver_sql(statement)
+                connection.exec_driver_sql(f"INSERT INTO schema_version (version) VALUES ({number})")
+
+    def _open_file(self) -> sqlite3.Connection:
+        address = f"file:{quote(str(self._file))}"
+        # A fork closes the writer's connection in another thread.
+        connection = sqlite3.connect(address, timeout=LOCKED_S, isolation_level=None, check_same_thread=False, uri=True)
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")  # what is purged is gone from the file
+        return connection
+
+    def _found(self) -> tuple[int, int] | None:
+        """Which file has the log's name now."""
+        try:
+            found = os.stat(self._file) if self._file else None
+        except OSError:
+            return None
+        return (found.st_dev, found.st_ino) if found else None
+
+    def _failure(self, verb: str, error: Exception) -> LogError:
+        if isinstance(error, LogError):
+            return error
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
+        return LogError(f"the log {self.name} cannot be {verb}: {reason}")
+
+
+def _parse(url: str | Path) -> URL:
+    import sqlalchemy as sa
+
+    try:
+        is_url = isinstance(url, str) and "://" in url
+        parsed = sa.make_url(str(url)) if is_url else sa.URL.create("sqlite", database=str(url))
+    except (sa.exc.ArgumentError, ValueError):
+        raise ValueError(f"a decision log is {FORMS}; what was given cannot be read as a URL") from None
+    if parsed.drivername in ("postgres", "postgresql"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    in_memory = parsed.database in (None, "", ":memory:")
+    if parsed.drivername != "postgresql+psycopg" and (parsed.drivername != "sqlite" or in_memory):
+        shown = parsed.set(query={}).render_as_string(hide_password=True)
+        raise ValueError(f"a decision log is {FORMS}, got {shown!r}")
+    return parsed
+
+
+def _cut(line: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        line.shutdown(socket.SHUT_RDWR)
+
+
+def _stream(connection: Connection, query: Any) -> Iterator[Any]:
+    with connection.execution_options(yield_per=1000).execute(query) as result:
+        yield from result.mappings()

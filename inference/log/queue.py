@@ -1,0 +1,66 @@
+"""What waits in memory until the decision log's writer comes for it: rows, and counts."""
+
+from __future__ import annotations
+
+import collections
+import threading
+from concurrent.futures import Future
+from typing import NamedTuple
+
+from inference.log.rows import Decision, Row, TeacherAnswer
+
+# What losing a row costs, cheapest first. The last is paid for and never dropped.
+VALUES = ("local", "sampled", "deferred", "correction", "answer")
+
+
+class Entry(NamedTuple):
+    """A row that waits, and who waits for it."""
+
+    row: Row
+    kept: Future[None] | None = None
+
+    @property
+    def value(self) -> str:
+        """The row's place in VALUES."""
+        if self.kept is not None or isinstance(self.row, TeacherAnswer):
+            return "answer"
+        if isinstance(self.row, Decision):
+            return "deferred" if self.row.deferred else "sampled" if self.row.sampled else "local"
+        return "correction"
+
+
+class Queue:
+    """Rows that wait to be written. A full one drops those of least value, of these the oldest."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._waiting: dict[str, collections.deque[Entry]] = {value: collections.deque() for value in VALUES}
+        self._length = 0
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def put(self, entry: Entry, first: bool = False) -> str | None:
+        """Add a row, before all others of its value where `first`; the value of the row that was dropped for it."""
+        with self._lock:
+            waiting = self._waiting[entry.value]
+            (waiting.appendleft if first else waiting.append)(entry)
+            self._length += 1
+            if self._length > self.size:
+                for value in VALUES[:-1]:
+                    if self._waiting[value]:
+                        self._waiting[value].popleft()
+                        self._length -= 1
+                        return value
+        return None
+
+    def take(self, most: int) -> list[Entry]:
+        """Up to `most` rows, the most valuable first."""
+        with self._lock:
+            taken: list[Entry] = []
+            for value in reversed(VALUES):
+                waiting = self._waiting[value]
+                taken += [waiting.popleft() for _ in range(min(len(waiting), most - len(taken)))]
+            self._length -= len(taken)
+        return taken

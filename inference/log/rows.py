@@ -1,0 +1,173 @@
+"""The decision log's rows (decisions, teachers' answers, corrections, counts), and their tables' migrations."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from inference.common.text import MOST_CHARACTERS, repair
+
+LONGEST_ID = 200  # PostgreSQL's indexes take no long values
+
+
+class _Row:
+    """Rows are made fit for any database as they are built, so that what is read equals what was written."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        for name, kind in FIELDS[type(self)]:
+            value = getattr(self, name)
+            tidy = None if value is None and kind.endswith("None") else _TIDY[kind.partition(" ")[0]](name, value)
+            if tidy is not value:
+                object.__setattr__(self, name, tidy)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision(_Row):
+    """One answered request. `time` is in seconds since 1970; `reason` says why it was deferred, or fell back.
+
+    Of `text`, already redacted, the first 8,000 characters are kept, as a teacher reads them. `sampled`: it belongs to
+    the uniform sample.
+    """
+
+    id: str
+    time: float
+    text: str
+    intent: str | None
+    confidence: float | None
+    accepted: bool
+    source: str
+    cached: bool
+    deferred: bool
+    sampled: bool
+    bundle_id: str | None
+    latency_ms: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherAnswer(_Row):
+    """One answer of a teacher, or its refusal, with what was charged. `sampled`: of a request in the uniform sample."""
+
+    request_id: str
+    time: float
+    text: str
+    teacher: str
+    prompt_id: str
+    label: str | None
+    refusal: str | None
+    usage: Mapping[str, int]
+    cost_usd: float
+    latency_ms: float | None
+    sampled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Correction(_Row):
+    """What a person says the intent of a request was."""
+
+    request_id: str
+    time: float
+    text: str
+    intent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Count(_Row):
+    """How often something was counted in the hour that began at `hour` (seconds since 1970).
+
+    `n` is one writer's total, so that writing it twice changes nothing; counts that are read have no writer.
+    """
+
+    hour: int
+    kind: str
+    key: str
+    n: int
+    writer: str = ""
+
+
+Row = Decision | TeacherAnswer | Correction | Count
+R = TypeVar("R", Decision, TeacherAnswer, Correction)
+TABLES: dict[type[Row], str] = {
+    Decision: "decisions",
+    TeacherAnswer: "teacher_answers",
+    Correction: "corrections",
+    Count: "counts",
+}
+# Names and annotations.
+FIELDS: dict[type[Any], tuple[tuple[str, str], ...]] = {
+    row: tuple((field.name, str(field.type)) for field in fields(row)) for row in TABLES
+}
+
+
+def _wrong(name: str, expected: str, value: object) -> TypeError:
+    return TypeError(f"{name} must be {expected}, got {value!r:.80}")
+
+
+def tidy_text(name: str, value: Any) -> str:
+    """A string that both databases take, cut where it is too long; an id stays distinct. Raises TypeError."""
+    if not isinstance(value, str):
+        raise _wrong(name, "a string", value)
+    if len(value) > LONGEST_ID and name in ("id", "request_id", "key"):
+        digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        value = value[: LONGEST_ID - len(digest)] + digest
+    # Neither database takes a lone surrogate, and PostgreSQL no NUL.
+    return repair(value[:MOST_CHARACTERS]).replace("\x00", "\ufffd")
+
+
+def _number(name: str, value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _wrong(name, "a number", value)
+    if abs(value) < float("inf"):  # a NaN is not
+        return value + 0.0  # SQLite has no negative zero
+    if name in ("time", "cost_usd"):
+        raise ValueError(f"{name} must be finite, got {value!r}")
+    return None
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _wrong(name, "true or false", value)
+    return value
+
+
+def _whole(name: str, value: Any) -> int:
+    if type(value) is not int or not -(2**63) <= value < 2**63:
+        raise _wrong(name, "a whole number of 64 bits", value)
+    return value
+
+
+def _usage(name: str, value: Any) -> dict[str, int]:
+    if not isinstance(value, Mapping):
+        raise _wrong(name, "a mapping of names to whole numbers", value)
+    return {tidy_text(name, key): _whole(name, n) for key, n in value.items()}
+
+
+_TIDY = {"str": tidy_text, "float": _number, "bool": _flag, "int": _whole, "Mapping[str,": _usage}
+
+
+def to_values(row: Row) -> dict[str, Any]:
+    """A row's fields by name, ready for JSON."""
+    return {name: getattr(row, name) for name, _ in FIELDS[type(row)]}
+
+
+def to_record(row: Row) -> dict[str, Any]:
+    """A row as its table has it."""
+    values = to_values(row)
+    if isinstance(row, TeacherAnswer):
+        values["usage"] = json.dumps(values["usage"], sort_keys=True)
+    if isinstance(row, TeacherAnswer | Correction):  # a request may have several: the content is the id
+        values["id"] = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
+    return values
+
+
+def from_record(kind: type[R], record: Mapping[str, Any]) -> R:
+    """A row from its table."""
+    values = {name: record[name] for name, _ in FIELDS[kind]}
+    if "usage" in values:
+        values["usage"] = json.loads(values["usage"])
+    return kind(**values)

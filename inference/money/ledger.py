@@ -1,0 +1,237 @@
+"""Guards around a teacher: the spend ledger, which reserves the worst case before a call and settles what was measured
+after it, and the circuit breaker, which leaves a teacher that keeps failing alone for a while.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import sqlite3
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inference.common.sqlite import log_ahead
+from inference.money.prices import shown
+
+LOCKED_S = 10.0  # how long a transaction waits for another's
+STALE_S = 900.0  # no call lasts this long: its process died
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS spend (period TEXT PRIMARY KEY, nano BIGINT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS reservations (id TEXT PRIMARY KEY, period TEXT NOT NULL, nano BIGINT NOT NULL, "
+    "made DOUBLE PRECISION NOT NULL, unsure INTEGER NOT NULL DEFAULT 0)",
+    "CREATE TABLE IF NOT EXISTS receipts (id TEXT PRIMARY KEY, made DOUBLE PRECISION NOT NULL, body TEXT NOT NULL)",
+)
+
+
+class SpendLimit(Exception):
+    """The cap leaves no room for this call. The message says what was spent, reserved and asked for."""
+
+
+class LedgerDown(Exception):
+    """The ledger cannot be reached, so nothing may be spent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Nano-dollars of one period: measured; perhaps charged (answers that never arrived); reserved by open calls."""
+
+    measured: int
+    unsure: int
+    reserved: int
+
+
+class Ledger:
+    """What was spent, shared by threads and processes, and never over the cap.
+
+    `url` is a file (SQLite) or a postgresql:// URL. `cap_usd` holds per UTC day, or for ever with `period` = "ever".
+    A reservation that nobody settles within 15 minutes counts as perhaps charged, and goes on counting against the cap.
+    Every method raises LedgerDown where the database cannot be reached.
+    """
+
+    def __init__(
+        self, url: str | Path, cap_usd: float | None = None, period: str = "day", now: Callable[[], float] = time.time
+    ) -> None:
+        if cap_usd is not None and not cap_usd >= 0:
+            raise ValueError(f"a spending cap must be dollars of at least 0, got {cap_usd!r}")
+        if period not in ("day", "ever"):
+            raise ValueError(f"a ledger's period must be day or ever, got {period!r}")
+        self.cap = None if cap_usd is None else round(cap_usd * 1e9)
+        self._url = str(url)
+        self._daily = period == "day"
+        self._now = now
+        self._lock = threading.Lock()
+        self._connection: Any = None
+        _open.add(self)
+
+    def reserve(self, nano: int) -> str:
+        """Set `nano` nano-dollars aside and return the reservation's id. Raises SpendLimit."""
+        period, made, new = self._period(), self._now(), uuid.uuid4().hex
+        with self._transaction() as run:
+            run("UPDATE reservations SET unsure = 1 WHERE unsure = 0 AND made < ?", made - STALE_S)
+            spent = _spent(run, period)
+            taken = spent.measured + spent.unsure + spent.reserved
+            if self.cap is not None and taken + nano > self.cap:
+                raise SpendLimit(
+                    f"{shown(nano)} more would pass the cap of {shown(self.cap)}: {shown(spent.measured)} spent, "
+                    f"{shown(spent.unsure)} perhaps charged, {shown(spent.reserved)} reserved"
+                )
+            run("INSERT INTO reservations (id, period, nano, made) VALUES (?, ?, ?, ?)", new, period, nano, made)
+        return new
+
+    def settle(self, reservation: str, nano: int, receipts: Sequence[tuple[str, str]] = ()) -> None:
+        """Replace a reservation by what was charged; keep `receipts` (id, body) in the same transaction."""
+        with self._transaction() as run:
+            rows = run("SELECT period FROM reservations WHERE id = ?", reservation)
+            run("DELETE FROM reservations WHERE id = ?", reservation)
+            if rows:  # else it was settled before
+                run(
+                    "INSERT INTO spend (period, nano) VALUES (?, ?) "
+                    "ON CONFLICT (period) DO UPDATE SET nano = spend.nano + excluded.nano",
+                    rows[0][0],
+                    nano,
+                )
+            for name, body in receipts:
+                run(
+                    "INSERT INTO receipts (id, made, body) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING",
+                    name,
+                    self._now(),
+                    body,
+                )
+
+    def doubt(self, reservation: str) -> None:
+        """No answer came, yet it may have been charged: keep the worst case counted."""
+        with self._transaction() as run:
+            run("UPDATE reservations SET unsure = 1 WHERE id = ?", reservation)
+
+    def doubt_open(self, keep: Sequence[str] = ()) -> None:
+        """Doubt every open reservation but `keep`: for the only process on a ledger, after a kill."""
+        with self._transaction() as run:
+            for (found,) in run("SELECT id FROM reservations WHERE unsure = 0"):
+                if found not in keep:
+                    run("UPDATE reservations SET unsure = 1 WHERE id = ?", found)
+
+    def spent(self) -> Spent:
+        """The current period's figures."""
+        with self._transaction() as run:
+            return _spent(run, self._period())
+
+    def receipts(self) -> list[tuple[str, str]]:
+        """All receipts (id, body), oldest first."""
+        with self._transaction() as run:
+            return [(name, body) for name, body in run("SELECT id, body FROM receipts ORDER BY made, id")]
+
+    def close(self) -> None:
+        """Close the connection; a later call opens it again."""
+        with self._lock:
+            self._forget()
+
+    def _period(self) -> str:
+        day = datetime.datetime.fromtimestamp(self._now(), datetime.UTC).date()
+        return day.isoformat() if self._daily else "ever"
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Callable[..., list[Any]]]:
+        """One exclusive transaction, as a function that runs a statement. Raises LedgerDown."""
+        with self._lock:
+            try:
+                connection = self._connect()
+                run = _runner(connection, self._shared)
+                run("LOCK TABLE spend IN ACCESS EXCLUSIVE MODE" if self._shared else "BEGIN IMMEDIATE")
+            except Exception as error:  # each driver has its own exceptions
+                self._forget()
+                raise LedgerDown(f"the spend ledger {self._where} cannot be reached: {error}") from error
+            try:
+                yield run
+                connection.commit()
+            except SpendLimit:
+                connection.rollback()
+                raise
+            except Exception as error:
+                self._forget()
+                raise LedgerDown(f"the spend ledger {self._where} failed: {error}") from error
+
+    @property
+    def _shared(self) -> bool:
+        return self._url.startswith(("postgresql://", "postgres://"))
+
+    @property
+    def _where(self) -> str:
+        return "(PostgreSQL)" if self._shared else self._url  # a URL holds a password
+
+    def _connect(self) -> Any:
+        if self._connection is None:
+            self._connection = _open_postgresql(self._url) if self._shared else _open_sqlite(self._url)
+        return self._connection
+
+    def _forget(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(Exception):
+                self._connection.close()
+        self._connection = None
+
+
+def _open_sqlite(path: str) -> sqlite3.Connection:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=LOCKED_S, isolation_level=None, check_same_thread=False)
+    log_ahead(connection, LOCKED_S)
+    connection.execute("PRAGMA synchronous = FULL")
+    for table in _TABLES:
+        connection.execute(table)
+    return connection
+
+
+def _open_postgresql(url: str) -> Any:
+    try:
+        import psycopg
+    except ImportError as error:
+        raise ValueError('a ledger in PostgreSQL needs pip install "monoku[postgres]"') from error
+    connection = psycopg.connect(url, connect_timeout=5, options="-c statement_timeout=5000", tcp_user_timeout=5000)
+    connection.execute("SELECT pg_advisory_xact_lock(740121)")  # two processes that create a table at once collide
+    for table in _TABLES:
+        connection.execute(table)
+    connection.commit()
+    return connection
+
+
+def _runner(connection: Any, shared: bool) -> Callable[..., list[Any]]:
+    def run(statement: str, *values: Any) -> list[Any]:
+        cursor = connection.execute(statement.replace("?", "%s") if shared else statement, values)
+        return list(cursor.fetchall()) if cursor.description else []
+
+    return run
+
+
+def _spent(run: Callable[..., list[Any]], period: str) -> Spent:
+    measured = run("SELECT nano FROM spend WHERE period = ?", period)
+    open_or_not = run("SELECT unsure, SUM(nano) FROM reservations WHERE period = ? GROUP BY unsure", period)
+    held = {int(unsure): int(nano) for unsure, nano in open_or_not}
+    return Spent(int(measured[0][0]) if measured else 0, held.get(1, 0), held.get(0, 0))
+
+
+_open: weakref.WeakSet[Ledger] = weakref.WeakSet()
+_held: list[Ledger] = []
+
+
+def _before_fork() -> None:
+    # SQLite keeps its locks per process and file in tables that a child inherits and believes, and no connection to a
+    # server can be shared: none may be open when a process forks.
+    for ledger in sorted(_open, key=id):
+        ledger._lock.acquire()
+        ledger._forget()
+        _held.append(ledger)
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop()._lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

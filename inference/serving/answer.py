@@ -1,0 +1,62 @@
+"""What the cascade answers, and where an answer goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from inference.serving.deferral import Outcome
+from inference.serving.tier import Guess
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The cascade's answer.
+
+    `source` is rules, student, teacher or fallback (the best guess, certified by nothing; `reason` says why).
+    `accepted` is False for a fallback alone. `intent` is None only where nothing at all could answer. `confidence` is
+    None from a teacher. `deferred`: a teacher was asked for this request.
+    """
+
+    id: str
+    intent: str | None
+    confidence: float | None
+    accepted: bool
+    source: str
+    cached: bool
+    deferred: bool
+    cost_usd: float
+    latency_ms: float
+    bundle_id: str | None
+    reason: str | None = None
+
+
+@dataclass(slots=True)
+class Request:
+    """A query between its beginning and its answer."""
+
+    id: str
+    text: str
+    redacted: str | None
+    started: float
+    guess: Guess
+    bundle_id: str | None
+    sampled: bool
+    asked: Future[Outcome] | None = None
+    reason: str | None = None
+
+
+class Router(Generic[T]):
+    """Which handler an answer goes to: one per intent, and a default for all others, fallbacks included."""
+
+    def __init__(self, handlers: Mapping[str, Callable[[Answer], T]], default: Callable[[Answer], T]) -> None:
+        self.handlers, self.default = dict(handlers), default
+
+    def __call__(self, answer: Answer) -> T:
+        """Call the handler and return what it returns."""
+        handler = self.handlers.get(answer.intent) if answer.accepted and answer.intent else None
+        return (handler or self.default)(answer)

@@ -1,0 +1,251 @@
+"""Deferred queries on their way to the teachers: one background event loop per process owns every call.
+
+Callers wait on a future until their own deadline. The call goes on to its own limit, so an answer that was billed is
+kept although its caller has left. One call serves all who ask the same at the same time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from inference.log.decision_log import DecisionLog
+from inference.log.rows import TeacherAnswer
+from inference.money.ledger import Ledger, LedgerDown, SpendLimit
+from inference.money.prices import dollars
+from inference.teachers.breaker import Breaker
+from inference.teachers.teacher import Reply, Teacher, TeacherError
+
+MOST_WAITING = 1000  # calls under way or waiting for their turn; beyond, a query is answered with the guess
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the teachers made of a query: an intent with who gave it, or the reasons why there is none."""
+
+    intent: str | None
+    teacher: str
+    nano: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A redacted query on its way. `sampled`: its answer counts as part of the uniform sample."""
+
+    request_id: str
+    text: str
+    sampled: bool
+
+
+class Deferral:
+    """Asks `teachers` in order, within a ledger, a breaker for each and a limit of calls at once.
+
+    `on_answer(text, outcome)` is called, on the loop's thread, with every intent that a teacher gave.
+    """
+
+    def __init__(
+        self,
+        teachers: Sequence[Teacher],
+        ledger: Ledger | None,
+        log: DecisionLog | None,
+        on_answer: Callable[[str, Outcome], None],
+        call_limit_s: float,
+        concurrency: int,
+    ) -> None:
+        self.teachers, self.ledger, self.log = tuple(teachers), ledger, log
+        self.breakers = [Breaker() for _ in teachers]
+        self._on_answer = on_answer
+        self._call_limit_s, self._concurrency = call_limit_s, concurrency
+        self._begin()
+
+    def _begin(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._starting = threading.Lock()
+        self._flights: dict[str, asyncio.Task[Outcome]] = {}
+        self._calls: dict[tuple[int, str], asyncio.Task[Outcome]] = {}
+        self._books: ThreadPoolExecutor | None = None
+
+    def after_fork(self) -> None:
+        """A child has no loop: the parent's thread is not in it."""
+        self._begin()
+
+    def ask(self, question: Question, deadline_s: float | None) -> Future[Outcome]:
+        """Ask the teachers. With a deadline they share it, so that each gets its turn; the future may come later."""
+        return asyncio.run_coroutine_threadsafe(self._join(question, deadline_s), self._running())
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with self._starting:
+            if self._loop is None:
+                loop = asyncio.new_event_loop()
+                threading.Thread(target=_run, args=(loop,), name="monoku-teachers", daemon=True).start()
+                self._loop, self._slots = loop, asyncio.Semaphore(self._concurrency)
+                # The ledger has threads of its own: teachers that are functions may fill the loop's.
+                self._books = ThreadPoolExecutor(4, "monoku-ledger")
+            return self._loop
+
+    async def _join(self, question: Question, deadline_s: float | None) -> Outcome:
+        # A request of the sample has an answer of its own, so that the log can tell what the sample is.
+        key = f"{question.request_id}\n{question.text}" if question.sampled else question.text
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = asyncio.create_task(self._ask_all(question, key, deadline_s))
+            self._flights[key] = flight
+            flight.add_done_callback(lambda _: self._flights.pop(key, None))
+            return await asyncio.shield(flight)
+        outcome = await asyncio.shield(flight)
+        return Outcome(outcome.intent, outcome.teacher, 0, outcome.reason)  # it was paid for once
+
+    def _call_for(self, number: int, teacher: Teacher, question: Question, key: str) -> asyncio.Task[Outcome] | None:
+        """The call that is under way for this question, whoever began it, or a new one; None if too many wait."""
+        call = self._calls.get((number, key))
+        if call is None and len(self._calls) < MOST_WAITING:
+            call = asyncio.create_task(self._ask(number, teacher, question))
+            self._calls[number, key] = call
+            call.add_done_callback(lambda _: self._calls.pop((number, key), None))
+        return call
+
+    async def _ask_all(self, question: Question, key: str, deadline_s: float | None) -> Outcome:
+        until = time.monotonic() + (self._call_limit_s if deadline_s is None else deadline_s)
+        reasons = []
+        for number, teacher in enumerate(self.teachers):
+            left = len(self.teachers) - number
+            turn_s = self._call_limit_s if left == 1 else max(0.0, until - time.monotonic()) / left
+            call = self._call_for(number, teacher, question, key)
+            if call is None:
+                reasons.append(f"{teacher.name}: too many calls are waiting")
+                continue
+            done, _ = await asyncio.wait({call}, timeout=turn_s)
+            if not done:
+                reasons.append(f"{teacher.name}: no answer in its turn of {turn_s:.2f} s")
+                continue
+            outcome = call.result()
+            if outcome.intent is not None:
+                return outcome
+            reasons.append(str(outcome.reason))
+        return Outcome(None, "", 0, "; ".join(reasons) or "no teacher")
+
+    async def _ask(self, number: int, teacher: Teacher, question: Question) -> Outcome:
+        """One call, guarded. It never raises: whatever goes wrong is the outcome's reason."""
+        breaker = self.breakers[number]
+        try:
+            async with self._slot():
+                if not breaker.allows():
+                    return Outcome(None, teacher.name, 0, f"{teacher.name}: rests after failing")
+                try:
+                    reply = await self._call(teacher, question)
+                except (SpendLimit, LedgerDown, _NotKept):
+                    breaker.record(True)  # the teacher did nothing wrong
+                    raise
+                except BaseException:
+                    breaker.record(False)
+                    raise
+                breaker.record(True)
+        except Exception as error:
+            return Outcome(None, teacher.name, 0, str(error) or type(error).__name__)
+        if reply.label is None:
+            return Outcome(None, teacher.name, reply.nano, f"{teacher.name}: {reply.refusal}")
+        outcome = Outcome(reply.label, teacher.name, reply.nano)
+        with contextlib.suppress(Exception):  # a redactor of the application's own, on the way to the cache
+            self._on_answer(question.text, outcome)
+        return outcome
+
+    @contextlib.asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._call_limit_s):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise _NotKept(f"no call was free within {self._call_limit_s:g} s") from None
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    async def _call(self, teacher: Teacher, question: Question) -> Reply:
+        if self.log is not None and not self.log.healthy:
+            raise _NotKept("the log cannot keep what a teacher would be paid for")
+        reservation = await self._reserve(teacher.worst_case(question.text))
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(self._call_limit_s + 1):  # a teacher keeps its own limit; this one is a net
+                reply = await teacher.ask(question.text, self._call_limit_s)
+        except BaseException as error:
+            await self._settle(reservation, 0, unsure=not isinstance(error, TeacherError) or error.unsure)
+            raise
+        await self._keep(teacher, question, reply, time.monotonic() - started)
+        await self._settle(reservation, reply.nano)
+        return reply
+
+    async def _reserve(self, nano: int) -> str | None:
+        if self.ledger is None or nano == 0:
+            return None
+        async with asyncio.timeout(self._call_limit_s):
+            return await asyncio.get_running_loop().run_in_executor(self._books, self.ledger.reserve, nano)
+
+    async def _settle(self, reservation: str | None, nano: int, unsure: bool = False) -> None:
+        if self.ledger is None or reservation is None:
+            return
+        # What cannot be settled stays reserved, at its worst case: the cap still holds.
+        ledger = self.ledger
+        work = partial(ledger.doubt, reservation) if unsure else partial(ledger.settle, reservation, nano)
+        with contextlib.suppress(LedgerDown):
+            try:
+                settling = asyncio.get_running_loop().run_in_executor(self._books, work)
+            except RuntimeError:  # the interpreter is going down and starts no more work in threads
+                work()
+            else:
+                await settling
+
+    async def _keep(self, teacher: Teacher, question: Question, reply: Reply, took_s: float) -> None:
+        if self.log is None:
+            return
+        # Not kept now, it is tried again by the log's writer; `healthy` stops the next call meanwhile.
+        with contextlib.suppress(Exception):
+            answer = TeacherAnswer(
+                question.request_id, time.time(), question.text, teacher.name, teacher.prompt_id, reply.label,
+                reply.refusal, reply.usage.to_dict(), dollars(reply.nano), took_s * 1000, question.sampled,
+            )  # fmt: skip
+            await asyncio.wrap_future(self.log.keep(answer))
+
+    def close(self, timeout_s: float) -> None:
+        """Wait for calls under way, at most `timeout_s` seconds, then stop the loop."""
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        ending = asyncio.run_coroutine_threadsafe(self._end(timeout_s), loop)
+        with contextlib.suppress(Exception):
+            ending.result(timeout_s + 1)
+        loop.call_soon_threadsafe(loop.stop)
+        if self._books is not None:
+            self._books.shutdown(wait=False)
+
+    async def _end(self, timeout_s: float) -> None:
+        calls = list(self._calls.values())
+        if calls:
+            await asyncio.wait(calls, timeout=timeout_s)
+        for call in calls:
+            call.cancel()
+        for teacher in self.teachers:
+            with contextlib.suppress(Exception):
+                await teacher.close()
+
+
+class _NotKept(Exception):
+    """The teacher is not asked, for no fault of its own."""
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()

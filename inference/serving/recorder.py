@@ -1,0 +1,80 @@
+"""What a cascade remembers of its answers: counts, recent texts for feedback, and rows for the decision log."""
+
+from __future__ import annotations
+
+import collections
+import threading
+import time
+
+from inference.bundle.redact import Redactor
+from inference.common.text import MOST_CHARACTERS
+from inference.log.decision_log import Correction, Decision, DecisionLog
+from inference.serving.answer import Answer, Request
+
+REMEMBERED = 10_000  # requests whose text `correct` can find by id
+
+
+class Recorder:
+    """Records answers in memory at once and in the log, if there is one, behind the caller's back."""
+
+    def __init__(self, log: DecisionLog | None, redact: Redactor) -> None:
+        self.log, self._redact = log, redact
+        self._recent: collections.OrderedDict[str, str] = collections.OrderedDict()
+        self._counts: collections.Counter[str] = collections.Counter()
+        self._lock = threading.Lock()
+
+    def note(self, what: str) -> None:
+        """Count something that went wrong, for `counts`."""
+        with self._lock:
+            self._counts[what] += 1
+
+    def counts(self) -> dict[str, int]:
+        """Answers by source, cached and deferred ones, and what went wrong."""
+        with self._lock:
+            return dict(self._counts)
+
+    def record(self, request: Request, answer: Answer) -> None:
+        """Record one answer. Deferred, fallen back and sampled requests become rows of the log, the rest counts."""
+        with self._lock:
+            self._counts[answer.source] += 1
+            self._counts["cached"] += answer.cached
+            self._counts["deferred"] += answer.deferred
+            self._recent[request.id] = request.text[:MOST_CHARACTERS]
+            if len(self._recent) > REMEMBERED:
+                self._recent.popitem(last=False)
+        if self.log is None:
+            return
+        self.log.count(
+            answer.source, answer.intent, answer.cached, answer.deferred, answer.accepted, request.guess.confidence,
+            answer.latency_ms, round(answer.cost_usd * 1e9),
+        )  # fmt: skip
+        if answer.deferred or request.sampled or not answer.accepted:
+            self._write(request, answer, self.log)
+
+    def _write(self, request: Request, answer: Answer, log: DecisionLog) -> None:
+        try:
+            redacted = request.redacted if request.redacted is not None else self._redact(request.text)
+        except Exception:  # a redactor of the application's own: what cannot be redacted is not written
+            self.note("not logged: it could not be redacted")
+            return
+        log.put(
+            Decision(
+                answer.id, time.time(), redacted, answer.intent, answer.confidence, answer.accepted, answer.source,
+                answer.cached, answer.deferred, request.sampled, answer.bundle_id, answer.latency_ms, answer.reason,
+            )
+        )  # fmt: skip
+
+    def correct(self, id: str, intent: str, text: str | None) -> None:
+        """Log a person's correction. Raises KeyError for a request that is not remembered, ValueError without a log."""
+        if self.log is None:
+            raise ValueError("there is no log to record a correction in")
+        if text is None:
+            with self._lock:
+                text = self._recent.get(id)
+        if text is None:
+            raise KeyError(f"request {id!r} is not known any more: give its text")
+        self.log.put(Correction(id, time.time(), self._redact(text), intent))
+
+    def after_fork(self) -> None:
+        """A child inherits the state of a lock that another thread held."""
+        self._lock = threading.Lock()

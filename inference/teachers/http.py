@@ -1,0 +1,136 @@
+"""Teachers over HTTP: Claude through Anthropic's SDK, and any OpenAI-compatible server through OpenAI's.
+
+The SDKs are imported when a teacher is made. Their own retries are off and their timeouts are per operation, so a
+server that dribbles outlasts them: every call has a total limit here, and whoever calls decides about another try.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, TypedDict
+
+from inference.bundle.taxonomy import Taxonomy
+from inference.money.prices import Usage
+from inference.teachers.failures import answered
+from inference.teachers.prompt import Prompt, Refused, message
+from inference.teachers.teacher import Reply, TeacherError
+
+MAX_TOKENS = 64  # an intent as JSON; the longest name of a taxonomy must fit
+NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout")  # exceptions of the SDKs' HTTP client
+
+
+class Charged(TypedDict):
+    """What a Reply says of cost and time."""
+
+    usage: Usage
+    nano: int
+    latency_s: float | None
+
+
+class Remote:
+    """What both have in common: one client per event loop, a total limit, errors as TeacherError."""
+
+    package: str
+    extra: str
+
+    def __init__(self, model: str, taxonomy: Taxonomy, base_url: str | None, api_key: str | None) -> None:
+        try:
+            self.sdk: Any = importlib.import_module(self.package)
+        except ImportError as error:
+            wanted = f'pip install "monoku[{self.extra}]"'
+            raise ValueError(f"the teacher {self.package}:{model} needs {wanted}") from error
+        self.model = model
+        self.name = f"{self.package}:{model}" + (f"@{base_url}" if base_url else "")
+        self.base_url = base_url
+        self.api_key = api_key
+        self.prompt = Prompt.of(taxonomy)
+        self.prompt_id = self.prompt.id
+        self._client: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def client(self) -> Any:
+        """The SDK's async client of the running event loop; connections do not move between loops."""
+        loop = asyncio.get_running_loop()
+        if self._client is None or self._loop is not loop:
+            self._client, self._loop = self._connect(), loop
+        return self._client
+
+    def _connect(self) -> Any:
+        raise NotImplementedError
+
+    async def ask(self, text: str, timeout_s: float) -> Reply:
+        """The intent of `text`. Raises TeacherError."""
+        start = asyncio.get_running_loop().time()
+        async with self.limited(timeout_s):
+            answer = await self._send(text, timeout_s)
+            return self.read(answer, asyncio.get_running_loop().time() - start)
+
+    async def _send(self, text: str, timeout_s: float) -> Any:
+        raise NotImplementedError
+
+    def read(self, answer: Any, latency_s: float | None = None) -> Reply:
+        raise NotImplementedError
+
+    @contextlib.asynccontextmanager
+    async def limited(self, timeout_s: float) -> AsyncIterator[None]:
+        """A total limit around calls of the SDK and the reading of their answers; whatever fails is TeacherError."""
+        with self.errors(timeout_s):
+            async with asyncio.timeout(timeout_s):
+                yield
+
+    @contextlib.contextmanager
+    def errors(self, timeout_s: float) -> Iterator[None]:
+        """Turn whatever the SDK raises, or the reading of what is no answer, into TeacherError."""
+        try:
+            yield
+        except (TimeoutError, self.sdk.APITimeoutError) as error:
+            text = f"{self.name} took over {timeout_s:g} s"
+            raise TeacherError("timeout", text, again=True, unsure=True) from error
+        except self.sdk.APIStatusError as error:
+            raise answered(self.name, error) from error
+        except self.sdk.APIConnectionError as error:
+            raise self._connection_error(error) from error
+        except (AttributeError, IndexError, TypeError, ValueError, self.sdk.APIError) as error:
+            # A body that is no JSON, or JSON but no message: a proxy's page, say.
+            text = f"{self.name} sent something unreadable: {type(error).__name__}: {error}"
+            raise TeacherError("unreadable", text, again=True, unsure=True) from error
+
+    def _connection_error(self, error: Exception) -> TeacherError:
+        causes = _causes(error)
+        text = f"{self.name} cannot be reached: {causes[-1] if causes else error}"
+        # What failed to connect was never sent; a connection lost later may have carried a charged answer.
+        unsure = not any(type(cause).__name__ in NEVER_SENT for cause in causes)
+        return TeacherError("connection", text, again=True, unsure=unsure)
+
+    def _prompt_bytes(self, text: str) -> int:
+        parts = (self.prompt.system, message(text), str(self.prompt.schema()))
+        return sum(len(part.encode("utf-8", "replace")) for part in parts)
+
+    def _no_key(self, variable: str) -> TeacherError:
+        return TeacherError("key", f"{self.name} needs an API key: set {variable}", fatal=True)
+
+    async def close(self) -> None:
+        """Close the connections of the running loop."""
+        if self._client is not None and self._loop is asyncio.get_running_loop():
+            await self._client.close()
+        self._client = None
+
+
+def to_reply(prompt: Prompt, text: str, stop_reason: str | None, charged: Charged) -> Reply:
+    """A model's text as a Reply: an intent of the taxonomy, or the reason why it is none."""
+    try:
+        return Reply(prompt.parse(text), **charged)
+    except Refused as refusal:
+        cut = stop_reason in ("max_tokens", "length")
+        return Reply(None, f"cut off at {MAX_TOKENS} tokens" if cut else str(refusal), again=True, **charged)
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    found: list[BaseException] = []
+    while (cause := error.__cause__ or error.__context__) is not None and len(found) < 8:
+        found.append(cause)
+        error = cause
+    return found

@@ -1,0 +1,142 @@
+import multiprocessing
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.money.ledger import STALE_S, Ledger, LedgerDown, SpendLimit
+
+
+def test_reserve_then_settle_counts_what_was_measured(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "spend.db", cap_usd=1)
+    reservation = ledger.reserve(900_000_000)
+    assert ledger.spent().reserved == 900_000_000
+    ledger.settle(reservation, 100, [("a", "body")])
+    ledger.settle(reservation, 100, [("a", "body")])  # a second time changes nothing
+    spent = ledger.spent()
+    assert (spent.measured, spent.unsure, spent.reserved) == (100, 0, 0)
+    assert ledger.receipts() == [("a", "body")]
+
+
+def test_cap_counts_what_is_spent_reserved_and_perhaps_charged(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "spend.db", cap_usd=3e-9)
+    ledger.settle(ledger.reserve(1), 1)
+    ledger.doubt(ledger.reserve(1))
+    ledger.reserve(1)
+    with pytest.raises(SpendLimit, match="cap of"):
+        ledger.reserve(1)
+
+
+def test_a_doubted_reservation_can_still_be_settled(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "spend.db")
+    reservation = ledger.reserve(50)
+    ledger.doubt_open(keep=["another"])
+    assert ledger.spent().unsure == 50
+    ledger.settle(reservation, 20)
+    assert (ledger.spent().measured, ledger.spent().unsure) == (20, 0)
+
+
+def test_days_are_utc_and_each_starts_anew(tmp_path: Path) -> None:
+    now = [86_400.0 * 100 - 1]
+    ledger = Ledger(tmp_path / "spend.db", cap_usd=1e-9, now=lambda: now[0])
+    ledger.settle(ledger.reserve(1), 1)
+    with pytest.raises(SpendLimit):
+        ledger.reserve(1)
+    now[0] += 1
+    ledger.reserve(1)
+
+
+def test_a_reservation_that_nobody_settles_stays_counted(tmp_path: Path) -> None:
+    now = [0.0]
+    ledger = Ledger(tmp_path / "spend.db", cap_usd=10e-9, now=lambda: now[0])
+    ledger.reserve(7)
+    now[0] = STALE_S + 1
+    with pytest.raises(SpendLimit, match=r"\$0 spent, \$0\.000000\d* perhaps|perhaps charged"):
+        ledger.reserve(7)
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=30))
+def test_never_over_the_cap_when_no_call_costs_more_than_it_reserved(calls: list[tuple[int, int]]) -> None:
+    ledger = Ledger(":memory:", cap_usd=100e-9)
+    for reserved, charged in calls:
+        try:
+            reservation = ledger.reserve(max(reserved, charged))
+        except SpendLimit:
+            continue
+        ledger.settle(reservation, charged)
+    assert ledger.spent().measured <= 100
+
+
+def _spend(path: str, done: "multiprocessing.Queue[int]") -> None:
+    ledger, spent = Ledger(path, cap_usd=200e-9), 0
+    try:
+        while True:
+            ledger.settle(ledger.reserve(3), 2)
+            spent += 2
+    except SpendLimit:
+        done.put(spent)
+
+
+def test_four_processes_never_pass_the_cap_together(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    done = context.Queue()
+    workers = [context.Process(target=_spend, args=(str(tmp_path / "spend.db"), done)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    total = sum(done.get(timeout=60) for _ in workers)
+    for worker in workers:
+        worker.join()
+    assert 197 <= total <= 200
+    assert Ledger(tmp_path / "spend.db").spent().measured == total
+
+
+def test_a_ledger_out_of_reach_means_no_calls(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(LedgerDown, match="cannot be reached"):
+        Ledger(tmp_path / "file" / "spend.db").reserve(1)
+    (tmp_path / "junk.db").write_bytes(b"no database" * 500)
+    with pytest.raises(LedgerDown):
+        Ledger(tmp_path / "junk.db").reserve(1)
+
+
+def test_works_again_once_the_database_does(tmp_path: Path) -> None:
+    path = tmp_path / "spend.db"
+    ledger = Ledger(path)
+    ledger.reserve(1)
+    holder = sqlite3.connect(path)
+    holder.execute("DROP TABLE reservations")
+    holder.commit()
+    holder.close()
+    with pytest.raises(LedgerDown):
+        ledger.reserve(1)
+    ledger.settle(ledger.reserve(1), 1)
+    assert ledger.spent().measured == 1
+
+
+def test_usable_in_a_forked_child(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from inference.money.ledger import Ledger\n"
+        "ledger = Ledger(sys.argv[1]); ledger.settle(ledger.reserve(1), 1)\n"
+        "pid = os.fork()\n"
+        "ledger.settle(ledger.reserve(1), 1)\n"
+        "if pid == 0: os._exit(0)\n"
+        "assert os.waitpid(pid, 0)[1] == 0\n"
+        "print(ledger.spent().measured)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "spend.db")], capture_output=True, text=True)
+    assert done.stdout.strip() == "3", done.stderr
+
+
+@pytest.mark.parametrize("cap", [-1, float("nan")])
+def test_a_cap_that_is_none_is_refused(cap: float) -> None:
+    with pytest.raises(ValueError, match="cap"):
+        Ledger("x", cap_usd=cap)
+
+
+def test_an_unknown_period_is_refused() -> None:
+    with pytest.raises(ValueError, match="day or ever"):
+        Ledger("x", period="week")

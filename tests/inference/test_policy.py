@@ -1,0 +1,63 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inference.serving.policy import DEFERRALS, STRATEGIES, Policy
+
+
+def test_arguments_overrule_the_environment_which_overrules_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text('strategy = "hybrid"\ndeadline_s = 1\nconcurrency = 3\n')
+    environment = {"MONOKU_DEADLINE_S": "0.5", "MONOKU_CONCURRENCY": "4", "OTHER": "x"}
+    policy = Policy.load(file, environment, concurrency=5)
+    assert (policy.strategy, policy.deadline_s, policy.concurrency) == ("hybrid", 0.5, 5)
+    assert Policy.load(environment={}) == Policy()
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("deferral", DEFERRALS)
+def test_every_named_choice_is_taken(strategy: str, deferral: str) -> None:
+    assert Policy.load(environment={}, strategy=strategy, deferral=deferral).strategy == strategy
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("strategy", "best", "strategy must be one of tiered, hybrid, local-first"),
+        ("deferral", "later", "deferral must be one of wait, background, never"),
+        ("deadline_s", 0, "deadline_s must be positive"),
+        ("deadline_s", "2", "deadline_s must be float"),
+        ("sample_rate", 1.5, r"sample_rate must lie in \[0, 1\]"),
+        ("max_teacher_rate", -0.1, "max_teacher_rate must lie"),
+        ("concurrency", 0, "concurrency must be at least 1"),
+        ("concurrency", True, "concurrency must be int"),
+        ("cache_size", -1, "cache_size must not be negative"),
+        ("daily_usd", -1, "daily_usd must not be negative"),
+        ("colour", 1, "the arguments: unknown colour; a policy has cache_size"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(name: str, value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Policy.load(environment={}, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"MONOKU_DEADLINE_S": "soon"}, "MONOKU_DEADLINE_S must be a number, got 'soon'"),
+        ({"MONOKU_COLOUR": "red"}, "the environment: unknown colour"),
+    ],
+)
+def test_a_wrong_variable_is_refused_by_name(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Policy.load(environment=environment)
+
+
+def test_a_file_that_is_no_policy_is_refused_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    with pytest.raises(ValueError, match=r"policy\.toml cannot be read"):
+        Policy.load(file, {})
+    file.write_text("colour = 1")
+    with pytest.raises(ValueError, match=r"policy\.toml: unknown colour"):
+        Policy.load(file, {})

@@ -1,0 +1,291 @@
+import string
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from inference.bundle.redact import load_redactor, redact
+
+BASE62 = string.ascii_letters + string.digits
+SEPARATORS = st.sampled_from(["", *" -./_\n\t\u00a0\u202f\u2009\u2013\u200b", " - ", "\r\n", " \n ", "--"])
+SCRIPTS = st.sampled_from([0x30, 0x660, 0x966, 0xFF10])
+BEFORE = st.sampled_from(
+    ["", "my card: ", "case 48112 ", "no.", "(", "x", "Visa\n", "\U0001f4b3", "é ", "2026-11-24 ", "1-2 "]
+)
+AFTER = st.sampled_from(["", " please", ".", ", 12/27", " 123", ")", "\n", "x", " 2026-11-24", "!"])
+
+
+def luhn(digits: str) -> str:
+    """The digit that makes `digits` a card number."""
+    total = sum(sum(divmod(int(digit) * (2 - i % 2), 10)) for i, digit in enumerate(reversed(digits)))
+    return str(-total % 10)
+
+
+@st.composite
+def typed(draw: st.DrawFn, text: str) -> str:
+    """`text` in groups of three to six, whatever separates them."""
+    pieces, left = [], text
+    while left:
+        size = draw(st.integers(3, 6))
+        size = len(left) if len(left) - size < 3 else size
+        pieces.append(left[:size])
+        left = left[size:]
+    separators = [draw(SEPARATORS) for _ in pieces[1:]]
+    return "".join(a + b for a, b in zip(pieces, [*separators, ""], strict=True))
+
+
+@st.composite
+def cards(draw: st.DrawFn) -> tuple[str, str]:
+    """A card number, and the same as typed, in the digits of some script."""
+    body = draw(st.text("0123456789", min_size=12, max_size=18))
+    number = body + luhn(body)
+    zero = draw(SCRIPTS)
+    return number, "".join(chr(zero + int(c)) if c.isdigit() else c for c in draw(typed(number)))
+
+
+def digits_of(text: str) -> str:
+    return "".join(str(int(c)) for c in text if c.isdecimal())
+
+
+@settings(max_examples=400)
+@given(BEFORE, cards(), AFTER)
+@example("", ("4111111111111111", "4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1"), "")
+@example("", ("378282246310005", "3782-822463-10005"), " 12/27 1234")
+@example("5500 0000 0000 0004 ", ("4111111111111111", "4111 1111 1111 1111"), "")
+def test_a_card_number_never_survives(before: str, card: tuple[str, str], after: str) -> None:
+    number, written = card
+    assume(not (before[-1:].isdecimal() or after[:1].isdecimal()))
+    redacted = redact(before + written + after)
+    assert number not in digits_of(redacted)
+    assert "[" in redacted
+
+
+def iban(country: str, account: str) -> str:
+    """An IBAN with the check digits that fit."""
+    value = int("".join(str(int(c, 36)) for c in f"{account}{country}00"))
+    return f"{country}{98 - value % 97:02}{account}"
+
+
+ACCOUNTS = {  # one of each shape that there is
+    "DE": r"\d{18}",
+    "NO": r"\d{11}",
+    "GB": r"[A-Z]{4}\d{14}",
+    "FR": r"\d{10}[A-Z0-9]{11}\d{2}",
+    "NL": r"[A-Z]{4}\d{10}",
+    "MT": r"[A-Z]{4}\d{5}[0-9]{10}[A-Z0-9]{8}",
+    "PL": r"\d{24}",
+    "SC": r"[A-Z]{4}\d{20}[A-Z]{3}",
+}
+ASCII = st.characters(codec="ascii")
+IBANS = st.sampled_from(sorted(ACCOUNTS)).flatmap(
+    lambda country: st.from_regex(ACCOUNTS[country], fullmatch=True, alphabet=ASCII).map(lambda a: iban(country, a))
+)
+
+
+@settings(max_examples=300)
+@given(st.data(), IBANS, st.booleans(), BEFORE, AFTER)
+def test_an_iban_never_survives(data: st.DataObject, number: str, small: bool, before: str, after: str) -> None:
+    written = data.draw(typed(number))
+    redacted = redact(before + (written.lower() if small else written) + after)
+    assert "[iban]" in redacted
+    assert number[8:] not in "".join(c for c in redacted.upper() if c.isalnum())
+
+
+EMAILS = st.one_of(
+    st.emails().filter(lambda text: not text.startswith("//")),
+    st.from_regex(r"[a-zäöß0-9._+'-]{1,80}[a-z0-9]@([a-zé0-9-]{1,20}\.){1,3}(org|museum|co\.uk|рф)", fullmatch=True),
+)
+
+
+@settings(max_examples=300)
+@given(
+    EMAILS,
+    st.sampled_from(["", "mail ", "mailto:", "(", "<", "from: ", "é "]),
+    st.sampled_from(["", ".", ", ok", ")", " !", "\n", "?"]),
+)
+def test_an_email_address_never_survives(address: str, before: str, after: str) -> None:
+    assert redact(before + address + after) == f"{before}[email]{after}"
+
+
+def keys(prefix: str, size: int, alphabet: str = BASE62) -> st.SearchStrategy[str]:
+    return st.text(alphabet, min_size=size, max_size=4 * size).map(lambda tail: prefix + tail)
+
+
+KEYS = st.one_of(
+    keys("sk-", 16),
+    keys("sk-ant-api03-", 20, BASE62 + "-_"),
+    keys("sk_live_", 16),
+    keys("ghp_", 36),
+    keys("github_pat_", 40, BASE62 + "_"),
+    keys("xoxb-", 20, BASE62 + "-"),
+    keys("xoxp-", 20),
+    keys("AIza", 35, BASE62 + "-_"),
+    st.text(string.ascii_uppercase + "234567", min_size=16, max_size=16).map("AKIA".__add__),
+    st.tuples(*[st.text(BASE62 + "-_", min_size=n, max_size=200) for n in (10, 10, 20)]).map(
+        lambda p: "eyJ" + ".".join(p)
+    ),
+)
+NAMED = """Bearer |password=|api_key: |API-KEY = |token=|secret": "|client_secret='|pwd: |my token is |key """
+
+
+@settings(max_examples=300)
+@given(
+    KEYS,
+    st.sampled_from(["", "my key ", "KEY=", "(", '"', "é ", "use:"]),
+    st.sampled_from(["", " thanks", ")", '"', "\n", ", ok"]),
+)
+def test_a_key_never_survives(key: str, before: str, after: str) -> None:
+    assert redact(before + key + after) == f"{before}[key]{after}"
+
+
+@settings(max_examples=300)
+@given(
+    st.sampled_from(NAMED.split("|")),
+    st.text("0123456789abcdef", min_size=20, max_size=128) | keys("", 40, BASE62 + "+/"),
+)
+def test_a_secret_after_its_name_never_survives(name: str, secret: str) -> None:
+    assert redact(f"hello, {name}{secret} bye") == f"hello, {name}[key] bye"
+
+
+@given(
+    st.text(BASE62 + "+/=\n", max_size=500),
+    st.sampled_from(["RSA ", "EC ", "OPENSSH ", "ENCRYPTED ", ""]),
+    st.booleans(),
+)
+def test_a_private_key_never_survives_whole_or_cut(body: str, kind: str, whole: bool) -> None:
+    end = f"\n-----END {kind}PRIVATE KEY----- thanks" if whole else ""
+    text = f"it is -----BEGIN {kind}PRIVATE KEY-----\n{body}{end}"
+    assert redact(text) == f"it is [key]{' thanks' if whole else ''}"
+
+
+PHONES = """
++49 30 1234567;+49 (0)30 / 1234567;+442071838750;+1-202-555-0143;+45 12 34 56 78;＋49 171 5550142;0044 20 7946 0958
+(202) 555-0143;202-555-0143;202.555.0143;1 800 555 0199;555-123-4567;030 1234567;030/1234567-12;07700 900123;0555 0142
+07700\u00a0900\u00a0123;01 23 45 67 89;06.12.34.56.78;03-1234-5678;(11) 91234-5678;٠٣٠ ١٢٣٤٥٦٧;０３－１２３４－５６７８
+"""
+
+
+@pytest.mark.parametrize("number", PHONES.strip().replace("\n", ";").split(";"))
+def test_a_phone_number_never_survives(number: str) -> None:
+    assert redact(f"please ring {number}, after six") == "please ring [phone], after six"
+    assert redact(f"{number} is mine") == "[phone] is mine"
+
+
+CALLED = "call me at 2025550143;my phone number is 555-0143;Mobile: 98765 43210;my number is 612 345 678;Tel.: 5550143"
+
+
+@pytest.mark.parametrize("text", CALLED.split(";"))
+def test_a_word_before_it_makes_a_phone_number(text: str) -> None:
+    assert redact(text).endswith("[phone]")
+    assert digits_of(redact(text)) == ""
+
+
+KEPT = """
+I was charged twice this month;case 48112;call about case 48112;order 100-2233-44;I called about order 100-2233-44
+order no. 990-2231-7, ticket 7781204;tax invoice for ticket no. 990-2217840011;INV-2026-004811 and 0001234567
+tickets 48112, 48113, 48114, 48115;$1,299.00;€ 1.299.000,00 or 1 299 000.00 EUR;2026-11-24;2026-11-24 10:30:15
+2026-11-24T10:30:15.123456Z;from 2026-11-24 - 2026-12-01, ticket 48112;2026-11-24/2026-12-01;24.11.2026-01.12.2026
+01.12.26-08.12.26;05/12/2026 12 items, 05/12/26 48112;call 2026-11-24;17:30-18:45, 09.00 - 17.00
+v2.10.3 on 192.168.100.200;550e8400-e29b-41d4-a716-446655440000;52.520008, 13.404954;0.12345678901
+2@5.99 each, meet @ 5.30, thanks @mention;https://medium.com/@jane.doe;how do I reset my password
+Password: reset not working, the password is incorrect;my token is missing, key: unknown
+risk-adjusted-returns for the disk-based desk-sharing;bearer of good news
+order AB12 was not delivered to me yet at all;DE12 has still not arrived at my new place
+IBAN GB82 WEST 1234 5698 7654 33;4111 1111 1111 1112
+"""
+
+
+@pytest.mark.parametrize("text", KEPT.replace("\n", ";").split(";"))
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert redact(text) == text
+
+
+NUMBERS = "4111 1111 1111 1111;DE89 3704 0044 0532 0130 00;+49 30 1234567;2026-11-24;0171;48112;555-"
+WORDS = "jane@example.org;key=;password;is;abc123def;sk-;eyJ;Bearer;call me;GB82 WEST;AKIA"
+MARKS = ["[card]", "[phone]", "[key]", "-----", *" -./()+@01\n\ud800\x00\u200b"]
+FRAGMENTS = st.sampled_from([*NUMBERS.split(";"), *WORDS.split(";"), *MARKS])
+ANY_TEXT = st.lists(FRAGMENTS, max_size=25).map("".join) | st.text(st.characters(), max_size=60)
+
+
+@settings(max_examples=600)
+@given(ANY_TEXT | st.text("0123456789+-. ()/", max_size=60) | st.text("ab1@.key:= -", max_size=60))
+def test_redacting_twice_is_redacting_once(text: str) -> None:
+    once = redact(text)
+    assert redact(once) == once
+
+
+@pytest.mark.parametrize(
+    "text", ["\ud800 4111 1111 1111 1111", "\x00jane@example.org\udfff", "\U0001f600+49 30 1234567"]
+)
+def test_odd_characters_do_not_protect_anything(text: str) -> None:
+    assert "[" in redact(text)
+    assert digits_of(redact(text)) == ""
+
+
+UNITS = '1|@|a|-| |1 |1-|a@|a@1.|DE11 |eyJ|-----BEGIN |sk-|key=|call 1|(0|"a|+1 |555 '
+
+
+@pytest.mark.parametrize("unit", UNITS.split("|"))
+def test_a_megabyte_of_anything_takes_linear_time(unit: str) -> None:
+    size = 1_000_000 if len(unit) == 1 else 200_000
+    secret = " jane@example.org 4111 1111 1111 1111"
+    start = time.process_time()
+    redacted = redact((unit * size)[:size] + secret)
+    assert time.process_time() - start < 60  # a quadratic one takes an hour
+    assert "jane" not in redacted
+    assert "4111 1111" not in redacted
+
+
+def test_what_is_no_text_is_refused() -> None:
+    with pytest.raises(TypeError, match="got bytes"):
+        redact(b"jane@example.org")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["", "none", None])
+def test_no_redactor_leaves_every_text_alone(name: str | None) -> None:
+    assert load_redactor(name)("jane@example.org") == "jane@example.org"
+
+
+def test_the_builtin_redactor_goes_by_its_name() -> None:
+    assert load_redactor("builtin") is redact
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_redactor.py").write_text(
+        "hide = lambda text: text.upper()\nforget = lambda text: None\nname = 'x'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_redactor", raising=False)
+
+
+@pytest.mark.usefixtures("own")
+def test_one_s_own_function_is_a_redactor() -> None:
+    assert load_redactor("own_redactor:hide")("abc") == "ABC"
+
+
+@pytest.mark.usefixtures("own")
+def test_a_redactor_that_returns_no_text_is_named() -> None:
+    with pytest.raises(TypeError, match="own_redactor:forget must return str, got NoneType"):
+        load_redactor("own_redactor:forget")("abc")
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("builtins", "must be builtin, none or MODULE:FUNCTION, got 'builtins'"),
+        (":", "must be builtin"),
+        ("own_redactor:", "must be builtin"),
+        ("absent_module:hide", "no redactor absent_module:hide: No module named 'absent_module'"),
+        ("own_redactor:absent", "no redactor own_redactor:absent: .*absent"),
+        ("own_redactor:name", "own_redactor:name is no function but str"),
+        (".relative:hide", "no redactor .relative:hide"),
+    ],
+)
+def test_a_redactor_that_cannot_be_had_is_named(name: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        load_redactor(name)

@@ -1,0 +1,304 @@
+import contextlib
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from inference import report
+from inference.log.counts import confidence_bin, latency_bin
+from inference.log.database import Store
+from inference.log.decision_log import Count, DecisionLog
+from inference.log.figures import quantile, stability_index, wilson
+from tests.logged import answer, decision
+from tests.services import fresh_database, postgres_url
+
+NOW = 1_790_000_000.0  # 2026-09-21 14:13:20 UTC
+HOUR = NOW // 3600 * 3600
+
+
+@pytest.fixture(autouse=True)
+def frozen_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: NOW)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "log.db"
+
+
+def fill(url: str | Path, fallback_share: float = 0.0) -> None:
+    """A thousand requests: 700 from the cache, 200 by the student, 100 deferred; 40 of all in the sample."""
+    log = DecisionLog(url)
+    for i in range(1000):
+        intent = "payments" if i % 4 else "account"
+        if i < 700:
+            log.count("student", intent, True, False, True, None, 0.02)
+        elif i < 900:
+            log.count("student", intent, False, False, True, 0.97, 2.0)
+        else:
+            log.count("teacher", intent, False, True, True, 0.45, 800.0, cost_nano=50_000)
+            log.put(answer(str(i), time=NOW - 60, cost_usd=0.00005))
+            log.put(decision(str(i), time=NOW - 60, deferred=True, source="teacher", sampled=i < 910))
+    for i in range(30):
+        log.put(decision(f"s{i}", time=NOW - 50, sampled=True, cached=i < 20))
+        label = None if i == 29 else "account" if i == 28 else "payments"
+        log.put(answer(f"s{i}", time=NOW - 40, label=label, sampled=True, cost_usd=0.0001))
+    log.put(decision("late", time=NOW - 5, sampled=True))
+    log.close()
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    status = report.main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
+    status, out, err = run(capsys, "--json", *arguments)
+    assert (status, err) == (0, "")
+    return dict(json.loads(out))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield str(path)
+        return
+    with postgres_url() as server, fresh_database(server) as fresh:
+        yield fresh
+
+
+def test_the_five_figures(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(url)
+    found = run_json(capsys, "--log", url)
+    figures = found["figures"]
+    assert found["requests"] == 1000
+    assert figures["cost per request"]["value"] == pytest.approx((100 * 0.00005 + 30 * 0.0001) / 1000)
+    assert figures["cost per request"]["waited_for_usd"] == pytest.approx(0.005)
+    assert figures["LLM call rate"]["value"] == pytest.approx(0.13)
+    assert (figures["LLM call rate"]["deferred"], figures["LLM call rate"]["sampled_only"]) == (100, 30)
+    assert (figures["accuracy"]["agreed"], figures["accuracy"]["asked"]) == (28, 29)
+    assert figures["accuracy"]["value"] == pytest.approx(28 / 29)
+    assert figures["accuracy"]["interval_95"] == pytest.approx(wilson(28, 29))
+    assert (figures["accuracy"]["sampled"], figures["accuracy"]["local_accepted"]) == (41, 31)
+    assert figures["cache hit rate"]["value"] == pytest.approx(0.7)
+    assert figures["latency p95"]["all"]["p50"] == pytest.approx(0.02, rel=0.13)
+    assert figures["latency p95"]["value"] == pytest.approx(800, rel=0.13)
+    assert figures["latency p95"]["local"]["p95"] == pytest.approx(2.0, rel=0.13)
+    assert {name: figure["status"] for name, figure in figures.items()} == {
+        "cost per request": "ok",
+        "LLM call rate": "ok",
+        "accuracy": "ok",
+        "latency p95": "missed",
+        "cache hit rate": "ok",
+    }
+
+
+def test_intents_with_their_share_and_agreement(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(path)
+    assert run_json(capsys, "--log", path)["intents"] == [
+        {"intent": "payments", "requests": 750, "share": 0.75, "agreed": 28, "asked": 29, "agreement": 28 / 29},
+        {"intent": "account", "requests": 250, "share": 0.25, "agreed": 0, "asked": 0, "agreement": None},
+    ]
+
+
+def test_the_text_names_every_figure_with_its_target(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(path)
+    status, out, err = run(capsys, "--log", path)
+    assert (status, err) == (0, "")
+    assert "1,000 requests" in out
+    lines = {line.split("  ")[0]: " ".join(line.split()) for line in out.splitlines()}
+    assert lines["cost per request"].startswith("cost per request $0.000008 < $0.0001 ok")
+    assert lines["LLM call rate"].startswith("LLM call rate 13 % < 30 % ok")
+    assert lines["accuracy"].startswith("accuracy 96.55 % > 95 % ok 95 % interval 82.8 to 99.4 %")
+    assert lines["latency p95"].startswith("latency p95 ")
+    assert "< 200 ms missed" in lines["latency p95"]
+    assert lines["cache hit rate"] == "cache hit rate 70 % > 60 % ok 700 hits"
+    assert "histograms" in out
+    assert "payments         750   75.0 %   96.6 % of 29" in out
+    assert "log rows dropped: none; spilled to files on the way: 0" in out
+
+
+def test_only_the_sample_counts_for_accuracy_and_of_it_only_what_was_accepted_locally(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = DecisionLog(path)
+    wrong: dict[str, Any] = {"label": "account", "time": NOW - 1}
+    for name, values in {
+        "not sampled": {"sampled": False},
+        "not accepted": {"sampled": True, "accepted": False},
+        "by the teacher": {"sampled": True, "source": "teacher"},
+        "a guess": {"sampled": True, "source": "fallback", "accepted": False},
+    }.items():
+        log.put(decision(name, time=NOW - 2, **values))
+        log.put(answer(name, **wrong))
+    log.put(decision("by a rule", time=NOW - 2, source="rules", sampled=True))
+    log.put(answer("by a rule", label=None, refusal="cut off", time=NOW - 2))
+    log.put(answer("by a rule", time=NOW - 1))
+    log.put(answer("unheard of", **wrong))
+    log.count("rules", "payments", False, False, True, None, 1.0)
+    log.close()
+    accuracy = run_json(capsys, "--log", path)["figures"]["accuracy"]
+    assert (accuracy["agreed"], accuracy["asked"], accuracy["local_accepted"]) == (1, 1, 1)
+
+
+def test_an_empty_period_says_so(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(path)
+    status, out, _ = run(capsys, "--log", path, "--since", "2020-01-01", "--until", "2020-01-08")
+    assert (status, out.strip()) == (0, f"{path}, 2020-01-01 00:00 to 2020-01-08 00:00 UTC (whole hours): no requests")
+    figures = run_json(capsys, "--log", path, "--since", "2020-01-01", "--until", "2020-01-08")["figures"]
+    assert {figure["status"] for figure in figures.values()} == {"no data"}
+    assert {figure["value"] for figure in figures.values()} == {None}
+
+
+def test_a_period_is_made_of_whole_hours(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.closing(Store(path)) as store:
+        store.write([Count(int(HOUR) - 3600 * back, "requests", "all", 10**back, "w") for back in range(4)])
+    assert run_json(capsys, "--log", path, "--since", "1h")["requests"] == 11
+    assert run_json(capsys, "--log", path, "--since", "2h", "--until", "1h")["requests"] == 110
+    found = run_json(capsys, "--log", path, "--since", "2026-09-21T11:59:59+00:00")
+    assert (found["since"], found["until"]) == (HOUR - 3 * 3600, HOUR + 3600)
+
+
+@pytest.mark.parametrize("arguments", [("--since", "soon"), ("--until", "7x"), ("--since", "1h", "--until", "3d")])
+def test_a_period_that_is_none_is_one_clear_line(
+    arguments: tuple[str, ...], path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(path)
+    status, out, err = run(capsys, "--log", path, *arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+def test_a_log_that_cannot_be_read_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "garbage").write_bytes(b"garbage" * 1000)
+    (tmp_path / "empty").touch()
+    for url, reason in {
+        tmp_path / "none.db": "there is no log",
+        tmp_path / "garbage": "not a database",
+        tmp_path / "empty": "holds no decision log",
+        tmp_path: "there is no log",
+        "mysql://x/y": "a decision log is a file",
+        "postgresql://me:secret@127.0.0.1:1/x": "refused",
+    }.items():
+        status, out, err = run(capsys, "--log", url)
+        assert (status, out) == (2, "")
+        assert err.startswith("error: ")
+        assert reason in err
+        assert err.count("\n") == 1
+        assert "secret" not in err
+
+
+def test_dropped_and_spilled_rows_are_reported(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(path)
+    dropped = {"dropped": {"local": 1200, "sampled": 3}, "spilled": {"rows": 44}}
+    counts = [Count(int(HOUR), kind, key, n, "w") for kind, found in dropped.items() for key, n in found.items()]
+    with contextlib.closing(Store(path)) as store:
+        store.write(counts)
+    _, out, _ = run(capsys, "--log", path)
+    assert "log rows dropped: 1,200 local, 3 sampled; spilled to files on the way: 44" in out
+    found = run_json(capsys, "--log", path)
+    assert (found["rows_dropped"], found["rows_spilled"]) == ({"local": 1200, "sampled": 3}, 44)
+
+
+def write_reference(bundle: Path, calibration: object) -> Path:
+    bundle.mkdir()
+    (bundle / "manifest.json").write_text("{}")
+    (bundle / "report.json").write_text(json.dumps({"calibration": calibration}))
+    return bundle
+
+
+def histogram(shares: dict[float, float]) -> list[float]:
+    found = [0.0] * 20
+    for confidence, share in shares.items():
+        found[confidence_bin(confidence)] += share
+    return found
+
+
+def test_drift_since_calibration(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(path)
+    same = {"confidence_histogram": histogram({0.97: 2, 0.45: 1}), "intent_mix": {"payments": 0.75, "account": 0.25}}
+    other = {"confidence_histogram": histogram({0.97: 9, 0.45: 1}), "intent_mix": {"payments": 0.2, "tickets": 0.8}}
+    drift = run_json(capsys, "--log", path, "--bundle", write_reference(tmp_path / "same", same))["drift"]
+    assert {kind: found["verdict"] for kind, found in drift.items()} == {"confidence": "stable", "intent": "stable"}
+    assert max(found["index"] for found in drift.values()) < 0.001
+    bundle = write_reference(tmp_path / "other", other)
+    drift = run_json(capsys, "--log", path, "--bundle", bundle)["drift"]
+    assert drift["intent"]["verdict"] == drift["confidence"]["verdict"] == "large shift"
+    _, out, _ = run(capsys, "--log", path, "--bundle", bundle)
+    assert "drift of intent: large shift (population stability index" in out
+
+
+def test_drift_without_a_reference_or_with_few_requests(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = DecisionLog(path)
+    log.count("student", "payments", False, False, True, 0.9, 1.0)
+    log.close()
+    none = run_json(capsys, "--log", path, "--bundle", write_reference(tmp_path / "none", {"ece": 0.01}))["drift"]
+    assert {found["verdict"] for found in none.values()} == {"no reference in the bundle"}
+    reference = {"confidence_histogram": histogram({0.9: 1}), "intent_mix": {"payments": 1}}
+    few = run_json(capsys, "--log", path, "--bundle", write_reference(tmp_path / "few", reference))["drift"]
+    assert {found["verdict"] for found in few.values()} == {"1 requests are too few, 200 are needed"}
+    assert run_json(capsys, "--log", path)["drift"] is None
+
+
+@pytest.mark.parametrize(
+    "calibration", [None, [1], {"confidence_histogram": [1, 2]}, {"intent_mix": {"a": "b"}}, {"intent_mix": [1]}]
+)
+def test_a_bundle_whose_reference_cannot_be_read_is_one_clear_line(
+    calibration: object, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(path)
+    bundle = write_reference(tmp_path / "bad", calibration)
+    for place in (bundle, tmp_path / "nowhere"):
+        status, out, err = run(capsys, "--log", path, "--bundle", place)
+        assert (status, out) == (2, "")
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+
+
+def test_a_real_bundle_can_be_named(path: Path, tiny_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(path)
+    assert set(run_json(capsys, "--log", path, "--bundle", tiny_home)["drift"]) == {"confidence", "intent"}
+
+
+@given(st.integers(1, 500), st.data())
+def test_the_interval_holds_the_share_and_narrows(asked: int, data: st.DataObject) -> None:
+    agreed = data.draw(st.integers(0, asked))
+    low, high = wilson(agreed, asked)
+    assert -1e-12 <= low <= agreed / asked + 1e-12
+    assert agreed / asked - 1e-12 <= high <= 1 + 1e-12
+    more_low, more_high = wilson(10 * agreed, 10 * asked)
+    assert more_high - more_low < high - low
+
+
+def test_the_interval_agrees_with_published_figures() -> None:
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)  # Newcombe 1998, table I
+    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
+    assert wilson(29, 29) == pytest.approx((0.8830, 1.0), abs=1e-4)
+
+
+@given(st.lists(st.floats(0.02, 90_000), min_size=1, max_size=200), st.sampled_from([0.5, 0.95, 0.99]))
+def test_a_quantile_is_within_a_bin_of_the_true_one(times: list[float], share: float) -> None:
+    counts: dict[int, int] = {}
+    for ms in times:
+        counts[latency_bin(ms)] = counts.get(latency_bin(ms), 0) + 1
+    exact = sorted(times)[math.ceil(share * len(times)) - 1]
+    assert quantile(counts, share) == pytest.approx(exact, rel=0.13)
+
+
+@given(st.dictionaries(st.text(max_size=3), st.integers(0, 1000), max_size=6), st.integers(1, 50))
+def test_a_mix_has_not_drifted_from_itself(mix: dict[str, int], scale: int) -> None:
+    assume(sum(mix.values()) > 0)
+    reference = {name: n / scale for name, n in mix.items()}
+    assert stability_index(mix, reference) == pytest.approx(0, abs=1e-9)
+    shifted = {**mix, "new": 10 * sum(mix.values())}
+    assert stability_index(shifted, reference) > 0.25

@@ -1,0 +1,65 @@
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from inference.common.sqlite import log_ahead
+
+
+def _file_held_by_another(path: Path) -> sqlite3.Connection:
+    holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    holder.execute("CREATE TABLE rows (id INTEGER)")
+    holder.execute("BEGIN EXCLUSIVE")
+    return holder
+
+
+def test_waits_for_a_file_that_another_connection_holds(tmp_path: Path) -> None:
+    holder = _file_held_by_another(tmp_path / "a.db")
+    connection = sqlite3.connect(tmp_path / "a.db", timeout=0)
+    release = threading.Timer(0.2, holder.execute, ["COMMIT"])
+    release.start()
+    log_ahead(connection, wait_s=30)
+    release.join()
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    holder.close()
+    connection.close()
+
+
+def test_gives_up_once_the_wait_is_over(tmp_path: Path) -> None:
+    holder = _file_held_by_another(tmp_path / "a.db")
+    connection = sqlite3.connect(tmp_path / "a.db", timeout=0)
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        log_ahead(connection, wait_s=0.1)
+    holder.close()
+    connection.close()
+
+
+def test_another_error_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "junk.db").write_bytes(b"no database" * 500)
+    connection = sqlite3.connect(tmp_path / "junk.db")
+    with pytest.raises(sqlite3.DatabaseError, match="not a database"):
+        log_ahead(connection, wait_s=600)
+    connection.close()
+
+
+def test_many_connections_open_a_new_file_at_once(tmp_path: Path) -> None:
+    start, failed = threading.Barrier(12), []
+
+    def open_it(path: Path) -> None:
+        start.wait()
+        try:
+            connection = sqlite3.connect(path, timeout=30)
+            log_ahead(connection, wait_s=30)
+            connection.execute("CREATE TABLE IF NOT EXISTS rows (id INTEGER)")
+            connection.close()
+        except sqlite3.Error as error:
+            failed.append(error)
+
+    for i in range(20):
+        threads = [threading.Thread(target=open_it, args=[tmp_path / f"{i}.db"]) for _ in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failed == []

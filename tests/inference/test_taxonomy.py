@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.bundle.taxonomy import Intent, Rule, Taxonomy
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+NAMES = st.lists(TEXT.filter(bool), min_size=2, max_size=5, unique_by=str.casefold)
+KEYWORDS = st.lists(TEXT.filter(str.strip), max_size=3).map(tuple)
+LISTS = st.lists(st.tuples(KEYWORDS.filter(bool), KEYWORDS, KEYWORDS), max_size=3)
+
+
+@given(NAMES, TEXT, st.booleans(), st.lists(TEXT, max_size=3), LISTS)
+def test_toml_round_trip(
+    names: list[str], definition: str, outside: bool, ties: list[str], lists: list[tuple[tuple[str, ...], ...]]
+) -> None:
+    intents = tuple(Intent(name, definition, (definition, name), outside) for name in names)
+    rules = tuple(Rule(f"{names[0]} {i}", names[-1], *keywords) for i, keywords in enumerate(lists))
+    taxonomy = Taxonomy(intents, tuple(ties), rules)
+    assert Taxonomy.parse(taxonomy.to_toml()) == taxonomy
+    assert Taxonomy.parse(taxonomy.to_toml()).id() == taxonomy.id()
+
+
+def test_the_default_taxonomy_has_the_five_intents() -> None:
+    taxonomy = Taxonomy.load("data/support/taxonomy.toml")
+    assert set(taxonomy.names) == {"tickets", "account", "payments", "general", "unknown"}
+    assert taxonomy.out_of_scope == {"unknown"}
+    assert len(taxonomy.ties) == 5
+    assert all(intent.definition and intent.examples for intent in taxonomy.intents)
+
+
+def test_the_default_rules_stand_back_before_money_where_a_person_or_a_case_is_mentioned() -> None:
+    rules = Taxonomy.load("data/support/taxonomy.toml").rules
+    assert {rule.intent for rule in rules} == {"tickets", "account", "payments"}
+    payments = [rule for rule in rules if rule.intent == "payments"]
+    assert all({"human", "manager", "case number"} <= set(rule.none) for rule in payments)
+
+
+def test_rules_are_part_of_the_id_and_keywords_are_optional_lists() -> None:
+    intents = (Intent("a"), Intent("b"))
+    ids = {Taxonomy(intents, rules=rules).id() for rules in ((), (Rule("r", "a", ("x",)),), (Rule("r", "b", ("x",)),))}
+    assert len(ids) == 3
+    parsed = Taxonomy.parse(TWO + 'name = "r"\nintent = "a"\nany = ["x y"]\nnone = ["z"]\n')
+    assert parsed.rules == (Rule("r", "a", ("x y",), (), ("z",)),)
+
+
+TWO = '[[intents]]\nname = "a"\n[[intents]]\nname = "b"\n[[rules]]\n'
+R = TWO + 'name = "r"\nintent = "a"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (R + 'any = ["x"]\ncolour = "red"\n', "rule 'r' has unknown key colour"),
+        (TWO + 'name = "r"\nintent = "c"\nany = ["x"]\n', "rule 'r' has unknown intent 'c'"),
+        (R, "rule 'r' needs any"),
+        (R + "any = []\n", "rule 'r': any has no keywords"),
+        (R + 'any = ["x"]\nall = []\n', "rule 'r': all has no keywords"),
+        (R + 'any = ["x"]\nnone = []\n', "rule 'r': none has no keywords"),
+        (R + 'any = ["x", " "]\n', "rule 'r' has an empty keyword"),
+        (R + 'any = "x"\n', "rule 'r': any must be a list of strings"),
+        (R + 'any = ["x"]\n[[rules]]\nname = "r"\nintent = "b"\nany = ["y"]\n', "two rules have one name: r"),
+        (TWO + 'name = ""\nintent = "a"\nany = ["x"]\n', "empty name"),
+        (TWO + 'intent = "a"\nany = ["x"]\n', "needs a name and an intent"),
+        (TWO + 'name = "r"\nany = ["x"]\n', "needs a name and an intent"),
+        ("rules = 3\n", r"\[\[rules\]\] tables"),
+        ("", "at least two intents"),
+        ('[[intents]]\nname = "a"\n[[intents]]\nname = "A"\n', "differ in more than case"),
+        ('[[intents]]\nname = "a"\n[[intents]]\nname = ""\n', "empty name"),
+        ('[[intents]]\nname = "a"\ncolour = "red"\n', "unknown key colour"),
+        ('[[intents]]\ndefinition = "a"\n', "needs a name"),
+        ('[[intents]]\nname = "a"\nexamples = "b"\n', "list of strings"),
+        ('[[intents]]\nname = "a"\nout_of_scope = 1\n', "true or false"),
+        ("intents = 3\n", r"\[\[intents\]\] tables"),
+        ("intents = [", "."),
+    ],
+)
+def test_a_taxonomy_that_is_off_is_refused_by_file_and_reason(tmp_path: Path, text: str, complaint: str) -> None:
+    path = tmp_path / "taxonomy.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=complaint) as error:
+        Taxonomy.load(path)
+    assert str(path) in str(error.value)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "taxonomy.toml"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match="utf-8"):
+        Taxonomy.load(path)

@@ -1,0 +1,153 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from training.evaluation import certificate as calibrate
+from training.evaluation.calibrate import fit_temperature
+from training.evaluation.certificate import RULES_ALONE, TARGETS, certificates, certify, thresholds_to_test
+from training.evaluation.statistics import binomial_p_value
+
+
+@given(st.integers(0, 60), st.integers(0, 2000), st.floats(0.005, 0.3))
+def test_the_p_value_is_the_binomial_tail(errors: int, extra: int, most: float) -> None:
+    accepted = errors + extra
+    expected = binom.cdf(errors, accepted, most) if accepted else 1.0
+    assert binomial_p_value(errors, accepted, most) == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+def sample(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scores in (0, 1) whose chance of being right is the score, squeezed towards 1."""
+    scores = rng.beta(4, 1, size)
+    return scores, rng.random(size) < 1 - (1 - scores) ** 1.5
+
+
+def risk_above(threshold: float) -> float:
+    scores, correct = sample(np.random.default_rng(99), 400_000)
+    accepted = scores > threshold
+    return float((~correct[accepted]).mean())
+
+
+def test_the_promise_is_kept_over_many_draws() -> None:
+    rng = np.random.default_rng(0)
+    delta, draws, broken = 0.1, 300, 0
+    for _ in range(draws):
+        order = thresholds_to_test(*sample(rng, 400), 0.95)
+        certificate = certify(order, *sample(rng, 600), 0.95, delta)
+        broken += certificate.accept_above is not None and risk_above(certificate.accept_above) > 0.05
+    assert broken / draws <= delta + 2 * math.sqrt(delta * (1 - delta) / draws)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(TARGETS))
+def test_candidates_come_from_dev_alone_and_get_ever_looser(seed: int, target: float) -> None:
+    scores, correct = sample(np.random.default_rng(seed), 150)
+    order = thresholds_to_test(scores, correct, target)
+    assert order == sorted(order, reverse=True)
+    assert order[-1] < scores.min()
+
+
+def test_testing_stops_at_the_first_failure() -> None:
+    scores = np.array([0.9] * 400 + [0.5] * 20 + [0.1] * 2000)
+    correct = np.array([True] * 400 + [False] * 20 + [True] * 2000)
+    certificate = certify([0.8, 0.4, 0.0], scores, correct, 0.97, 0.05)
+    assert certificate.accept_above == 0.8  # 0.0 would pass again, but comes after a failure
+    assert (certificate.accepted, certificate.agreement) == (400, 1.0)
+
+
+def test_a_threshold_may_be_zero_or_not_exist() -> None:
+    right = np.ones(500, bool)
+    assert certify([0.0], np.full(500, 0.5), right, 0.95, 0.05).accept_above == 0.0
+    none = certify([0.0], np.full(500, 0.5), ~right, 0.95, 0.05)
+    assert (none.accept_above, none.coverage, none.accepted) == (None, 0.0, 0)
+
+
+def with_rules(
+    part: tuple[np.ndarray, np.ndarray], share: float, precision: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """The sample with a random share of rows answered by rules, right with the given probability."""
+    scores, correct = part
+    ruled = rng.random(len(scores)) < share
+    return np.where(ruled, np.inf, scores), np.where(ruled, rng.random(len(scores)) < precision, correct)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(TARGETS), st.sampled_from([0.02, 0.5, 1.0]))
+def test_with_rules_the_strictest_threshold_leaves_the_rules_alone(seed: int, target: float, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    scores, correct = with_rules(sample(rng, 150), share, 1.0, rng)
+    scores[0] = np.inf
+    order = thresholds_to_test(scores, correct, target)
+    assert order == sorted(order, reverse=True)
+    assert order[-1] < scores.min()
+    assert max(order) <= RULES_ALONE
+    no_student = thresholds_to_test(scores, np.isinf(scores), target)
+    assert no_student[0] == RULES_ALONE
+
+
+def test_what_rules_answer_is_accepted_at_every_threshold() -> None:
+    scores = np.array([np.inf] * 400 + [0.9] * 100 + [0.5] * 100)
+    correct = np.array([True] * 500 + [False] * 100)
+    certificate = certify([RULES_ALONE, 0.8, 0.4], scores, correct, 0.97, 0.05)
+    assert (certificate.accept_above, certificate.accepted, certificate.agreement) == (0.8, 500, 1.0)
+    rules_alone = certify([RULES_ALONE, 0.8], scores, np.isinf(scores), 0.97, 0.05)
+    assert (rules_alone.accept_above, rules_alone.accepted) == (RULES_ALONE, 400)
+
+
+def test_bad_rules_cost_the_certificate_however_good_the_student() -> None:
+    rng = np.random.default_rng(3)
+    scores = np.array([np.inf] * 300 + [0.9] * 700)
+    correct = np.concatenate([rng.random(300) < 0.8, np.ones(700, bool)])
+    order = thresholds_to_test(np.array([0.5, 0.9, np.inf] * 50), np.ones(150, bool), 0.95)
+    assert certify(order[:2], scores, correct, 0.95, 0.05).accept_above is None
+
+
+def test_the_promise_is_kept_with_rules_over_many_draws() -> None:
+    rng = np.random.default_rng(4)
+    delta, draws, broken, granted = 0.1, 200, 0, 0
+    truth = with_rules(sample(rng, 200_000), 0.2, 0.94, rng)  # the rules alone would break it
+    for _ in range(draws):
+        dev, calibration = (with_rules(sample(rng, size), 0.2, 0.94, rng) for size in (400, 1500))
+        threshold = certify(thresholds_to_test(*dev, 0.95), *calibration, 0.95, delta).accept_above
+        granted += threshold is not None
+        broken += threshold is not None and (~truth[1][truth[0] > threshold]).mean() > 0.05
+    assert granted > 0
+    assert broken / draws <= delta + 2 * math.sqrt(delta * (1 - delta) / draws)
+
+
+def test_a_certificate_does_not_depend_on_which_others_are_asked_for() -> None:
+    rng = np.random.default_rng(5)
+    dev, calibration = sample(rng, 500), sample(rng, 2000)
+    each = [certificates(dev, calibration, 0.04, (target,)) for target in TARGETS]
+    assert tuple(found for (found,) in each) == certificates(dev, calibration, 0.04)
+
+
+def test_too_few_rows_certify_nothing() -> None:
+    assert certify([0.0], np.full(20, 0.5), np.ones(20, bool), 0.95, 0.05).accept_above is None
+
+
+def test_the_four_targets_share_delta() -> None:
+    rng = np.random.default_rng(1)
+    found = certificates(sample(rng, 500), sample(rng, 2000), 0.04)
+    assert [c.target for c in found] == list(TARGETS)
+    assert sum(c.delta for c in found) == pytest.approx(0.04)
+    coverages = [c.coverage for c in found]
+    assert coverages == sorted(coverages, reverse=True)
+
+
+def test_a_lineage_spends_at_most_delta_for_ever() -> None:
+    spent = sum(calibrate.lineage_delta(0.05, version) for version in range(1, 20_000))
+    assert 0.0499 < spent < 0.05
+    with pytest.raises(ValueError, match="count from 1"):
+        calibrate.lineage_delta(0.05, 0)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
+def test_the_temperature_that_made_the_labels_is_found(temperature: float) -> None:
+    rng = np.random.default_rng(2)
+    logits = rng.normal(0, 2, (20_000, 4))
+    shares = np.exp(logits / temperature)
+    shares /= shares.sum(1, keepdims=True)
+    labels = (shares.cumsum(1) < rng.random((len(logits), 1))).sum(1)
+    assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.05)

@@ -1,0 +1,36 @@
+from pathlib import Path
+
+import pytest
+
+from inference.classifier import Classifier
+from training.data import dataset
+from training.data.rows import Row
+from training.lifecycle.champion import compare
+
+
+@pytest.fixture(scope="module")
+def held_out(tiny_data: Path) -> list[Row]:
+    return [row for row in dataset.load(str(tiny_data)).rows if row.split != "train"]
+
+
+def test_without_a_champion_the_certificate_decides(tiny_home: Path, held_out: list[Row]) -> None:
+    challenger = Classifier.load(tiny_home)
+    known = {c.target: c.accept_above is not None for c in challenger.bundle.manifest.certificates}
+    assert {target: compare(None, challenger, held_out, target).published for target in known} == known
+
+
+def test_a_model_is_as_good_as_itself(tiny_home: Path, held_out: list[Row]) -> None:
+    one, same = Classifier.load(tiny_home), Classifier.load(tiny_home)
+    figures = compare(one, same, held_out, 0.9).figures
+    assert (figures["lost"], figures["won"], figures["size_ratio"]) == (0, 0, 1.0)
+    assert figures["coverage"][0] == figures["coverage"][1] > 0
+    assert figures["rows"] == len(held_out)
+
+
+def test_rows_of_an_intent_that_one_does_not_know_are_left_out(tiny_home: Path, held_out: list[Row]) -> None:
+    classifier = Classifier.load(tiny_home)
+    stranger = Row(id="s", text="anything", label="new intent", labeler="human", split="test")
+    assert compare(classifier, classifier, [*held_out, stranger], 0.9).figures["rows"] == len(held_out)
+    verdict = compare(classifier, classifier, [stranger], 0.9)
+    assert not verdict.published
+    assert any("0 rows are too few" in reason for reason in verdict.reasons)

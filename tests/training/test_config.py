@@ -1,0 +1,70 @@
+import argparse
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from training.student.config import Config, add_flags, from_flags, parse, read_toml
+
+
+def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text("epochs = 3\nseed = 5\n")
+    config = parse(["--config", str(file), "--seed", "7", "--tune-embeddings"], "")
+    assert (config.epochs, config.seed, config.batch_size, config.tune_embeddings) == (3, 7, 32, True)
+
+
+def test_every_dial_has_a_flag() -> None:
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    assert from_flags(parser.parse_args([])) == Config()
+    assert {field.name for field in fields(Config)} <= set(vars(parser.parse_args([])))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [("epoch = 3", "unknown dial epoch"), ("epochs = ", "not TOML"), ("[student]\nepochs = 3", "unknown dial student")],
+)
+def test_a_file_that_is_off_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=complaint):
+        read_toml(file)
+
+
+@pytest.mark.parametrize(
+    ("dial", "value"),
+    [
+        ("epochs", 0),
+        ("epochs", "many"),
+        ("epochs", True),
+        ("delta", 0.0),
+        ("delta", 1.0),
+        ("label_smoothing", 1.0),
+        ("learning_rate", -1.0),
+        ("max_tokens", 2),
+        ("feed_forward_share", 0.0),
+        ("name", "../elsewhere"),
+        ("seed", -1),
+    ],
+)
+def test_a_dial_out_of_range_is_refused_by_name(dial: str, value: object) -> None:
+    with pytest.raises(ValueError, match=dial):
+        Config(**{dial: value})
+
+
+def test_the_name_is_the_data_folders_own_unless_given() -> None:
+    assert Config(data="some/where/clinc150").model_name == "clinc150"
+    assert Config(data="some/where.jsonl").model_name == "where"
+    assert Config(data="x", name="mine").home == Path("models/mine")
+
+
+def test_equal_dials_have_equal_ids() -> None:
+    assert Config().id() == Config().id() != Config(seed=1).id()
+    assert Config(models="elsewhere", delta=0.2).id() == Config().id()
+
+
+def test_a_wrong_flag_ends_with_a_message(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse(["--delta", "3"], "")
+    assert "delta" in capsys.readouterr().err

@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from transformers import DistilBertConfig, DistilBertModel
+
+from inference.bundle.manifest import MODEL, TAXONOMY, Bundle, Manifest
+from inference.bundle.taxonomy import Taxonomy
+from inference.classifier import Classifier
+from training.student import export
+from training.student import model as student
+from training.student.model import Student
+
+LABELS = ("a", "b", "c")
+TEXTS = ["pay the bill", "open the door for me please", "", "x " * 60, "once more"]
+
+
+def exported(made: Student, tokenizer, folder: Path) -> Classifier:
+    folder.mkdir()
+    export.write_model(made, tokenizer, folder)
+    (folder / TAXONOMY).write_text(Taxonomy.of(LABELS).to_toml())
+    return Classifier(Bundle.draft(folder, Manifest(labels=LABELS, max_tokens=16)))
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_base: Path):
+    torch.manual_seed(3)
+    return student.load_base(student.resolve_base(str(tiny_base)), LABELS, 16)
+
+
+@pytest.fixture(scope="module")
+def classifier(trained, tmp_path_factory) -> Classifier:
+    return exported(*trained, tmp_path_factory.mktemp("export") / "bundle")
+
+
+def test_the_file_that_ships_answers_as_torch_does(trained, classifier: Classifier) -> None:
+    parity = export.check_parity(*trained, classifier, TEXTS)
+    assert parity.texts == len(TEXTS)
+    assert parity.agreement == 1.0
+    assert parity.largest_difference < 0.05
+
+
+def test_the_file_is_fused_and_its_weights_are_seven_bits_wide(classifier: Classifier) -> None:
+    model = onnx.load(classifier.bundle.root / MODEL)
+    kinds = {node.op_type for node in model.graph.node}
+    assert {"QAttention", "MatMulInteger"} <= kinds or "DynamicQuantizeMatMul" in kinds
+    weights = [onnx.numpy_helper.to_array(w) for w in model.graph.initializer if w.data_type == onnx.TensorProto.INT8]
+    assert weights
+    assert max(np.abs(w.astype(int)).max() for w in weights) <= 64
+
+
+def test_only_the_bundle_files_are_left(classifier: Classifier) -> None:
+    assert {path.name for path in classifier.bundle.root.iterdir()} == {"model.onnx", "tokenizer.json", "taxonomy.toml"}
+
+
+def test_a_file_that_answers_otherwise_is_refused(trained, classifier: Classifier, tiny_base: Path) -> None:
+    torch.manual_seed(4)
+    other, tokenizer = student.load_base(student.resolve_base(str(tiny_base)), LABELS, 16)
+    torch.nn.init.normal_(other.head.weight)
+    texts = [f"open the {i} doors" for i in range(40)]
+    with pytest.raises(export.ParityError, match="agrees with torch on"):
+        export.check_parity(other, tokenizer, classifier, texts)
+
+
+def test_another_architecture_exports(trained, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = DistilBertConfig(dim=64, n_layers=2, n_heads=2, hidden_dim=128)
+    made = Student(DistilBertModel(config), LABELS)
+    parity = export.check_parity(made, trained[1], exported(made, trained[1], tmp_path / "distil"), TEXTS)
+    assert parity.agreement == 1.0

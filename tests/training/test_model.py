@@ -1,0 +1,106 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.data.rows import Row
+from training.student import fit
+from training.student import model as student
+from training.student.config import Config
+
+ROWS = [Row(str(i), text, label) for i, (text, label) in enumerate([("pay the bill", "a"), ("open the door", "b")] * 8)]
+
+
+def test_the_embedded_base_has_the_published_hash() -> None:
+    base = student.resolve_base("all-MiniLM-L6-v2")
+    assert base.sha256 == student.EMBEDDED_SHA256 == student.file_sha256(Path(base.location) / "model.safetensors")
+
+
+def test_an_altered_embedded_base_is_refused(monkeypatch: pytest.MonkeyPatch, tiny_base: Path) -> None:
+    monkeypatch.setattr(student, "_embedded_folder", lambda: tiny_base)
+    with pytest.raises(ValueError, match="expected 53aa5117"):
+        student.resolve_base("all-MiniLM-L6-v2")
+
+
+def test_a_base_that_is_not_there_is_named() -> None:
+    with pytest.raises(ValueError, match="'nobody/nothing' cannot be loaded"):
+        student.load_base(student.resolve_base("nobody/nothing"), ("a", "b"), 16)
+
+
+def test_embeddings_have_length_sixteen_and_ignore_padding(tiny_base: Path) -> None:
+    made, tokenizer = student.load_base(student.resolve_base(str(tiny_base)), ("a", "b"), 16)
+    made.eval()
+    short = torch.tensor([tokenizer("pay the bill")["input_ids"]])
+    padded = torch.cat([short, torch.zeros(1, 5, dtype=torch.long)], 1)
+    mask = (padded != 0).long()
+    with torch.no_grad():
+        alone, beside = made.embed(short, torch.ones_like(short)), made.embed(padded, mask)
+    assert torch.allclose(alone, beside, atol=1e-4)
+    assert alone.norm().item() == pytest.approx(16, rel=1e-4)
+
+
+def test_a_text_has_no_separator_and_is_cut(tiny_base: Path) -> None:
+    made, tokenizer = student.load_base(student.resolve_base(str(tiny_base)), ("a", "b"), 16)
+    items = student.encode([Row("1", "word " * 50, "a"), Row("2", "word", "b")], made, tokenizer, 0.1)
+    assert [len(item["input_ids"]) for item in items] == [16, 2]
+    assert tokenizer.sep_token_id not in items[1]["input_ids"]
+    assert items[0]["target"].tolist() == pytest.approx([0.95, 0.05])
+
+
+def test_row_weights_and_shares_reach_the_loss(tiny_base: Path) -> None:
+    made, tokenizer = student.load_base(student.resolve_base(str(tiny_base)), ("a", "b"), 16)
+    made.eval()
+    collate = student.Collator(tokenizer)
+
+    def loss(*rows: Row) -> float:
+        return made(**collate(student.encode(rows, made, tokenizer, 0.0)))["loss"].item()
+
+    a, b = Row("1", "pay", "a"), Row("2", "pay", "b")
+    assert loss(Row("3", "pay", "a", weight=0.5)) == pytest.approx(loss(a) / 2)
+    shared = Row("4", "pay", "a", shares={"a": 0.25, "b": 0.75})
+    assert loss(shared) == pytest.approx(0.25 * loss(a) + 0.75 * loss(b), rel=1e-4)
+
+
+def test_save_and_load_give_the_same_student(tiny_base: Path, tmp_path: Path) -> None:
+    made, tokenizer = student.load_base(student.resolve_base(str(tiny_base)), ("a", "b"), 16)
+    student.save(made, tokenizer, tmp_path / "student")
+    again, tokens = student.load(tmp_path / "student", ("a", "b"))
+    ids = torch.tensor([tokens("pay the bill")["input_ids"]])
+    assert tokens("pay the bill")["input_ids"] == tokenizer("pay the bill")["input_ids"]
+    with torch.no_grad():
+        expected = made.eval()(ids, torch.ones_like(ids))["logits"]
+        assert torch.equal(again(ids, torch.ones_like(ids))["logits"], expected)
+
+
+def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    for step in (9, 10):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    (tmp_path / "checkpoint-9" / "trainer_state.json").write_text(json.dumps({}))
+    assert fit._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-9")
+    assert not (tmp_path / "checkpoint-10").exists()
+    assert fit._last_checkpoint(tmp_path / "nothing") is None
+
+
+def test_dials_reach_the_trainer(tmp_path: Path) -> None:
+    arguments = fit._arguments(Config(epochs=3, learning_rate=2e-4, batch_size=8, seed=5), tmp_path)
+    assert (arguments.num_train_epochs, arguments.learning_rate, arguments.seed) == (3, 2e-4, 5)
+    assert arguments.per_device_train_batch_size == 8
+
+
+def test_noisy_copies_keep_everything_but_the_text() -> None:
+    rows = [Row(str(i), f"please send the invoice number {i} again", "a", weight=0.5) for i in range(50)]
+    made = fit.noisy_copies(rows, 2, seed=1)
+    assert [(row.id, row.label, row.weight) for row in made] == [(row.id, "a", 0.5) for row in rows * 2]
+    assert sum(row.text != again.text for row, again in zip(made[:50], made[50:], strict=True)) > 25
+    assert made == fit.noisy_copies(rows, 2, seed=1)
+    assert fit.noisy_copies(rows, 0, seed=1) == []
+
+
+@pytest.mark.parametrize("copies", [0, 2])
+def test_trains_with_any_number_of_noisy_copies(tiny_base: Path, tmp_path: Path, copies: int) -> None:
+    config = Config(epochs=1, noisy_copies=copies)
+    base = student.resolve_base(str(tiny_base))
+    fit.train(ROWS, ("a", "b"), base, config, tmp_path / "run")
+    state = next((tmp_path / "run").glob("checkpoint-*")) / "trainer_state.json"
+    assert json.loads(state.read_text())["max_steps"] == -(-len(ROWS) * (1 + copies) // config.batch_size)

@@ -1,0 +1,58 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, PreTrainedModel
+
+from training.student.narrow import narrow
+
+IDS = torch.randint(0, 50, (16, 12), generator=torch.Generator().manual_seed(1))
+
+
+def bert() -> PreTrainedModel:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    return BertModel(BertConfig(vocab_size=50, intermediate_size=256, **sizes))
+
+
+def distilbert() -> PreTrainedModel:
+    torch.manual_seed(0)
+    return DistilBertModel(DistilBertConfig(vocab_size=50, dim=32, n_layers=2, n_heads=2, hidden_dim=256))
+
+
+def output(model: PreTrainedModel) -> torch.Tensor:
+    model.eval()
+    with torch.no_grad():
+        return model(input_ids=IDS).last_hidden_state
+
+
+@pytest.mark.parametrize("make", [bert, distilbert])
+def test_a_narrow_model_is_smaller_says_nearly_the_same_and_reloads(
+    make: Callable[[], PreTrainedModel], tmp_path: Path
+) -> None:
+    model = make()
+    before, size = output(model), model.num_parameters()
+    narrow(model, 0.5, lambda: output(model))
+    after = output(model)
+    assert model.num_parameters() < size
+    assert (after - before).norm() < 0.05 * before.norm()
+    model.save_pretrained(tmp_path)
+    assert torch.equal(output(type(model).from_pretrained(tmp_path)), after)
+
+
+def test_neurons_that_never_fire_go_first_and_cost_nothing() -> None:
+    model = bert()
+    for layer in model.encoder.layer:
+        layer.intermediate.dense.weight.data[::2] = 0
+        layer.intermediate.dense.bias.data[::2] = -20
+    before = output(model)
+    narrow(model, 0.5, lambda: output(model))
+    assert torch.allclose(output(model), before, atol=1e-3)
+
+
+def test_a_share_of_one_changes_nothing() -> None:
+    model = bert()
+    before = output(model)
+    narrow(model, 1.0, lambda: None)
+    assert torch.equal(output(model), before)

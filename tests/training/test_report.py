@@ -1,0 +1,135 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inference.bundle.manifest import Certificate, resolve
+from inference.bundle.rules import MeasuredRule
+from inference.bundle.taxonomy import Rule
+from inference.classifier import Classifier
+from training.data import dataset
+from training.data.rows import Row
+from training.evaluation import report as evaluate
+from training.evaluation.report import certified_on_test, challenge, gold_figures, out_of_scope_figures, risk_coverage
+from training.evaluation.scored import Scored, score
+
+
+def scored(probabilities: list[list[float]], reference: list[int], gold: list[str | None] | None = None) -> Scored:
+    labels = ("a", "b", "none")
+    known = gold or [None] * len(reference)
+    rows = tuple(Row(str(i), "x", labels[r], gold=g) for i, (r, g) in enumerate(zip(reference, known, strict=True)))
+    return Scored(rows, labels, np.array(probabilities), np.array(reference), np.full(len(rows), 0.001))
+
+
+FOUR = scored([[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.4, 0.35, 0.25], [0.05, 0.05, 0.9]], [0, 1, 2, 2])
+
+
+def test_risk_grows_from_the_surest_row_on() -> None:
+    found = risk_coverage(np.array([0.9, 0.6, 0.8, 0.7]), np.array([True, False, True, True]))
+    assert found["curve"] == [(0.25, 0.0), (0.5, 0.0), (0.75, 0.0), (1.0, 0.25)]
+    assert found["area"] == pytest.approx(0.0625)
+
+
+def test_out_of_scope_figures_tell_the_two_kinds_apart() -> None:
+    found = out_of_scope_figures(FOUR, frozenset({"none"}))
+    assert found == {
+        "in_scope_rows": 2,
+        "in_scope_accuracy": 1.0,
+        "out_of_scope_rows": 2,
+        "out_of_scope_recall": 0.5,
+        "auroc": 1.0,
+    }
+    assert out_of_scope_figures(FOUR, frozenset()) == {}
+
+
+def test_a_certificate_is_shown_beside_test() -> None:
+    found = certified_on_test(FOUR, Certificate(0.95, 0.01, accept_above=0.6))
+    assert (found["test_coverage"], found["test_agreement"]) == (0.5, 1.0)
+    nothing = certified_on_test(FOUR, Certificate(0.99, 0.01, accept_above=None))
+    assert (nothing["test_coverage"], nothing["test_agreement"]) == (0.0, None)
+
+
+def ruled(classifier: Classifier, *rules: Rule) -> Classifier:
+    """The classifier with a bundle whose rules have the confidences that their names say."""
+    found = tuple(MeasuredRule(rule.name, rule.intent, 9, 9, float(rule.name)) for rule in rules)
+    manifest = replace(classifier.bundle.manifest, rules=found)
+    return Classifier(
+        replace(classifier.bundle, manifest=manifest, taxonomy=replace(classifier.bundle.taxonomy, rules=rules))
+    )
+
+
+def test_the_local_tier_answers_by_rule_first_at_a_score_above_all(tiny_home: Path) -> None:
+    rules = Rule("0.96", "account", ("stop",)), Rule("0.90", "unknown", ("invoice",))
+    rows = [
+        Row("1", "stop the invoice", "payments"),
+        Row("2", "stop the login", "account"),
+        Row("3", "an invoice", "payments"),
+    ]
+    student = score(Classifier.load(tiny_home), rows)
+    test = score(ruled(Classifier.load(tiny_home), *rules), rows)
+    assert test.probabilities.tolist() == student.probabilities.tolist()
+    strict, loose, none = (test.local(target) for target in (0.95, 0.90, 0.97))
+    assert [strict.labels[i] for i in strict.predicted] == ["account", "account", student.labels[student.predicted[2]]]
+    assert strict.accepted(1.0).tolist() == [True, True, False]
+    assert [loose.labels[i] for i in loose.predicted] == ["account", "account", "unknown"]
+    assert none.probabilities.tolist() == student.probabilities.tolist()
+    found = certified_on_test(test, Certificate(0.95, 0.01, accept_above=1.0))
+    assert (found["test_coverage"], found["test_agreement"]) == (pytest.approx(2 / 3), 0.5)
+    deferred = certified_on_test(test, Certificate(0.95, 0.01, accept_above=None))
+    assert (deferred["test_coverage"], deferred["test_agreement"]) == (0.0, None)
+
+
+def test_rules_that_never_earned_an_answer_are_named(tiny_home: Path) -> None:
+    rules = Rule("0.96", "account", ("stop",)), Rule("0.80", "unknown", ("invoice",)), Rule("0.5", "unknown", ("x",))
+    found = evaluate.rule_figures(score(ruled(Classifier.load(tiny_home), *rules), [Row("1", "stop", "payments")]))
+    assert found["unearned"] == ["0.80", "0.5"]
+    assert [rule["confidence"] for rule in found["measured"]] == [0.96, 0.8, 0.5]
+    assert found["test"][0] == {"name": "0.96", "intent": "account", "fired": 1, "right": 0, "confidence": 1 / 3}
+
+
+def test_the_challenge_counts_what_rules_answer(tiny_home: Path) -> None:
+    classifier = ruled(Classifier.load(tiny_home), Rule("0.99", "unknown", ("stop", "check")))
+    texts = [f"{'stop' if i % 2 else 'open'} the login {i}" for i in range(40)]
+    rows = [Row(text, text, "account", extra={"business": "gym"}) for text in texts]
+    found = challenge(classifier, score(classifier, rows), (), Certificate(0.95, 0.01, accept_above=1.0))
+    assert (found["business: gym"]["coverage"], found["business: gym"]["agreement"]) == (0.5, 0.0)
+    assert found["business: gym"]["accuracy"] > 0.5  # the student's own
+
+
+def test_gold_is_reported_for_student_and_teacher_where_it_is_known() -> None:
+    with_gold = scored(FOUR.probabilities.tolist(), [0, 1, 2, 2], ["a", "a", None, "none"])
+    assert gold_figures(with_gold) == pytest.approx({"gold_accuracy": 2 / 3, "teacher_gold_accuracy": 2 / 3})
+    assert gold_figures(FOUR) == {}
+
+
+def test_an_empty_split_is_refused(tiny_home) -> None:
+    with pytest.raises(ValueError, match="no rows"):
+        score(Classifier.load(tiny_home), [])
+
+
+def test_the_report_of_the_bundle_is_what_the_classifier_does(tiny_home, tiny_data) -> None:
+    classifier = Classifier.load(tiny_home)
+    data = dataset.load(str(tiny_data))
+    manifest = classifier.bundle.manifest
+    test = score(classifier, data.split("test"))
+    report = evaluate.report(test, data.taxonomy.out_of_scope, manifest.certificates, resolve(tiny_home))
+    right = [classifier.predict(row.text).intent == row.label for row in data.split("test")]
+    assert report["accuracy"] == pytest.approx(np.mean(right)) == manifest.metrics["accuracy"]
+    assert report["rows"] == len(right)
+    assert np.sum(report["confusion"]) == len(right)
+    assert set(report["per_intent"]) == set(manifest.labels)
+    assert report["latency_ms"]["p50"] <= report["latency_ms"]["p95"]
+
+
+def test_the_challenge_measures_slices_and_hurried_typing(tiny_home: Path, tiny_data: Path) -> None:
+    classifier = Classifier.load(tiny_home, target=0.90)
+    train = dataset.load(str(tiny_data)).split("train")
+    rows = [replace(row, extra={"business": "gym" if i < 30 else "bank"}) for i, row in enumerate(train[:60])]
+    found = challenge(classifier, score(classifier, rows), train, classifier.certificate)
+    assert found["business: gym"]["rows"] == found["business: bank"]["rows"] == 30
+    assert found["business: gym"]["accuracy"] > 0.9
+    assert found["typos put in"]["rows"] == 60
+    without = challenge(classifier, score(classifier, rows), train, None)
+    assert without["business: gym"]["coverage"] == 0.0
+    assert without["business: gym"]["agreement"] is None

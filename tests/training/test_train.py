@@ -1,0 +1,163 @@
+import json
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from inference.bundle.manifest import Bundle, Manifest, resolve
+from inference.bundle.redact import load_redactor
+from inference.bundle.taxonomy import Rule
+from inference.classifier import Classifier
+from inference.common.locks import take_lock
+from tests.tiny import run_training, training_command
+from training import train
+from training.data import dataset
+from training.data.dataset import Dataset
+from training.evaluation.calibrate import calibrated
+from training.lifecycle.versions import serving, versions
+
+
+def flags(data: Path, base: Path, models: Path, *more: str) -> list[str]:
+    return ["--data", str(data), "--base", str(base), "--models", str(models), *more]
+
+
+def test_a_run_ends_with_a_serving_bundle_and_leaves_nothing_behind(tiny_home: Path) -> None:
+    assert resolve(tiny_home).name == serving(tiny_home) == versions(tiny_home)[0]
+    assert sorted(path.name for path in tiny_home.iterdir()) == [".lock", serving(tiny_home), "current"]
+    manifest = Bundle.load(tiny_home).manifest
+    assert manifest.lineage == {"version": 1, "delta_spent": pytest.approx(0.0304, abs=1e-4)}
+    assert manifest.reference == "gold"
+    assert manifest.metrics["accuracy"] > 0.9
+    assert [certificate.target for certificate in manifest.certificates] == [0.90, 0.95, 0.97, 0.99]
+    assert Classifier.load(tiny_home).predict("check the invoice please").intent == "payments"
+
+
+def test_the_report_says_how_the_bundle_was_made(tiny_home: Path) -> None:
+    report = json.loads((resolve(tiny_home) / "report.json").read_text())
+    assert report["rules"] == {"measured": [], "test": [], "unearned": []}
+    assert report["dials"]["epochs"] == 2
+    assert set(report["seconds"]) == {"dataset", "student", "export", "calibrate", "evaluate"}
+    assert report["parity"]["agreement"] >= 0.95
+    assert report["torch_on_test"]["in_scope"]["agreement"] >= 0.95
+    assert report["slices"]["typos put in"]["rows"] == report["rows"]
+
+
+def recalibrated(home: Path, folder: Path, data: Dataset, *rules: Rule) -> Manifest:
+    """What calibration makes of the published student when the taxonomy has rules."""
+    draft = shutil.copytree(resolve(home), folder)
+    published = Bundle.load(draft).manifest
+    taxonomy = replace(data.taxonomy, rules=rules)
+    (draft / "taxonomy.toml").write_text(taxonomy.to_toml())
+    fresh = replace(published, temperature=1.0, certificates=())
+    delta = published.lineage["delta_spent"]
+    return calibrated(draft, fresh, replace(data, taxonomy=taxonomy), delta, load_redactor(published.redactor))[0]
+
+
+def test_rules_are_measured_on_dev_and_those_that_reach_no_target_change_nothing(
+    tiny_home, tiny_data, tmp_path
+) -> None:
+    published, data = Bundle.load(tiny_home).manifest, dataset.load(str(tiny_data))
+    assert recalibrated(tiny_home, tmp_path / "none", data).certificates == published.certificates
+    bad, absent = Rule("bad", "unknown", ("please", "today")), Rule("absent", "account", ("zz",))
+    manifest = recalibrated(tiny_home, tmp_path / "bad", data, bad, absent)
+    assert manifest.certificates == published.certificates
+    assert [rule.name for rule in manifest.rules] == ["bad", "absent"]
+    assert manifest.rules[0].right < manifest.rules[0].fired <= len(data.split("dev"))
+    assert (manifest.rules[1].fired, manifest.rules[1].confidence) == (0, 0.5)
+
+
+def test_the_certificate_is_about_rules_and_student_together(tiny_home, tiny_data, tmp_path) -> None:
+    data, rule = dataset.load(str(tiny_data)), Rule("zz", "payments", ("zz",))
+
+    def marked(names: tuple[str, ...]) -> Dataset:
+        """On dev zz means payments; on calibration it stands with `names`."""
+        says = {"dev": ("payments",), "calibration": names}
+        rows = [replace(r, text=f"{r.text} zz") if r.label in says.get(r.split, ()) else r for r in data.rows]
+        return replace(data, rows=tuple(rows))
+
+    good = recalibrated(tiny_home, tmp_path / "good", marked(("payments",)), rule)
+    confidence = good.rules[0].confidence
+    assert 0.9 <= confidence < 0.97
+    certified = good.certificates[0]
+    payments = sum(row.label == "payments" for row in data.split("calibration"))
+    assert certified.accept_above is not None
+    assert certified.accepted >= payments
+    broken = recalibrated(tiny_home, tmp_path / "broken", marked(("payments", "account", "unknown")), rule)
+    for certificate in broken.certificates:
+        if certificate.target <= confidence:
+            assert certificate.accept_above is None
+
+
+def _state(home: Path) -> set[str]:
+    return {path.name for run in (home / ".runs").glob("*") for path in run.iterdir()}
+
+
+def _kill_when(command: list[str], home: Path, sign: str) -> None:
+    """Start a run and kill it, hard, as soon as `sign` is printed or stands in its folder."""
+    log = home.parent / "log"
+    with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process:
+        deadline = time.monotonic() + 120
+        while sign not in log.read_text() and sign not in _state(home):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+
+
+def test_a_run_killed_at_any_stage_serves_nothing_half_written_and_can_be_run_again(
+    tiny_data: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "tiny"
+    command = training_command(*flags(tiny_data, tiny_base, tmp_path))
+    for sign in ("[student]", "checkpoints", "student", "[calibrate]", "[publish]"):
+        _kill_when(command, home, sign)
+        assert serving(home) is None or Classifier.load(home).predict("hello")
+    printed = run_training(*flags(tiny_data, tiny_base, tmp_path))
+    assert "trained already" in printed
+    assert Classifier.load(home).predict("check the invoice please").intent == "payments"
+    assert not (home / ".runs").exists()
+
+
+def test_two_runs_at_once_do_not_meet(tiny_data: Path, tiny_base: Path, tmp_path: Path, capsys) -> None:
+    with take_lock(tmp_path / "tiny" / ".lock", "held by a test"):
+        assert train.main(flags(tiny_data, tiny_base, tmp_path)) == 2
+    assert "another run is training" in capsys.readouterr().err
+
+
+def test_writes_that_fail_leave_nothing_that_could_be_served(tiny_data, tiny_base, tmp_path) -> None:
+    # Files larger than 1 MB cannot be written: what a full disk does, without filling one.
+    command = " ".join(training_command(*flags(tiny_data, tiny_base, tmp_path)))
+    done = subprocess.run(["bash", "-c", f"ulimit -f 1000; {command}"], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert serving(tmp_path / "tiny") is None
+    assert versions(tmp_path / "tiny") == []
+
+
+def test_a_full_disk_is_said_in_one_line(tiny_data, tiny_base, tmp_path, capsys, monkeypatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("enforce fail at inline_container.cc")
+
+    monkeypatch.setattr(train.student, "train", fail)
+    with pytest.raises(RuntimeError, match="inline_container"):
+        train.main(flags(tiny_data, tiny_base, tmp_path))
+    monkeypatch.setattr(train, "FULL_DISK", 1 << 60)
+    assert train.main(flags(tiny_data, tiny_base, tmp_path)) == 2
+    assert "error: no space left under" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        (["--data", "no/such/folder.jsonl"], "no such file"),
+        (["--base", "nobody/nothing"], "'nobody/nothing' cannot be loaded"),
+    ],
+)
+def test_what_is_off_is_one_clear_line(tiny_data, tiny_base, tmp_path, capsys, more, complaint) -> None:
+    assert train.main([*flags(tiny_data, tiny_base, tmp_path), *more]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert complaint in error

@@ -1,0 +1,223 @@
+"""Rows of labelled data, and how they are read: JSON Lines, CSV, Parquet, a folder of these, a Hugging Face name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from inference.bundle.taxonomy import Taxonomy
+from inference.common.text import repair
+from training.data.duplicates import normalise
+
+STEMS = {
+    "train": "train",
+    "dev": "dev",
+    "val": "val",
+    "validation": "val",
+    "calibration": "calibration",
+    "test": "test",
+    "queries": "",
+}
+FORMATS = (".jsonl", ".csv", ".parquet")
+KNOWN = ("id", "text", "label", "gold", "labeler", "shares", "split", "weight")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One labelled query. `shares` holds vote shares by intent where votes were taken; `split` is "" until split."""
+
+    id: str
+    text: str
+    label: str
+    gold: str | None = None
+    labeler: str = "author"
+    shares: dict[str, float] | None = None
+    split: str = ""
+    weight: float = 1.0
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """What makes two rows the same query."""
+        return text_key(self.text)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What was read: the rows, their taxonomy, how many rows had no label, and which files were passed over."""
+
+    rows: tuple[Row, ...]
+    taxonomy: Taxonomy
+    unlabelled: int = 0
+    ignored: tuple[str, ...] = ()
+
+
+def text_key(text: str) -> str:
+    """The content id of a query: equal for texts that are the same query."""
+    return hashlib.sha256(normalise(text).encode()).hexdigest()[:16]
+
+
+def read_source(data: str) -> Source:
+    """Read a folder, a file, or a Hugging Face data set.
+
+    Raises ValueError, naming file and line, on anything that is not rows of text and label.
+    """
+    path = Path(data)
+    if path.is_dir():
+        return _read_folder(path)
+    if path.is_file():
+        return _source(list(_read_file(path, split="")), None)
+    if path.suffix or data.startswith((".", "/")):
+        raise ValueError(f"no such file or folder: {data}")
+    return _source(list(_read_hub(data)), None)
+
+
+def _read_folder(folder: Path) -> Source:
+    files = sorted(path for path in folder.iterdir() if path.suffix in FORMATS)
+    named = [path for path in files if path.stem.removeprefix("oos_") in STEMS]
+    if not named:
+        raise ValueError(f"{folder} holds no data: expected {'/'.join(STEMS)} as {', '.join(FORMATS)}")
+    rows: list[Row | None] = []
+    outside: set[str] = set()
+    for path in named:
+        stem = path.stem.removeprefix("oos_")
+        read = list(_read_file(path, STEMS[stem]))
+        if stem != path.stem:
+            outside |= {row.label for row in read if row is not None}
+        rows += read
+    taxonomy = folder / "taxonomy.toml"
+    loaded = Taxonomy.load(taxonomy) if taxonomy.is_file() else None
+    return _source(rows, loaded, outside, [path.name for path in files if path not in named])
+
+
+def _source(
+    rows: list[Row | None], taxonomy: Taxonomy | None, outside: Iterable[str] = (), ignored: Iterable[str] = ()
+) -> Source:
+    labelled = tuple(row for row in rows if row is not None)
+    if not labelled:
+        raise ValueError("the data holds no labelled row")
+    if taxonomy is None:
+        taxonomy = Taxonomy.of((row.label for row in labelled), outside)
+    strangers = sorted({label for row in labelled for label in (row.label, *(row.shares or ()))} - set(taxonomy.names))
+    if strangers:
+        raise ValueError(f"labels outside the taxonomy: {', '.join(strangers[:5])}; it has {', '.join(taxonomy.names)}")
+    return Source(labelled, taxonomy, len(rows) - len(labelled), tuple(ignored))
+
+
+def _read_file(path: Path, split: str) -> Iterator[Row | None]:
+    for place, values in records(path):
+        yield to_row(values, place, split)
+
+
+def records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(place, record) of every record of a .jsonl, .csv or .parquet file. Raises ValueError naming the place."""
+    if path.suffix == ".jsonl":
+        yield from _json_lines(path)
+        return
+    import datasets
+
+    read = datasets.Dataset.from_csv if path.suffix == ".csv" else datasets.Dataset.from_parquet
+    # The library caches what it read under the file's name: a cache of our own dies with this call.
+    with tempfile.TemporaryDirectory() as cache:
+        try:
+            rows = read(str(path), cache_dir=cache, keep_in_memory=True).to_list()
+        except Exception as error:  # the library wraps whatever its readers raise
+            raise ValueError(f"{path} cannot be read as {path.suffix[1:]}: {error.__cause__ or error}") from error
+    for number, values in enumerate(rows, 1):
+        yield f"{path} row {number}", values
+
+
+def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            place = f"{path}:{number}"
+            try:
+                values = json.loads(line.decode("utf-8"))
+            except ValueError as error:
+                raise ValueError(f"{place}: not a line of UTF-8 JSON: {error}") from error
+            if not isinstance(values, dict):
+                raise ValueError(f"{place}: expected a JSON object, got {type(values).__name__}")
+            yield place, values
+
+
+def _read_hub(name: str) -> Iterator[Row | None]:
+    import datasets
+
+    try:
+        splits = datasets.load_dataset(name)
+    except Exception as error:  # offline, unknown name, no access: the library's own words say which
+        raise ValueError(f"{name} is no file or folder, and not a data set that could be loaded: {error}") from error
+    for stem, table in splits.items():
+        if stem not in STEMS:
+            continue
+        classes = getattr(table.features.get("label"), "names", None)
+        for number, values in enumerate(table, 1):
+            record = dict(values)
+            if classes and record["label"] is not None:
+                record["label"] = classes[record["label"]]
+            yield to_row(record, f"{name} {stem} row {number}", STEMS[stem])
+
+
+def to_row(values: dict[str, Any], place: str, split: str) -> Row | None:
+    """A record as a Row; None where its label is null (a teacher's refusal). Raises ValueError naming `place`."""
+    missing = [name for name in ("text", "label") if name not in values]
+    if missing:
+        raise ValueError(f"{place}: no {' and no '.join(missing)}; its fields are {', '.join(map(str, values))}")
+    text, label = values["text"], values["label"]
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"{place}: text must be a non-empty string, got {text!r}")
+    if label is None:
+        return None
+    if not isinstance(label, str) or not label:
+        raise ValueError(f"{place}: label must be a non-empty string, got {label!r}")
+    text = repair(text)
+    return Row(
+        id=str(values.get("id") or text_key(text)),
+        text=text,
+        label=label,
+        gold=values.get("gold"),
+        labeler=str(values.get("labeler") or "author"),
+        shares=_shares(values.get("shares"), place),
+        split=split or _split(values.get("split"), place),
+        weight=_weight(values.get("weight"), place),
+        extra={name: value for name, value in values.items() if name not in KNOWN},
+    )
+
+
+def to_record(row: Row) -> dict[str, Any]:
+    """A Row as a record that `to_row` reads back."""
+    values = {name: value for name, value in asdict(row).items() if name != "extra" and value is not None}
+    return {**row.extra, **values}
+
+
+def _shares(value: Any, place: str) -> dict[str, float] | None:
+    if value is None:
+        return None
+    good = isinstance(value, dict) and value and all(type(v) in (int, float) and v >= 0 for v in value.values())
+    if not good or sum(value.values()) <= 0:
+        raise ValueError(f"{place}: shares must map intents to votes, got {value!r}")
+    total = sum(value.values())
+    return {name: votes / total for name, votes in value.items()}
+
+
+def _split(value: Any, place: str) -> str:
+    if value is None or value == "":
+        return ""
+    if value not in STEMS.values():
+        raise ValueError(f"{place}: split must be one of train, dev, val, calibration, test, got {value!r}")
+    return str(value)
+
+
+def _weight(value: Any, place: str) -> float:
+    if value is None:
+        return 1.0
+    if type(value) not in (int, float) or not 0 <= value < float("inf"):
+        raise ValueError(f"{place}: weight must be a number of at least 0, got {value!r}")
+    return float(value)

@@ -1,0 +1,171 @@
+"""The model card and its plots, written from the report alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inference.bundle.manifest import DEFAULT_TARGET, Manifest
+
+MOST_INTENTS_SHOWN = 30
+MOST_SLICES_SHOWN = 20
+
+
+def write_card(folder: Path, manifest: Manifest, report: Mapping[str, Any]) -> None:
+    """Write README.md and plots/*.png into a bundle's folder."""
+    plots = folder / "plots"
+    plots.mkdir(exist_ok=True)
+    draw_plots(plots, manifest, report)
+    (folder / "README.md").write_text(card_text(manifest, report), encoding="utf-8")
+
+
+def draw_plots(folder: Path, manifest: Manifest, report: Mapping[str, Any]) -> None:
+    """Reliability, risk-coverage and confusion plots as PNG files."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    for name, draw in (("reliability", _reliability), ("risk_coverage", _risk_coverage), ("confusion", _confusion)):
+        figure = Figure(figsize=(5, 4), layout="constrained")
+        draw(figure.add_subplot(), manifest, report)
+        FigureCanvasAgg(figure).print_png(str(folder / f"{name}.png"), metadata={"Software": None})
+
+
+def _reliability(axes: Any, manifest: Manifest, report: Mapping[str, Any]) -> None:
+    bins = np.array(report["calibration"]["bins"])
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle="--")
+    axes.plot(bins[:, 0], bins[:, 1], marker="o")
+    axes.set(xlabel="mean confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
+    axes.set_title(f"Reliability, calibration error {report['calibration']['calibration_error']:.3f}")
+
+
+def _risk_coverage(axes: Any, manifest: Manifest, report: Mapping[str, Any]) -> None:
+    curve = np.array(report["risk_coverage"]["curve"])
+    axes.plot(curve[:, 0], curve[:, 1])
+    for certificate in report["certificates"]:
+        if certificate["accept_above"] is not None:
+            risk = 1 - (certificate["test_agreement"] or 0)
+            axes.plot(certificate["test_coverage"], risk, "o", label=f"certified at {certificate['target']:.2f}")
+    axes.set(xlabel="coverage (share accepted)", ylabel="selective risk", xlim=(0, 1.02), ylim=(0, None))
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend()
+    axes.set_title("Risk and coverage on test")
+
+
+def _confusion(axes: Any, manifest: Manifest, report: Mapping[str, Any]) -> None:
+    matrix = np.array(report["confusion"], dtype=float)
+    matrix /= np.maximum(matrix.sum(1, keepdims=True), 1)
+    axes.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
+    axes.set(xlabel="predicted", ylabel="reference")
+    if len(matrix) <= MOST_INTENTS_SHOWN:
+        axes.set_xticks(range(len(matrix)), manifest.labels, rotation=90)
+        axes.set_yticks(range(len(matrix)), manifest.labels)
+    axes.set_title("Confusion on test, share of each row")
+
+
+def card_text(manifest: Manifest, report: Mapping[str, Any]) -> str:
+    """The model card in Markdown."""
+    tables = [_summary(manifest, report), _certificates(manifest, report)]
+    sections = [*tables, _outside(report), _intents(report), _slices(report)]
+    plots = "\n".join(f"![{name}](plots/{name}.png)" for name in ("reliability", "risk_coverage", "confusion"))
+    parts = ["# Model card", *[s for s in sections if s], "## Plots\n\n" + plots, _origin(manifest, report)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [header, ("---",) * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def percent(value: float | None) -> str:
+    """A share for a person to read; a dash for None."""
+    return "–" if value is None else f"{value:.1%}"
+
+
+def _summary(manifest: Manifest, report: Mapping[str, Any]) -> str:
+    latency, torch = report["latency_ms"], report["torch_on_test"]
+    rows = [
+        ("test rows", str(report["rows"])),
+        (f"accuracy (reference: {manifest.reference})", percent(report["accuracy"])),
+        ("macro-F1", percent(report["macro_f1"])),
+        ("calibration error", f"{report['calibration']['calibration_error']:.3f}"),
+        ("area under risk–coverage", f"{report['risk_coverage']['area']:.4f}"),
+        ("latency p50 / p95 / p99", " / ".join(f"{latency[q]:.2f}" for q in ("p50", "p95", "p99")) + " ms"),
+        ("measured on", report["machine"] + ", one thread"),
+        ("model file", f"{report['model_bytes'] / 1e6:.1f} MB"),
+        (
+            "int8 against torch",
+            f"same label on {percent(torch['agreement'])} of test; torch {percent(torch['accuracy'])}",
+        ),
+    ]
+    if "gold_accuracy" in report:
+        figures = f"{percent(report['gold_accuracy'])} / {percent(report['teacher_gold_accuracy'])}"
+        rows.insert(2, ("gold accuracy, student / teacher", figures))
+    return _table(("figure", "value"), rows)
+
+
+def _certificates(manifest: Manifest, report: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            f"{c['target']:.0%}",
+            "none: defer everything" if c["accept_above"] is None else f"{c['accept_above']:.4f}",
+            percent(c["coverage"]),
+            percent(c["test_coverage"]),
+            percent(c["test_agreement"]),
+        )
+        for c in report["certificates"]
+    ]
+    delta = sum(c.delta for c in manifest.certificates)
+    text = (
+        f"With probability at least {1 - delta:.4f} over the calibration sample, all of these hold: among "
+        f"{manifest.unit} that are accepted, the answer agrees with the reference ({manifest.reference}) at least "
+        "*target* of the time."
+    )
+    header = ("target", "accept above", "coverage, calibration", "coverage, test", "agreement, test")
+    return f"## Certificates\n\n{text}\n\n{_table(header, rows)}"
+
+
+def _outside(report: Mapping[str, Any]) -> str:
+    found = report["out_of_scope"]
+    if not found:
+        return ""
+    rows = [
+        ("in-scope accuracy", f"{percent(found['in_scope_accuracy'])} of {found['in_scope_rows']}"),
+        ("out-of-scope recall", f"{percent(found['out_of_scope_recall'])} of {found['out_of_scope_rows']}"),
+        ("AUROC of the in-scope score", f"{found['auroc']:.4f}"),
+    ]
+    return "## Out of scope\n\n" + _table(("figure", "value"), rows)
+
+
+def _intents(report: Mapping[str, Any]) -> str:
+    found = sorted(report["per_intent"].items(), key=lambda item: item[1]["f1"])[:MOST_INTENTS_SHOWN]
+    rows = [(n, percent(v["precision"]), percent(v["recall"]), percent(v["f1"]), str(v["support"])) for n, v in found]
+    title = "## Intents" if len(rows) == len(report["per_intent"]) else f"## The {len(rows)} intents with the lowest F1"
+    return f"{title}\n\n" + _table(("intent", "precision", "recall", "F1", "test rows"), rows)
+
+
+def _slices(report: Mapping[str, Any]) -> str:
+    ranked = sorted(report["slices"].items(), key=lambda item: item[1]["accuracy"])[:MOST_SLICES_SHOWN]
+    rows = [
+        (name, str(v["rows"]), percent(v["accuracy"]), percent(v["coverage"]), percent(v["agreement"]))
+        for name, v in ranked
+    ]
+    text = (
+        f"Slices of test, worst first, accepted at the certificate for {DEFAULT_TARGET:.0%}; the module docstring of "
+        "`training.evaluation.slices` says how they are made."
+    )
+    header = ("slice", "rows", "accuracy", "accepted", "right among accepted")
+    return f"## Where it is weak\n\n{text}\n\n{_table(header, rows)}"
+
+
+def _origin(manifest: Manifest, report: Mapping[str, Any]) -> str:
+    rows = [
+        ("data set", f"`{manifest.dataset}`"),
+        ("base model", f"{manifest.base['name']}, SHA-256 `{manifest.base['sha256']}`"),
+        ("lineage", f"version {manifest.lineage['version']}, delta spent {manifest.lineage['delta_spent']:.4f}"),
+        ("libraries", ", ".join(f"{name} {version}" for name, version in sorted(manifest.libraries.items()))),
+        ("dials", ", ".join(f"{name} = {value!r}" for name, value in report["dials"].items())),
+    ]
+    return "## Where it comes from\n\n" + _table(("what", "value"), rows)

@@ -1,0 +1,175 @@
+"""The books of a labelling job: every answer that was paid for, kept before it is used.
+
+Beside the output OUT stands a folder .OUT.job with the spend ledger, whose receipts hold every answer, and the batches
+under way. An answer's receipt and its charge are one transaction; the output's rows follow from the receipts, so a
+kill at any moment loses none and writes none twice.
+"""
+
+from __future__ import annotations
+
+import collections
+import datetime
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from inference.common.locks import Busy, take_lock
+from inference.money.ledger import Ledger
+from inference.money.prices import Usage, dollars
+from inference.teachers.teacher import Reply, Teacher
+from training.labelling.queries import Query
+from training.labelling.streak import Streak
+
+MOST_INVALID = 3  # answers outside the taxonomy before a query counts as refused
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """One answer: the query's id, what it said, and what it was charged."""
+
+    query: str
+    label: str | None
+    refusal: str | None
+    again: bool
+    usage: dict[str, int]
+    nano: int
+
+    @classmethod
+    def of(cls, query_id: str, reply: Reply) -> Receipt:
+        return cls(query_id, reply.label, reply.refusal, reply.again, reply.usage.to_dict(), reply.nano)
+
+
+class Job:
+    """One output file and its books, locked for this process. Use it as a context manager. `streak` guards the run.
+
+    Raises ValueError if another process is at work on the same output, or the output cannot be read.
+    """
+
+    def __init__(self, out: Path, teacher: Teacher, votes: int = 1, cap_usd: float | None = None) -> None:
+        self.out, self.teacher, self.votes = out, teacher, votes
+        self.streak = Streak()
+        self.home = out.parent / f".{out.name}.job"
+        doing = f"another process is labelling into {out}; wait for it, or choose another"
+        try:
+            self._lock = take_lock(self.home / "lock", doing)
+        except Busy as error:
+            raise ValueError(str(error)) from error
+        self.ledger = Ledger(self.home / "spend.db", cap_usd, period="ever")
+        self.answers: dict[str, list[Receipt]] = collections.defaultdict(list)
+        self._filed: set[str] = set()
+        for name, body in self.ledger.receipts():
+            values = json.loads(body)
+            if (values.pop("teacher"), values.pop("prompt")) == (teacher.name, teacher.prompt_id):
+                self._file(name, Receipt(**values))
+        _mend(out)
+        self.written = set(self.rows())
+        self._file_out = out.open("a", encoding="utf-8")
+
+    def __enter__(self) -> Job:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file_out.flush()
+        os.fsync(self._file_out.fileno())
+        self._file_out.close()
+        self.ledger.close()
+        self._lock.close()
+
+    def _file(self, name: str, receipt: Receipt) -> None:
+        if name not in self._filed:  # the results of a batch may be read twice
+            self._filed.add(name)
+            self.answers[receipt.query].append(receipt)
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """The output's rows from this teacher and prompt, by query id. Raises ValueError naming a line that is none."""
+        found: dict[str, dict[str, Any]] = {}
+        for number, line in enumerate(self.out.read_text(encoding="utf-8").split("\n"), 1):
+            if not line:
+                continue
+            try:
+                row = json.loads(line)
+                question = (row.get("labeler"), row.get("prompt_id"))
+            except (ValueError, AttributeError) as error:
+                raise ValueError(f"{self.out}:{number} is no row of labels: {line[:60]!r}") from error
+            if row.get("query") and question == (self.teacher.name, self.teacher.prompt_id):
+                found[str(row["query"])] = row
+        return found
+
+    def open(self, queries: Iterable[Query]) -> list[Query]:
+        """The queries that still need an answer; rows of those that need none are written if they are not yet."""
+        return [query for query in queries if query.id not in self.written and not self.write(query)]
+
+    def settle(self, reservation: str, receipts: Sequence[tuple[str, Receipt]]) -> None:
+        """Keep answers, each with an id of its own, and what they were charged, in one transaction."""
+        question = {"teacher": self.teacher.name, "prompt": self.teacher.prompt_id}
+        bodies = [(name, json.dumps({**asdict(receipt), **question})) for name, receipt in receipts]
+        self.ledger.settle(reservation, sum(receipt.nano for _, receipt in receipts), bodies)
+        for name, receipt in receipts:
+            self._file(name, receipt)
+
+    def keep(self, reservation: str, query: Query, reply: Reply) -> None:
+        """Keep one answer, and write its row if that was the last one needed."""
+        self.settle(reservation, [(uuid.uuid4().hex, Receipt.of(query.id, reply))])
+        self.write(query)
+
+    def needs(self, query: Query) -> int:
+        """How many more answers a query needs."""
+        got = self.answers[query.id]
+        declined = any(receipt.label is None and not receipt.again for receipt in got)
+        invalid = sum(receipt.label is None for receipt in got)
+        if declined or invalid >= MOST_INVALID:
+            return 0
+        return max(0, self.votes - sum(receipt.label is not None for receipt in got))
+
+    def refusal(self, query: Query) -> str | None:
+        """Why a query with all its answers has no label; None if it has one."""
+        got = self.answers[query.id]
+        if sum(receipt.label is not None for receipt in got) >= self.votes:
+            return None
+        return next(receipt.refusal for receipt in reversed(got) if receipt.label is None)
+
+    def write(self, query: Query) -> bool:
+        """Append the row of a query that has all its answers; False if it has not."""
+        if self.needs(query):
+            return False
+        self._file_out.write(json.dumps(self._row(query), ensure_ascii=False) + "\n")
+        self._file_out.flush()
+        self.written.add(query.id)
+        return True
+
+    def _row(self, query: Query) -> dict[str, Any]:
+        got = self.answers[query.id]
+        votes = collections.Counter(receipt.label for receipt in got if receipt.label is not None)
+        refusal = self.refusal(query)
+        row: dict[str, Any] = {**query.fields, "text": query.text, "query": query.id}
+        row["label"] = votes.most_common(1)[0][0] if refusal is None else None
+        if refusal is not None:
+            row["refusal"] = refusal
+        elif self.votes > 1:
+            row["shares"] = {label: count / votes.total() for label, count in sorted(votes.items())}
+        if query.opinion > 1:
+            row["opinion"] = query.opinion
+        usage = sum((Usage.from_dict(receipt.usage) for receipt in got), Usage())
+        return {
+            **row,
+            "labeler": self.teacher.name,
+            "prompt_id": self.teacher.prompt_id,
+            "usage": usage.to_dict(),
+            "cost_usd": dollars(sum(receipt.nano for receipt in got)),
+            "time": datetime.datetime.fromtimestamp(time.time(), datetime.UTC).isoformat(timespec="seconds"),
+        }
+
+
+def _mend(out: Path) -> None:
+    """Cut off the half-written row that a kill may have left at the end; its receipt writes it again."""
+    if not out.exists():
+        out.touch()
+    with out.open("rb+") as file:
+        content = file.read()
+        whole = content.rfind(b"\n") + 1
+        file.truncate(whole)

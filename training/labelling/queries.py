@@ -1,0 +1,86 @@
+"""Queries to label: read from files, redacted and deduplicated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from inference.bundle.redact import Redactor
+from inference.common.text import repair
+from training.data.rows import FORMATS, records, text_key
+
+OURS = ("label", "refusal", "labeler", "prompt_id", "usage", "cost_usd", "time", "shares", "opinion")
+
+
+@dataclass(frozen=True)
+class Query:
+    """One query to label. `key` is its content id; `fields` is what else its record carried."""
+
+    text: str
+    key: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    opinion: int = 1
+
+    @property
+    def id(self) -> str:
+        """What its answers are filed under: a second opinion is asked apart from the first."""
+        return self.key if self.opinion == 1 else f"{self.key}:{self.opinion}"
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Distinct queries in the order of the file, and how many records repeated one."""
+
+    queries: tuple[Query, ...]
+    read: int
+
+    @property
+    def duplicates(self) -> int:
+        return self.read - len(self.queries)
+
+
+def read_queries(path: Path, redact: Redactor) -> Queries:
+    """Read .jsonl, .csv or .parquet records with a `text`, or one query a line from any other file.
+
+    Raises ValueError, naming file and line, for anything else.
+    """
+    found: dict[str, Query] = {}
+    read = 0
+    for place, values in _records(path):
+        text = values.get("text")
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"{place}: text must be a non-empty string, got {text!r}")
+        read += 1
+        query = to_query(repair(text), values, redact)
+        found.setdefault(query.key, query)
+    if not found:
+        raise ValueError(f"{path} holds no query")
+    return Queries(tuple(found.values()), read)
+
+
+def to_query(text: str, values: dict[str, Any], redact: Redactor) -> Query:
+    """A record as a redacted query. A label that it came with is kept as `given`."""
+    fields = {name: value for name, value in values.items() if name != "text" and name not in OURS}
+    if values.get("label") is not None:
+        fields["given"] = values["label"]
+    text = redact(text)
+    return Query(text, text_key(text), fields)
+
+
+def _records(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
+    if not path.is_file():
+        raise ValueError(f"no such file: {path}")
+    return records(path) if path.suffix in FORMATS else _lines(path)
+
+
+def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                text = line.decode("utf-8").strip()
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{path}:{number}: not UTF-8: {error.reason} at byte {error.start}") from error
+            if text:
+                yield f"{path}:{number}", {"text": text}

@@ -1,0 +1,70 @@
+"""Which training labels deserve a second opinion: those that the rest of the data speaks against.
+
+Confident learning (Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels") as
+the library cleanlab has it, on out-of-fold probabilities of the student as it starts: its frozen encoder under logistic
+regression. Only rows of the train split are ever asked about again: choosing calibration or test rows by what a student
+thinks of them would break the certificate.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from training.data import dataset
+from training.data.rows import Row
+from training.labelling.queries import Query
+from training.student.config import Config
+
+FOLDS = 5
+
+
+def second_opinions(labels: Path, queries: Sequence[Query]) -> tuple[Query, ...]:
+    """The queries of `labels`, an output of training.label, whose label looks wrong, to be asked about again.
+
+    The file's rows are split as `python -m training.train` would split them, and the splits remembered beside it.
+    """
+    rows = dataset.load(str(labels)).split("train")
+    doubted = {row.extra.get("query") for row in doubtful(rows)}
+    return tuple(replace(query, opinion=2) for query in queries if query.id in doubted)
+
+
+def doubtful(rows: Sequence[Row], base: str = Config().base) -> list[Row]:
+    """The rows whose label looks wrong, most suspect first. Intents with fewer than five rows are left alone."""
+    from cleanlab.filter import find_label_issues
+
+    counts = collections.Counter(row.label for row in rows)
+    rows = [row for row in rows if counts[row.label] >= FOLDS]
+    names = sorted({row.label for row in rows})
+    if len(names) < 2:
+        return []
+    given = np.array([names.index(row.label) for row in rows])
+    found = find_label_issues(
+        given, out_of_fold(rows, given, base), return_indices_ranked_by="self_confidence", n_jobs=1
+    )
+    return [rows[i] for i in found]
+
+
+def out_of_fold(rows: Sequence[Row], given: np.ndarray, base: str) -> np.ndarray:
+    """Probabilities of each row from a model that has not seen it: shape (rows, labels)."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+    model = LogisticRegression(max_iter=1000)
+    return np.asarray(cross_val_predict(model, features(rows, base), given, cv=folds, method="predict_proba"))
+
+
+def features(rows: Sequence[Row], base: str) -> np.ndarray:
+    """Frozen embeddings of the base model: shape (rows, hidden)."""
+    from training.student import model as students
+    from training.student.probe import embeddings
+
+    labels = sorted({row.label for row in rows})
+    student, tokenizer = students.load_base(students.resolve_base(base), labels, Config().max_tokens)
+    items = students.encode(rows, student, tokenizer, 0.0)
+    return embeddings(student, items, students.Collator(tokenizer)).numpy()

@@ -1,0 +1,170 @@
+"""Export the student: ONNX by optimum, fused operators, int8 weights, and a parity check on the file that ships.
+
+The file takes the `input_ids` of one text, with neither padding nor mask: the classifier runs every text on its own, so
+an activation scale is a property of the text alone and an answer does not depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.transformers.fusion_options import FusionOptions
+from onnxruntime.transformers.optimizer import optimize_model
+from optimum.exporters.onnx import export as export_onnx
+from optimum.exporters.tasks import TasksManager
+from torch import nn
+from transformers import PreTrainedTokenizerFast
+
+from inference.bundle.manifest import MODEL, TOKENIZER
+from inference.classifier import Classifier
+from training.student.model import Student, batches_of_equal_length
+
+OPSET = 17
+QUANTISED = ["MatMul", "Gather", "Attention", "EmbedLayerNormalization"]
+FUSED_AS_BERT = ("bert", "distilbert", "roberta")
+# int8 flips labels where the student is undecided, and thresholds are certified on the int8 file itself: this bar is
+# there to stop an export that went wrong.
+LEAST_AGREEMENT = 0.95
+
+
+class ParityError(RuntimeError):
+    """The exported file does not answer as the trained model does."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How the shipped file compares with the torch model on the same texts."""
+
+    texts: int
+    agreement: float
+    largest_difference: float
+
+
+class _OneText(nn.Module):
+    """The student as it is served: ids in, logits out, every token real."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.student = student
+        self.config = student.config
+
+    def forward(self, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"logits": self.student(input_ids)["logits"]}
+
+
+def write_model(student: Student, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write model.onnx (int8) and tokenizer.json into `folder`."""
+    draft, fused = folder / "draft.onnx", folder / "fused.onnx"
+    student.eval()
+    with _quiet():
+        export_onnx(_OneText(student), _onnx_config(student.config), draft, opset=OPSET)
+        _fuse(draft, fused, student.config)
+        _quantise(fused, folder / MODEL)
+    for path in (draft, fused):
+        path.unlink()
+    tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hush the exporters' remarks on their own inner life: tracing of constants, advice on steps that follow anyway."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _onnx_config(config: Any) -> Any:
+    """optimum's export recipe for this architecture, with the student's own input and output."""
+    recipe = TasksManager.get_exporter_config_constructor(
+        exporter="onnx", model_type=config.model_type, task="feature-extraction", library_name="transformers"
+    )
+
+    class OneTextConfig(type(recipe(config))):  # type: ignore[misc]
+        @property
+        def inputs(self) -> Mapping[str, Mapping[int, str]]:
+            return {"input_ids": {0: "batch", 1: "tokens"}}
+
+        @property
+        def outputs(self) -> Mapping[str, Mapping[int, str]]:
+            return {"logits": {0: "batch"}}
+
+    return OneTextConfig(config, task="feature-extraction")
+
+
+def _fuse(source: Path, target: Path, config: Any) -> None:
+    """Put onnxruntime's fused operators in place of attention, embedding and normalisation, where it has them."""
+    if config.model_type not in FUSED_AS_BERT:
+        source.replace(target)
+        source.touch()
+        return
+    options = FusionOptions("bert")
+    # onnxruntime's fused skip-and-normalise operator is twice as slow on a CPU as its two parts (docs/LOG.md).
+    options.enable_skip_layer_norm = options.enable_bias_skip_layer_norm = False
+    options.enable_gelu_approximation = True
+    heads, hidden = config.num_attention_heads, config.hidden_size
+    model = optimize_model(str(source), "bert", heads, hidden, opt_level=1, optimization_options=options)
+    for node in model.model.graph.node:
+        if node.op_type == "Attention" and len(node.input) > 3:
+            node.input[3] = ""  # the mask: with one text and no padding it is all ones
+    model.prune_graph()
+    model.save_model_to_file(str(target))
+
+
+def _quantise(source: Path, target: Path) -> None:
+    """Weights to int8 per output channel; activations are quantised as the text runs.
+
+    `reduce_range` keeps weights to 7 bits: without VNNI the CPU adds pairs of products in 16 bits, and 8-bit weights
+    would saturate there, so that the same file would answer differently on another machine.
+    """
+    quantize_dynamic(
+        source,
+        target,
+        op_types_to_quantize=QUANTISED,
+        per_channel=True,
+        reduce_range=True,
+        weight_type=QuantType.QInt8,
+        extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT, "MatMulConstBOnly": True},
+    )
+
+
+def check_parity(
+    student: Student, tokenizer: PreTrainedTokenizerFast, classifier: Classifier, texts: Sequence[str]
+) -> Parity:
+    """Compare the shipped file with the torch model, text by text, through `Classifier` at temperature 1.
+
+    Raises ParityError where they give the same label to fewer than 95 % of the texts.
+    """
+    ours = np.array([classifier.probabilities(text) for text in texts])
+    theirs = torch_probabilities(student, tokenizer, texts)
+    agreement = float((ours.argmax(1) == theirs.argmax(1)).mean())
+    parity = Parity(len(texts), agreement, float(np.abs(ours - theirs).max()))
+    if parity.agreement < LEAST_AGREEMENT:
+        bar = f"expected at least {LEAST_AGREEMENT:.0%}"
+        raise ParityError(f"the int8 file agrees with torch on {agreement:.2%} of {len(texts)} texts, {bar}")
+    return parity
+
+
+@torch.no_grad()
+def torch_probabilities(student: Student, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> np.ndarray:
+    """What the torch model says: float32 probabilities, shape (texts, labels)."""
+    student.eval()
+    rows = tokenizer(list(texts), truncation=True)["input_ids"]
+    out = np.empty((len(rows), len(student.labels)), dtype=np.float32)
+    for index in batches_of_equal_length(rows):
+        ids = torch.tensor([rows[i] for i in index])
+        out[index] = student(ids)["logits"].softmax(-1).numpy()
+    return out

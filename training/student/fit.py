@@ -1,0 +1,119 @@
+"""Fine-tune the student: linear probe, narrowing, then all layers."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from transformers import Trainer, TrainingArguments
+
+from training.data.noise import add_noise
+from training.data.rows import Row
+from training.student.config import Config
+from training.student.model import Base, Collator, Item, Student, batches_of_equal_length, encode, load_base
+from training.student.narrow import narrow
+from training.student.probe import fit_probe
+
+HEAD_FACTOR = 5.0
+NARROWING_ROWS = 3000
+
+
+@torch.no_grad()
+def _run_unpadded(student: Student, items: Sequence[Item]) -> None:
+    rows = [item["input_ids"] for item in items]
+    for index in batches_of_equal_length(rows):
+        ids = torch.tensor([rows[i] for i in index])
+        student.encoder(input_ids=ids)
+
+
+class _StudentTrainer(Trainer):
+    """transformers.Trainer with the head learning faster than the encoder, and batches of like length."""
+
+    def __init__(self, head_factor: float, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.head_factor = head_factor
+
+    def create_optimizer(self) -> torch.optim.Optimizer:
+        model: Any = self.model
+        rate = self.args.learning_rate
+        body = [p for p in model.encoder.parameters() if p.requires_grad]
+        groups = [{"params": body, "lr": rate}, {"params": model.head.parameters(), "lr": rate * self.head_factor}]
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
+        return self.optimizer
+
+
+def train(rows: Sequence[Row], labels: Sequence[str], base: Base, config: Config, folder: Path) -> tuple[Student, Any]:
+    """Fine-tune on `rows` (the train split) and return the student with its tokenizer.
+
+    `folder` holds the Trainer's checkpoints: called again after a kill, training goes on from the last epoch.
+    """
+    transformers.set_seed(config.seed)
+    student, tokenizer = load_base(base, labels, config.max_tokens)
+    copies = noisy_copies(rows, config.noisy_copies, config.seed)
+    everything = encode([*rows, *copies], student, tokenizer, config.label_smoothing)
+    items = everything[: len(rows)]
+    collate = Collator(tokenizer)
+    sample = [items[i] for i in np.random.default_rng(config.seed).permutation(len(items))[:NARROWING_ROWS]]
+    narrow(student.encoder, config.feed_forward_share, lambda: _run_unpadded(student, sample))
+    print(f"the linear probe chose a weight decay of {fit_probe(student, items, collate):g}")
+    student.encoder.get_input_embeddings().requires_grad_(config.tune_embeddings)
+    trainer = _StudentTrainer(
+        HEAD_FACTOR, model=student, args=_arguments(config, folder), train_dataset=everything, data_collator=collate
+    )
+    trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
+    student.eval()
+    return student, tokenizer
+
+
+def noisy_copies(rows: Sequence[Row], copies: int, seed: int) -> list[Row]:
+    """Every row `copies` times more, each time with other noise in its text."""
+    rng = random.Random(seed)
+    return [replace(row, text=add_noise(row.text, rng)) for _ in range(copies) for row in rows]
+
+
+def _arguments(config: Config, folder: Path) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=config.epochs,
+        learning_rate=config.learning_rate,
+        per_device_train_batch_size=config.batch_size,
+        warmup_ratio=0.1,
+        lr_scheduler_type="linear",
+        group_by_length=True,
+        seed=config.seed,
+        bf16=has_bf16(),
+        use_cpu=not torch.cuda.is_available(),
+        save_strategy="epoch",
+        save_total_limit=1,
+        logging_strategy="epoch",
+        report_to="none",
+        remove_unused_columns=False,
+    )
+
+
+def has_bf16() -> bool:
+    """Whether the device multiplies bf16 in hardware; where it does not, autocast only slows training down."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    features = torch.cpu.get_capabilities()
+    return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
+
+
+def _last_checkpoint(folder: Path) -> str | None:
+    """The newest complete checkpoint; one that a kill left half-written is removed."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    for path in found:
+        try:
+            json.loads((path / "trainer_state.json").read_text())  # the Trainer writes it last
+            return str(path)
+        except (OSError, ValueError):
+            shutil.rmtree(path)
+    return None

