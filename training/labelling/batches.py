@@ -14,12 +14,11 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from inference.common.files import write_atomically
 from inference.money.ledger import SpendLimit
-from inference.teachers.claude import AnthropicTeacher
-from inference.teachers.failures import in_batch
+from inference.teachers.claude import MOST_REQUESTS, AnthropicTeacher, Batches
 from inference.teachers.teacher import TeacherError
 from training.labelling.job import Job, Receipt
 from training.labelling.patience import PATIENCE, Patience
@@ -28,9 +27,6 @@ from training.labelling.streak import Stopped
 
 T = TypeVar("T")
 
-MOST_REQUESTS = 100_000
-MOST_BYTES = 200_000_000  # the API takes 256 MB
-HTTP_LIMIT_S = 300.0
 LEAST_OF_A_BATCH = 16  # a sixteenth of what could be sent
 CLOCK_SKEW_S = 3600.0
 
@@ -69,7 +65,8 @@ class BatchLabeller:
         if not isinstance(job.teacher, AnthropicTeacher):
             raise ValueError(f"batches need a teacher anthropic:MODEL, {job.teacher.name} has none; use --mode sync")
         self.teacher: AnthropicTeacher = job.teacher
-        self.job, self.size, self.poll_s, self.rounds = job, min(size, MOST_REQUESTS), poll_s, rounds
+        self.api = Batches(job.teacher)
+        self.job, self.size, self.poll_s, self.rounds = job, size, poll_s, rounds
         self.patience = patience
         self.failed: dict[str, str] = {}
         self._path = job.home / "batches.json"
@@ -104,7 +101,7 @@ class BatchLabeller:
         start = 0
         while start < len(wanted):
             self.job.streak.check()
-            size = self._fitting(wanted[start:])
+            size = min(self.size, self.api.fitting([query.text for query in wanted[start : start + self.size]]))
             reservation, size = self._reserve(wanted[start : start + size])
             nonce = uuid.uuid4().hex[:16]
             part = wanted[start : start + size]
@@ -113,14 +110,6 @@ class BatchLabeller:
             self._update(batch)
             start += size
             yield batch
-
-    def _fitting(self, queries: Sequence[Query]) -> int:
-        total = 0
-        for number, query in enumerate(queries[: self.size]):
-            total += len(json.dumps(self.teacher.params(query.text, "1h"))) + 100
-            if total > MOST_BYTES and number:
-                return number
-        return min(len(queries), self.size)
 
     def _reserve(self, queries: Sequence[Query]) -> tuple[str, int]:
         """Room for as many of the queries as the cap allows; it stops rather than end in a row of tiny batches."""
@@ -144,7 +133,7 @@ class BatchLabeller:
                 return
             batch = made
         await self._ended(str(batch.id))
-        receipts, errors = await self._retry(lambda: self._results(batch))
+        receipts, errors = await self._results(batch)
         self._drop(batch, receipts)
         for query_id in dict.fromkeys(batch.custom_ids.values()):
             if query_id in known and query_id not in self.job.written and self.job.write(known[query_id]):
@@ -179,7 +168,9 @@ class BatchLabeller:
             if found is None:
                 batch = self._update(replace(batch, sent=True))
                 try:
-                    found = await self._send(batch, texts)
+                    found = await self.api.create(
+                        {name: texts[query_id] for name, query_id in batch.custom_ids.items()}
+                    )
                 except TeacherError as error:
                     if not error.again:
                         self._drop(batch, [])  # refused, so it never came to be
@@ -189,64 +180,31 @@ class BatchLabeller:
             return self._update(replace(batch, id=found))
         raise Stopped(f"no batch could be created in {self.patience.tries} tries")
 
-    async def _send(self, batch: Batch, texts: dict[str, str]) -> str:
-        requests = [
-            {"custom_id": custom_id, "params": self.teacher.params(texts[query_id], "1h")}
-            for custom_id, query_id in batch.custom_ids.items()
-        ]
-        async with self.teacher.limited(HTTP_LIMIT_S):
-            made = await self.teacher.client().messages.batches.create(requests=requests, timeout=HTTP_LIMIT_S)
-        return str(made.id)
-
     async def _find(self, batch: Batch) -> str | None:
         """The id of the batch that holds our custom ids, among the account's batches since ours was planned."""
-        for other in await self._retry(lambda: self._listed(batch.made - CLOCK_SKEW_S)):
-            counts = other.request_counts
-            total = counts.processing + counts.succeeded + counts.errored + counts.canceled + counts.expired
-            if total != len(batch.custom_ids):
+        for other in await self._retry(lambda: self.api.since(batch.made - CLOCK_SKEW_S)):
+            if other.requests != len(batch.custom_ids):
                 continue
             await self._ended(other.id)  # only then does it show whose it is
-            if await self._retry(lambda: self._first_custom_id(other.id)) in batch.custom_ids:  # noqa: B023
-                return str(other.id)
-        return None
-
-    async def _listed(self, since: float) -> list[Any]:
-        found = []
-        async with self.teacher.limited(HTTP_LIMIT_S):
-            async for other in self.teacher.client().messages.batches.list(limit=100, timeout=HTTP_LIMIT_S):
-                if other.created_at.timestamp() < since:
-                    break
-                found.append(other)
-        return found
-
-    async def _first_custom_id(self, found: str) -> str | None:
-        async with self.teacher.limited(HTTP_LIMIT_S):
-            async for row in await self.teacher.client().messages.batches.results(found, timeout=HTTP_LIMIT_S):
-                return str(row.custom_id)
+            if await self._retry(lambda: self.api.first_custom_id(other.id)) in batch.custom_ids:  # noqa: B023
+                return other.id
         return None
 
     async def _ended(self, found: str) -> None:
-        while await self._retry(lambda: self._status(found)) != "ended":
+        while not await self._retry(lambda: self.api.ended(found)):
             await asyncio.sleep(self.poll_s)
-
-    async def _status(self, found: str) -> str:
-        async with self.teacher.limited(HTTP_LIMIT_S):
-            batch = await self.teacher.client().messages.batches.retrieve(found, timeout=HTTP_LIMIT_S)
-        return str(batch.processing_status)
 
     async def _results(self, batch: Batch) -> tuple[list[tuple[str, Receipt]], dict[str, TeacherError]]:
         """(custom id, Receipt) of every answer, and why other rows have none, by query id."""
         receipts, errors = list[tuple[str, Receipt]](), dict[str, TeacherError]()
-        async with self.teacher.limited(HTTP_LIMIT_S):
-            async for row in await self.teacher.client().messages.batches.results(batch.id, timeout=HTTP_LIMIT_S):
-                query_id = batch.custom_ids.get(row.custom_id)
-                if query_id is None:
-                    continue
-                if row.result.type == "succeeded":
-                    reply = self.teacher.read(row.result.message, batch=True)
-                    receipts.append((row.custom_id, Receipt.of(query_id, reply)))
-                else:
-                    errors[query_id] = in_batch(self.teacher.name, row.result)
+        for custom_id, result in await self._retry(lambda: self.api.results(str(batch.id))):
+            query_id = batch.custom_ids.get(custom_id)
+            if query_id is None:
+                continue
+            if isinstance(result, TeacherError):
+                errors[query_id] = result
+            else:
+                receipts.append((custom_id, Receipt.of(query_id, result)))
         return receipts, errors
 
     async def _retry(self, call: Callable[[], Awaitable[T]]) -> T:

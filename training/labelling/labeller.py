@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -83,6 +86,29 @@ async def label(queries: Sequence[Query], job: Job, options: Options) -> dict[st
             return await _run(left, job, options, batches, bar.update)
     finally:
         await job.teacher.close()
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Rows of labels by query key (a refusal's label is None), why others have none, and nano-dollars charged now."""
+
+    rows: dict[str, dict[str, Any]]
+    failed: dict[str, str]
+    nano: int
+
+
+def answers_for(
+    texts: Mapping[str, str], teacher: Teacher, out: Path, cap_usd: float | None = None, options: Options | None = None
+) -> Answers:
+    """Have `teacher` label redacted `texts`, by query key, into `out`: resumable, capped, each paid for once.
+
+    Raises ValueError where another process is at work on `out`, TeacherError where the teacher cannot be used at all.
+    """
+    with Job(out, teacher, cap_usd=cap_usd) as job:
+        before = job.ledger.spent().measured
+        failed = asyncio.run(label([Query(text, key) for key, text in texts.items()], job, options or Options()))
+        rows = {key: row for key, row in job.rows().items() if key in texts}
+        return Answers(rows, failed, job.ledger.spent().measured - before)
 
 
 def _batches(job: Job, options: Options) -> BatchLabeller | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import time
@@ -23,9 +22,8 @@ from inference.teachers.registry import open_teacher
 from training.data import dataset
 from training.data.rows import text_key
 from training.data.splits import SPLITS, pick
-from training.labelling import labeller
-from training.labelling.job import Job
-from training.labelling.queries import Query, read_queries
+from training.labelling.labeller import answers_for
+from training.labelling.queries import read_queries
 from training.lifecycle import traffic as live
 from training.lifecycle import versions
 from training.lifecycle.champion import compare
@@ -160,16 +158,12 @@ class Refresh:
         if not texts or not self.options.teacher:
             return {}
         teacher = open_teacher(self.options.teacher, self.taxonomy)
-        queries = {text_key(text): Query(text, text_key(text)) for text in texts}
-        with Job(self.home / "labelled.jsonl", teacher, cap_usd=self.options.max_usd) as job:
-            before = job.ledger.spent().measured
-            failed = asyncio.run(labeller.label(list(queries.values()), job, labeller.Options()))
-            self.summary.usd = dollars(job.ledger.spent().measured - before)
-            rows = job.rows()
-        answers = {key: row for key, row in rows.items() if key in queries and row["label"] is not None}
-        self.summary.labelled = len(answers)
-        if failed:
-            self.summary.chosen["left without an answer"] = len(failed)
+        wanted = {text_key(text): text for text in texts}
+        found = answers_for(wanted, teacher, self.home / "labelled.jsonl", self.options.max_usd)
+        answers = {key: row for key, row in found.rows.items() if row["label"] is not None}
+        self.summary.usd, self.summary.labelled = dollars(found.nano), len(answers)
+        if found.failed:
+            self.summary.chosen["left without an answer"] = len(found.failed)
         return answers
 
     def _merged(self, known: Sequence[LiveRow], found: Harvest, answers: dict[str, dict[str, Any]]) -> list[LiveRow]:

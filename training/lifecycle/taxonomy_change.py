@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import collections
 import json
 import shutil
@@ -17,9 +16,7 @@ from inference.teachers.registry import open_teacher
 from training.data.dataset import Dataset
 from training.data.rows import Row, text_key, to_record
 from training.data.splits import SPLITS_FILE
-from training.labelling.job import Job
-from training.labelling.labeller import Options, consent, label
-from training.labelling.queries import Query
+from training.labelling.labeller import Options, answers_for, consent
 
 
 @dataclass(frozen=True)
@@ -76,17 +73,14 @@ def to_ask(data: Dataset, change: Change, among: Sequence[str]) -> list[Row]:
 def ask_teacher(rows: Sequence[Row], arguments: argparse.Namespace, taxonomy: Taxonomy) -> dict[str, dict[str, Any]]:
     """The teacher's answers for `rows`, through training.label: priced, capped, resumable."""
     redact = load_redactor(arguments.redactor)
-    queries = {text_key(row.text): Query(redact(row.text), text_key(row.text)) for row in rows}
-    with Job(
-        arguments.out / ".relabelled.jsonl", open_teacher(arguments.teacher, taxonomy), cap_usd=arguments.max_usd
-    ) as job:
-        options = Options(arguments.mode, confirm=consent(arguments.yes))
-        failed = asyncio.run(label(list(queries.values()), job, options))
-        answers = job.rows()
-    if failed:
-        reason = next(iter(failed.values()))
-        raise ValueError(f"{len(failed)} rows have no answer ({reason}); run the same command again to go on")
-    return answers
+    texts = {text_key(row.text): redact(row.text) for row in rows}
+    options = Options(arguments.mode, confirm=consent(arguments.yes))
+    teacher = open_teacher(arguments.teacher, taxonomy)
+    found = answers_for(texts, teacher, arguments.out / ".relabelled.jsonl", arguments.max_usd, options)
+    if found.failed:
+        reason = next(iter(found.failed.values()))
+        raise ValueError(f"{len(found.failed)} rows have no answer ({reason}); run the same command again to go on")
+    return found.rows
 
 
 def write(arguments: argparse.Namespace, taxonomy: Taxonomy, records: Sequence[dict[str, Any]], note: Any) -> None:
