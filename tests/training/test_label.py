@@ -1,6 +1,8 @@
+import asyncio
 import collections
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,11 +13,16 @@ from typing import Any
 
 import pytest
 
+from inference.bundle.taxonomy import Taxonomy
 from inference.money.ledger import Ledger
-from inference.money.prices import cost
+from inference.money.prices import Usage, cost
+from inference.teachers.own import FunctionTeacher
 from tests.fake_api import FakeAPI
 from tests.fake_wire import CALL_FAULTS
 from training import label as labelling
+from training.labelling import labeller
+from training.labelling.job import Job
+from training.labelling.queries import Query
 
 TAXONOMY = """
 [[intents]]
@@ -167,6 +174,62 @@ def test_votes_are_stored_as_shares(home: Path) -> None:
     for row in rows(home):
         assert row["label"] == "tickets"
         assert row["shares"] == {"Payments": pytest.approx(1 / 3), "tickets": pytest.approx(2 / 3)}
+
+
+def announced(out: str) -> tuple[int, int, float, float]:
+    """Answers, input tokens, estimated dollars by calls and dollars at most, of the last plan that was printed."""
+    plan = (
+        r"to ask +(\d+) answers .* about (\d+) input tokens\nabout +sync uncached \$([\d.]+\d).*\nat most +\$([\d.]+\d)"
+    )
+    answers, tokens, about, most = re.findall(plan, out)[-1]
+    return int(answers), int(tokens), float(about), float(most)
+
+
+@pytest.mark.parametrize("mode", ["sync", "batch"])
+@pytest.mark.parametrize("votes", [1, 5])
+def test_what_is_announced_is_what_is_asked_and_no_more_is_spent(
+    home: Path, api: FakeAPI, capsys: pytest.CaptureFixture[str], mode: str, votes: int
+) -> None:
+    write_queries(home, 20)
+    assert labelling.main(arguments(home, api.url, "--timeout-s", "60", "--votes", str(votes), "--mode", mode)) == 0
+    answers, tokens, about, most = announced(capsys.readouterr().out)
+    assert answers == votes * 20 == sum(api.attempts.values())
+    assert tokens == pytest.approx(sum(Usage.from_dict(row["usage"]).prompt_tokens for row in rows(home)), rel=0.05)
+    assert about == pytest.approx(answers * cost("claude-haiku-5-5", Usage(tokens // answers, 16)) / 1e9, rel=0.01)
+    assert api.charged_nano / 1e9 <= most
+
+
+def test_answers_on_hand_are_not_announced_again(home: Path, api: FakeAPI, capsys: pytest.CaptureFixture[str]) -> None:
+    write_queries(home, 20)
+    given = arguments(home, api.url, "--timeout-s", "60", "--votes", "5")
+    assert labelling.main([*given, "--max-usd", "0.002"]) == 1
+    before, charged = sum(api.attempts.values()), api.charged_nano
+    assert before % 5
+    assert labelling.main(given) == 0
+    answers, _, _, most = announced(capsys.readouterr().out)
+    assert answers == 100 - before == sum(api.attempts.values()) - before
+    assert (api.charged_nano - charged) / 1e9 <= most
+
+
+def test_answers_without_an_intent_are_within_what_is_announced_at_most(home: Path) -> None:
+    asked: collections.Counter[str] = collections.Counter()
+    plans: list[labeller.Plan] = []
+
+    def erring(text: str) -> str:
+        asked[text] += 1
+        return "tickets" if asked[text] % 3 else "no intent"
+
+    def consent(plan: labeller.Plan) -> bool:
+        plans.append(plan)
+        return True
+
+    teacher = FunctionTeacher(erring, Taxonomy.load(home / "taxonomy.toml"), usd=0.001)
+    with Job(home / "out.jsonl", teacher, votes=6) as job:
+        queries = [Query(text, text) for text in ("one", "two", "three")]
+        assert not asyncio.run(labeller.label(queries, job, labeller.Options(confirm=consent)))
+        (plan,) = plans
+        assert (plan.answers, asked.total()) == (3 * 6, 3 * 8)
+        assert job.ledger.spent().measured == plan.most == 3 * 8 * 1_000_000
 
 
 def test_the_cap_holds_with_eight_workers(home: Path, api: FakeAPI, capsys: pytest.CaptureFixture[str]) -> None:
@@ -352,7 +415,7 @@ def label_under_fire(home: Path, faults: Sequence[str]) -> None:
     assert len(found) + len(failed) == len(texts)
     assert len(failed) <= 20
     # A kill can cost the answers in flight: at most one for each of eight workers.
-    dearest = 8 * 5 * cost("claude-haiku-5-5", labelling.Usage(1000, 20))
+    dearest = 8 * 5 * cost("claude-haiku-5-5", Usage(1000, 20))
     assert 0 <= charged - ledger_nano(home) <= dearest < 0.01 * 1e9
 
 

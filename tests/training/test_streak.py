@@ -13,7 +13,7 @@ from tests.fake_api import FakeAPI
 from tests.fake_http import Response
 from tests.fake_wire import FAILURES, ApiError
 from tests.training import test_label
-from tests.training.test_label import arguments, rows, write_queries
+from tests.training.test_label import rows, write_queries
 from training import label as labelling
 from training.labelling.streak import Stopped, Streak
 
@@ -61,6 +61,10 @@ class Account:
     def __call__(self, query: str, attempt: int) -> str | None:
         self.left -= 1
         return self.fault if self.left < 0 else None
+
+
+def arguments(home: Path, url: str, *more: str) -> list[str]:
+    return test_label.arguments(home, url, "--timeout-s", "60", *more)
 
 
 def spent(home: Path) -> Spent:

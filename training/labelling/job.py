@@ -126,6 +126,12 @@ class Job:
             return 0
         return max(0, self.votes - sum(receipt.label is not None for receipt in got))
 
+    def most(self, query: Query) -> int:
+        """How many more answers a query can need at most, where some of them name no intent."""
+        needed = self.needs(query)
+        invalid = sum(receipt.label is None for receipt in self.answers[query.id])
+        return needed + MOST_INVALID - 1 - invalid if needed else 0
+
     def refusal(self, query: Query) -> str | None:
         """Why a query with all its answers has no label; None if it has one."""
         got = self.answers[query.id]

@@ -28,34 +28,51 @@ COUNTING = Patience(tries=3, longest_s=1.0)
 
 @dataclass(frozen=True)
 class Plan:
-    """What is about to be asked, and nano-dollars by way of asking (empty where the teacher has no price)."""
+    """What is about to be asked, counted in answers: a query needs one for each vote that it does not have yet.
 
+    `nano` holds the estimated nano-dollars of all answers by way of asking, and is empty where there is no estimate.
+    `most` is what they can cost at most, answers included that name no intent and are asked for again.
+    """
+
+    answers: int
     queries: int
     tokens: int
     nano: dict[str, int]
+    most: int
 
     def __str__(self) -> str:
         ways = ", ".join(f"{way} {shown(nano)}" for way, nano in self.nano.items())
-        return f"to ask          {self.queries} answers, about {self.tokens} input tokens\nabout           {ways}"
+        lines = [
+            f"to ask          {self.answers} answers for {self.queries} queries, about {self.tokens} input tokens",
+            f"about           {ways}",
+            f"at most         {shown(self.most)}, and more only for answers that never arrive",
+        ]
+        return "\n".join(lines if ways else [lines[0], lines[2]])
 
 
-async def make_plan(teacher: Teacher, texts: Sequence[str]) -> Plan:
+async def make_plan(job: Job, queries: Sequence[Query]) -> Plan:
     """Estimate tokens and dollars. For Claude the API counts the fixed part, free of charge; the rest is estimated.
 
     Raises TeacherError where the API will not even count: it would not label either.
     """
-    characters = sum(len(text) for text in texts)
+    texts = [query.text for query in queries for _ in range(job.needs(query))]
+    most = sum(job.most(query) * job.teacher.worst_case(query.text) for query in queries)
+    tokens, nano = await _estimate(job.teacher, texts)
+    return Plan(len(texts), len(queries), tokens, nano, most)
+
+
+async def _estimate(teacher: Teacher, texts: Sequence[str]) -> tuple[int, dict[str, int]]:
+    """Input tokens, and nano-dollars by way of asking."""
+    per_query = sum(len(text) for text in texts) / CHARACTERS_PER_TOKEN / max(1, len(texts))
     if not isinstance(teacher, AnthropicTeacher):
-        worst = sum(teacher.worst_case(text) for text in texts)
-        return Plan(len(texts), round(characters / CHARACTERS_PER_TOKEN), {"at most": worst})
+        return round(len(texts) * per_query), {}
     prefix = await COUNTING.retry(lambda: teacher.count(""))
-    per_query = characters / CHARACTERS_PER_TOKEN / max(1, len(texts))
     plain = Usage(input_tokens=round(prefix + per_query), output_tokens=ANSWER_TOKENS)
     cached = Usage(input_tokens=round(per_query), output_tokens=ANSWER_TOKENS, cache_read_tokens=prefix)
     usages = {"uncached": plain, "with the prompt cached": cached if prefix >= CACHED_FROM_TOKENS else plain}
     nano = {f"sync {way}": len(texts) * cost(teacher.model, usage) for way, usage in usages.items()}
     nano["in batches"] = len(texts) * cost(teacher.model, plain, batch=True)
-    return Plan(len(texts), len(texts) * plain.input_tokens, nano)
+    return len(texts) * plain.input_tokens, nano
 
 
 @dataclass(frozen=True)
@@ -80,7 +97,7 @@ async def label(queries: Sequence[Query], job: Job, options: Options) -> dict[st
     job.ledger.doubt_open(keep=batches.reservations if batches else ())
     left = job.open(queries)
     try:
-        if not left or not options.confirm(await make_plan(job.teacher, [query.text for query in left])):
+        if not left or not options.confirm(await make_plan(job, left)):
             return {query.id: "not asked" for query in left}
         with tqdm(total=len(left), unit="query", disable=None) as bar:
             return await _run(left, job, options, batches, bar.update)
@@ -143,7 +160,7 @@ def consent(yes: bool) -> Callable[[Plan], bool]:
 
     def ask(plan: Plan) -> bool:
         print(plan, flush=True)
-        if yes or not any(plan.nano.values()):
+        if yes or not plan.most:
             return True
         if not sys.stdin.isatty():
             print("nothing was asked: say --yes to spend without being asked", file=sys.stderr)
