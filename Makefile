@@ -20,7 +20,7 @@ demo: setup
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy training inference
+	$(BIN)/mypy training inference monoku
 	$(BIN)/lint-imports
 
 test: check
