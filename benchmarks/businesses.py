@@ -17,7 +17,7 @@ from pathlib import Path
 from inference.classifier import Classifier
 from training.data.rows import Row, to_row
 from training.data.splits import SPLITS_FILE
-from training.evaluation.scored import Scored, score
+from training.evaluation.scored import score, serve
 from training.lifecycle.pipeline import train
 from training.student.config import Config
 
@@ -36,10 +36,11 @@ def split_off(data: Path, names: tuple[str, ...], folder: Path) -> list[Row]:
     return [row for row in held if row is not None]
 
 
-def line(name: str, scored: Scored, above: float | None) -> str:
-    accepted = scored.accepted(above)
-    agreement = f"{scored.correct[accepted].mean():>10.1%}" if accepted.any() else f"{'–':>10}"
-    return f"{name:<22}{len(scored.rows):>6}{scored.correct.mean():>10.1%}{accepted.mean():>10.1%}{agreement}"
+def line(name: str, classifier: Classifier, rows: list[Row]) -> str:
+    scored = score(classifier, rows)
+    served = serve(classifier, scored)
+    agreement = f"{'–':>10}" if served.agreement is None else f"{served.agreement:>10.1%}"
+    return f"{name:<22}{len(rows):>6}{scored.correct.mean():>10.1%}{served.coverage:>10.1%}{agreement}"
 
 
 def main() -> None:
@@ -56,16 +57,15 @@ def main() -> None:
     classifier = Classifier.load(version)
     report = json.loads((version / "report.json").read_text(encoding="utf-8"))
     own = next(c for c in report["certificates"] if c["target"] == classifier.certificate.target)
-    above = classifier.certificate.accept_above
     print(f"\n{'':<22}{'rows':>6}{'accuracy':>10}{'accepted':>10}{'right':>10}")
     print(
         f"{'own test split':<22}{report['rows']:>6}{report['accuracy']:>10.1%}{own['test_coverage']:>10.1%}"
         f"{own['test_agreement'] or float('nan'):>10.1%}"
     )
-    print(line("businesses never met", score(classifier, held), above))
+    print(line("businesses never met", classifier, held))
     for name in arguments.without:
         rows = [row for row in held if row.extra["business"] == name]
-        print(line("  " + name, score(classifier, rows), above))
+        print(line("  " + name, classifier, rows))
 
 
 if __name__ == "__main__":

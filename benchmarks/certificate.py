@@ -92,7 +92,7 @@ def real_pool(bundle: str, folder: Path, files: tuple[str, ...]) -> Pool:
     scores, correct = [], []
     for text, label in read_rows(folder, files):
         prediction = classifier.predict(text)
-        scores.append(prediction.confidence)
+        scores.append(math.inf if prediction.source == "rules" else prediction.confidence)
         correct.append(prediction.intent == label)
     return Pool(np.array(scores), np.array(correct))
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.bundle.manifest import VERSION
-from inference.bundle.redact import Redactor, load_redactor
+from inference.bundle.redact import Redactor, load_redactor, of_the_beginning
 from inference.bundle.taxonomy import Taxonomy
 from inference.cache.memory import Entry
 from inference.cache.shared import Cache
@@ -30,7 +30,7 @@ from inference.log.decision_log import DecisionLog
 from inference.money.ledger import Ledger
 from inference.money.prices import dollars
 from inference.serving.answer import Answer, Request, Router
-from inference.serving.assemble import TeacherSpec, choose_redactor, choose_taxonomy, make_cache, of_the_beginning
+from inference.serving.assemble import TeacherSpec, choose_redactor, choose_taxonomy, make_cache
 from inference.serving.deferral import Deferral, Outcome, Question
 from inference.serving.policy import Policy
 from inference.serving.recorder import Recorder

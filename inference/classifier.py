@@ -7,15 +7,16 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 from tokenizers import Tokenizer
 
-from inference.bundle.manifest import DEFAULT_TARGET, Bundle, BundleError, Certificate
-from inference.bundle.redact import Redactor, load_redactor
+from inference.bundle.manifest import DEFAULT_TARGET, Bundle, BundleError, Certificate, Manifest
+from inference.bundle.redact import Redactor, load_redactor, of_the_beginning
+from inference.bundle.rules import Rules
 from inference.common.text import repair
 
 # onnxruntime 1.32 starts a telemetry thread as it is imported, unless this is set by then: a forked child that exits
@@ -34,24 +35,32 @@ READ_BEFORE_REDACTION = 4
 class Prediction:
     """What the local tier says of one text.
 
-    `confidence` is the largest calibrated probability; `accepted` says that the bundle's certificate covers the
-    answer; `alternatives` are the next likeliest intents with their probabilities, likeliest first.
+    `source` is "rules" where one of the bundle's certified keyword rules fires, else "student". `confidence` is the
+    precision measured for the rule, or the student's largest calibrated probability. `accepted` says that the bundle's
+    certificate covers the answer; `alternatives` are the student's next likeliest intents with their probabilities,
+    likeliest first, none where a rule answers.
     """
 
     intent: str
     confidence: float
     accepted: bool
     alternatives: tuple[tuple[str, float], ...]
+    source: str = "student"
 
 
 class Classifier:
-    """A bundle, loaded. Safe to share between threads, and across a fork.
+    """A bundle, loaded: its certified rules answer first, then its student. Safe to share between threads and forks.
 
     An answer does not depend on its neighbours: every text runs on its own, so `predict_many` equals `predict`.
     """
 
     def __init__(
-        self, bundle: Bundle, target: float = DEFAULT_TARGET, threads: int = 1, redactor: Redactor | None = None
+        self,
+        bundle: Bundle,
+        target: float = DEFAULT_TARGET,
+        threads: int = 1,
+        redactor: Redactor | None = None,
+        engine: _Engine | None = None,
     ) -> None:
         if type(threads) is not int or threads < 1:
             raise ValueError(f"threads must be a whole number of at least 1, got {threads!r}")
@@ -59,14 +68,15 @@ class Classifier:
         self.labels = bundle.manifest.labels
         self.threads = threads
         self.certificate = _choose(bundle.manifest.certificates, target)
-        # No threshold means that nothing is accepted: no probability exceeds infinity.
+        # No threshold means that nothing is accepted: no probability exceeds infinity, and no rule is run.
         accept_above = self.certificate.accept_above if self.certificate else None
         self._accept_above = float("inf") if accept_above is None else accept_above
+        self._rules = None if accept_above is None else _certified_rules(bundle, target)
         self._temperature = bundle.manifest.temperature
         self._most_characters = bundle.manifest.max_tokens * MOST_CHARACTERS_PER_TOKEN
         self.redact = redactor or _redactor(bundle)
         self._lock = threading.Lock()
-        self._engine: _Engine | None = _Engine(bundle, threads)
+        self._engine: _Engine | None = engine or _Engine(bundle, threads)
         _loaded.add(self)
 
     @classmethod
@@ -85,13 +95,28 @@ class Classifier:
         """
         return cls(Bundle.load(path), target, threads, redactor)
 
+    def at(self, target: float, manifest: Manifest | None = None) -> Classifier:
+        """The same loaded model at another certificate's target, and under another manifest if one is given.
+
+        That manifest must have the same labels and `max_tokens`. Raises ValueError if there is no such certificate.
+        """
+        bundle = self.bundle if manifest is None else replace(self.bundle, manifest=manifest)
+        return Classifier(bundle, target, self.threads, self.redact, self._engine)
+
     def predict(self, text: str) -> Prediction:
         """Classify one text of any length. Raises TypeError if it is not a string."""
+        redacted = self._redacted(text)
+        return self._by_rule(text, redacted) or self._by_student(self._scores(redacted))
+
+    def decide(self, text: str, probabilities: np.ndarray) -> Prediction:
+        """What `predict` says of `text` where `probabilities(text)` is known: the student does not run again."""
+        return self._by_rule(text, self._redacted(text)) or self._by_student(probabilities)
+
+    def best_guess(self, text: str) -> tuple[str, float]:
+        """The student's likeliest intent and its probability, whether a rule fires or not."""
         scores = self.probabilities(text)
-        order = np.argsort(-scores, kind="stable")[: ALTERNATIVES + 1].tolist()
-        confidence = float(scores[order[0]])
-        ranked = tuple([(self.labels[i], float(scores[i])) for i in order[1:]])
-        return Prediction(self.labels[order[0]], confidence, confidence > self._accept_above, ranked)
+        best = int(scores.argmax())
+        return self.labels[best], float(scores[best])
 
     def predict_many(self, texts: Iterable[str]) -> list[Prediction]:
         """Classify texts in order; each result is exactly that of `predict`."""
@@ -100,14 +125,38 @@ class Classifier:
         return [self.predict(text) for text in texts]
 
     def probabilities(self, text: str) -> np.ndarray:
-        """Calibrated probabilities of all intents in the order of `labels`: float64, shape (labels,)."""
+        """The student's calibrated probabilities of all intents in the order of `labels`: float64, shape (labels,).
+
+        The rules have no part in them.
+        """
+        return self._scores(self._redacted(text))
+
+    def _redacted(self, text: str) -> str:
         if not isinstance(text, str):
             raise TypeError(f"a query must be a str, got {type(text).__name__}")
         if len(text) > self._most_characters:
             text = " ".join(text.split())[: READ_BEFORE_REDACTION * self._most_characters]
-        text = self.redact(text)[: self._most_characters]
+        return self.redact(text)
+
+    def _by_rule(self, text: str, redacted: str) -> Prediction | None:
+        if self._rules is None:
+            return None
+        # A rule reads what it does in a cascade, which is more of a long text than the student reads.
+        whole = redacted if len(text) <= self._most_characters else of_the_beginning(self.redact)(text)
+        rule = self._rules.match(whole)
+        if rule is None:
+            return None
+        return Prediction(rule.intent, self._rules.confidence[rule.name], True, (), "rules")
+
+    def _by_student(self, scores: np.ndarray) -> Prediction:
+        order = np.argsort(-scores, kind="stable")[: ALTERNATIVES + 1].tolist()
+        confidence = float(scores[order[0]])
+        ranked = tuple([(self.labels[i], float(scores[i])) for i in order[1:]])
+        return Prediction(self.labels[order[0]], confidence, confidence > self._accept_above, ranked)
+
+    def _scores(self, redacted: str) -> np.ndarray:
         engine = self._engine or self._reopen()
-        logits = engine.logits(text).astype(np.float64) / self._temperature
+        logits = engine.logits(redacted[: self._most_characters]).astype(np.float64) / self._temperature
         exponents = np.exp(logits - logits.max())
         return np.asarray(exponents / exponents.sum())
 
@@ -205,6 +254,12 @@ def _choose(certificates: tuple[Certificate, ...], target: float) -> Certificate
         if certificate.target == target:
             return certificate
     raise ValueError(f"no certificate for target {target!r}; the bundle has {[c.target for c in certificates]}")
+
+
+def _certified_rules(bundle: Bundle, target: float) -> Rules | None:
+    """The rules that answer at a certificate's target; None where there are none, so that no text is read for them."""
+    rules = Rules.for_target(bundle.taxonomy, bundle.manifest.rules, target)
+    return rules if len(rules) else None
 
 
 _loaded: weakref.WeakSet[Classifier] = weakref.WeakSet()

@@ -28,7 +28,7 @@ def answer(classifier: Classifier, text: str) -> dict[str, Any]:
         "intent": prediction.intent,
         "confidence": round(prediction.confidence, 6),
         "accepted": prediction.accepted,
-        "source": "student",
+        "source": prediction.source,
         "alternatives": {intent: round(share, 6) for intent, share in prediction.alternatives},
     }
 

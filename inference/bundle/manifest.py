@@ -33,7 +33,8 @@ class Certificate:
     """One promise: among accepted queries the answer agrees with the reference at least `target` of the time.
 
     `accept_above` is the score that an accepted answer must exceed, None where no threshold could be certified. What a
-    rule of `Rules.for_target(…, target)` answers is accepted too: the promise is about rules and student together.
+    rule of `Rules.for_target(…, target)` answers is accepted too: the promise is about rules and student together, as
+    `Classifier` runs them.
     `coverage` and `agreement` are what the calibration sample showed above it; `delta` is the probability, over that
     sample, that this promise is broken.
     """

@@ -9,7 +9,6 @@ from inference.bundle.redact import Redactor, load_redactor
 from inference.bundle.taxonomy import Taxonomy
 from inference.cache.memory import MemoryCache, normalise
 from inference.cache.shared import Cache, RedisCache
-from inference.common.text import MOST_CHARACTERS
 from inference.serving.policy import Policy
 from inference.serving.tier import Tier
 from inference.teachers.own import LabelFunction
@@ -17,18 +16,6 @@ from inference.teachers.prompt import Prompt
 from inference.teachers.teacher import Teacher
 
 TeacherSpec = str | Teacher | LabelFunction
-READ = 4 * MOST_CHARACTERS  # characters of a text; what teachers and the log see is the first quarter at most
-
-
-def of_the_beginning(redact: Redactor) -> Redactor:
-    """Redact what is read of a text; a word that the cut divides is left out, since half a secret is not recognised."""
-
-    def beginning(text: str) -> str:
-        if len(text) > READ:
-            text = text[:READ].rpartition(" ")[0]
-        return redact(text)
-
-    return beginning
 
 
 def choose_redactor(policy: Policy, tier: Tier | None) -> Redactor:

@@ -44,8 +44,10 @@ class Recorder:
                 self._recent.popitem(last=False)
         if self.log is None:
             return
+        # Drift compares with the student's confidence at calibration, so a rule's would be a shift that there is not.
+        confidence = None if request.guess.source == "rules" else request.guess.confidence
         self.log.count(
-            answer.source, answer.intent, answer.cached, answer.deferred, answer.accepted, request.guess.confidence,
+            answer.source, answer.intent, answer.cached, answer.deferred, answer.accepted, confidence,
             answer.latency_ms, round(answer.cost_usd * 1e9),
         )  # fmt: skip
         if answer.deferred or request.sampled or not answer.accepted:

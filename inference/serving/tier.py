@@ -1,4 +1,4 @@
-"""The local tier of a cascade: the serving bundle's rules and student, and the watch for a newer bundle."""
+"""The local tier of a cascade: the serving bundle, and what the policy's strategy lets it answer."""
 
 from __future__ import annotations
 
@@ -25,31 +25,26 @@ NO_GUESS = Guess(None, None, False, "fallback")
 
 
 class Tier:
-    """A loaded bundle, with the rules that the policy lets answer. Immutable: a newer bundle is another Tier."""
+    """A loaded bundle under a policy. Immutable: a newer bundle is another Tier.
+
+    The strategy "local-first" answers what the classifier accepts. "hybrid" answers by the rules whose measured
+    confidence has earned it without a certificate, "tiered" nothing: in both the student is only a guess.
+    """
 
     def __init__(self, path: Path, policy: Policy, redactor: Redactor | None) -> None:
         self.classifier = Classifier.load(path, policy.target, policy.threads, redactor)
         bundle = self.classifier.bundle
         self.bundle_id = bundle.manifest.bundle_id
         self.taxonomy = bundle.taxonomy
-        self.rules = _rules(self.classifier, policy)
-        self.student_answers = policy.strategy == "local-first"
+        self.local_first = policy.strategy == "local-first"
+        self.rules = Rules.earned(self.taxonomy, bundle.manifest.rules if policy.strategy == "hybrid" else ())
 
     def guess(self, text: str) -> Guess:
-        """The rule that fires, else the student. `text` is redacted."""
+        """The answer of a rule or of the student, or the student's guess. `text` is redacted."""
+        if self.local_first:
+            found = self.classifier.predict(text)
+            return Guess(found.intent, found.confidence, found.accepted, found.source if found.accepted else "fallback")
         rule = self.rules.match(text)
         if rule is not None:
             return Guess(rule.intent, self.rules.confidence[rule.name], True, "rules")
-        prediction = self.classifier.predict(text)
-        accepted = prediction.accepted and self.student_answers
-        return Guess(prediction.intent, prediction.confidence, accepted, "student" if accepted else "fallback")
-
-
-def _rules(classifier: Classifier, policy: Policy) -> Rules:
-    taxonomy, measured = classifier.bundle.taxonomy, classifier.bundle.manifest.rules
-    if policy.strategy == "hybrid":
-        return Rules.earned(taxonomy, measured)
-    certified = classifier.certificate is not None and classifier.certificate.accept_above is not None
-    if policy.strategy == "local-first" and certified:
-        return Rules.for_target(taxonomy, measured, policy.target)
-    return Rules(())
+        return Guess(*self.classifier.best_guess(text), False, "fallback")

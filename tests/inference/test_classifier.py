@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference import Bundle, Classifier, Prediction
+from inference.bundle.taxonomy import Rule
 from inference.common.text import repair
+from tests.ruled import add_rules
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +21,18 @@ def classifier(tiny_home: Path) -> Classifier:
     return Classifier.load(tiny_home)
 
 
+@pytest.fixture(scope="module")
+def ruled(tiny_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Classifier:
+    """A classifier at 95 % one of whose two rules has earned that."""
+    rules = Rule("0.96", "account", ("stop", "jane")), Rule("0.90", "unknown", ("invoice",))
+    return Classifier.load(add_rules(tiny_home, tmp_path_factory.mktemp("ruled") / "tiny", *rules))
+
+
 ANY_TEXT = st.text(max_size=80) | st.text(st.characters(), max_size=40)
+WORDS = st.lists(st.sampled_from(["stop", "the", "invoice", "Stop!", "nonstop", "zebra", "\n"]), max_size=8).map(
+    " ".join
+)
+STOPPED = Prediction("account", 0.96, True, (), "rules")
 
 
 def check(prediction: Prediction, classifier: Classifier) -> None:
@@ -106,6 +120,64 @@ def test_acceptance_is_strictly_above_the_certified_threshold(tiny_home: Path) -
             prediction = classifier.predict(text)
             above = certificate.accept_above
             assert prediction.accepted == (above is not None and prediction.confidence > above)
+
+
+def test_a_certified_rule_answers_before_the_student(ruled: Classifier) -> None:
+    assert ruled.predict("stop the invoice") == STOPPED
+    answer = ruled.predict("send the invoice")  # that rule has not earned this target
+    assert (answer.source, answer.intent) == ("student", "payments")
+    loose = ruled.at(0.90)
+    assert loose.predict("send the invoice") == Prediction("unknown", 0.90, True, (), "rules")
+    assert loose.predict("stop the invoice") == STOPPED
+
+
+def test_where_nothing_is_certified_no_rule_answers(ruled: Classifier, classifier: Classifier) -> None:
+    strict = ruled.at(0.97)
+    assert strict.predict("stop the invoice") == replace(classifier.predict("stop the invoice"), accepted=False)
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=ANY_TEXT | WORDS)
+def test_decide_equals_predict_and_without_a_rule_so_does_the_student(
+    ruled: Classifier, classifier: Classifier, text: str
+) -> None:
+    answer, scores = ruled.predict(text), ruled.probabilities(text)
+    assert scores.tolist() == classifier.probabilities(text).tolist()
+    assert answer == ruled.decide(text, scores)
+    assert ruled.best_guess(text) == (ruled.labels[int(scores.argmax())], scores.max())
+    if answer.source == "student":
+        assert (answer.intent, answer.confidence) == ruled.best_guess(text)
+        assert answer.accepted == (answer.confidence > 0.9)
+    else:
+        assert answer == STOPPED
+
+
+def test_a_rule_reads_the_redacted_text(ruled: Classifier) -> None:
+    assert ruled.predict("jane wants the zebra") == STOPPED
+    assert ruled.predict("write to jane@example.org").source == "student"
+
+
+def test_a_rule_reads_more_of_a_long_text_than_the_student_but_not_all(ruled: Classifier) -> None:
+    assert ruled.predict("zebra " * 4000 + "stop") == STOPPED
+    assert ruled.predict(" " * 20_000 + "stop") == STOPPED
+    assert ruled.predict("zebra " * 400_000 + "stop").source == "student"
+
+
+@pytest.mark.parametrize("text", [None, b"stop", 3, ["stop"]])
+def test_a_rule_changes_nothing_about_what_is_refused(ruled: Classifier, text: object) -> None:
+    with pytest.raises(TypeError, match=f"a query must be a str, got {type(text).__name__}"):
+        ruled.predict(text)  # type: ignore[arg-type]
+
+
+def test_another_target_shares_the_loaded_model(ruled: Classifier) -> None:
+    for target in (0.90, 0.95, 0.97):
+        fresh, shared = Classifier.load(ruled.bundle.root, target), ruled.at(target)
+        assert shared.certificate == fresh.certificate
+        assert shared._engine is ruled._engine
+        for text in ("stop the invoice", "send the invoice", "zebra"):
+            assert shared.predict(text) == fresh.predict(text)
+    with pytest.raises(ValueError, match=r"no certificate for target 0\.5"):
+        ruled.at(0.5)
 
 
 def test_arguments_that_are_off_raise_at_once(tiny_home: Path) -> None:

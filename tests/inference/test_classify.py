@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from inference.bundle.taxonomy import Rule
 from inference.classify import main
+from tests.ruled import add_rules
 
 
 def run(home: Path, *arguments: str, given: bytes = b"") -> tuple[int, list[dict[str, object]], str]:
@@ -19,6 +21,21 @@ def test_one_text_prints_one_line(tiny_home: Path) -> None:
     assert status == 0
     assert len(answers) == 1
     assert {"text", "intent", "confidence", "accepted", "source"} <= set(answers[0])
+
+
+def test_the_source_that_is_printed_is_the_true_one(tiny_home: Path, tmp_path: Path) -> None:
+    home = add_rules(tiny_home, tmp_path / "tiny", Rule("0.96", "account", ("stop",)))
+    status, answers, _ = run(home, "--jsonl", given=b"stop the zebra\nfind the zebra")
+    assert status == 0
+    assert [answer["source"] for answer in answers] == ["rules", "student"]
+    assert answers[0] == {
+        "text": "stop the zebra",
+        "intent": "account",
+        "confidence": 0.96,
+        "accepted": True,
+        "source": "rules",
+        "alternatives": {},
+    }
 
 
 def test_lines_keep_order_and_fields_and_bad_ones_are_named(tiny_home: Path) -> None:

@@ -1,7 +1,9 @@
 import json
 from pathlib import Path
 
-from inference.bundle.manifest import Certificate, Manifest, resolve
+from inference.bundle.manifest import Bundle, Certificate, Manifest, resolve
+from inference.bundle.taxonomy import Rule
+from tests.ruled import add_rules
 from training.evaluation.card import card_text
 
 PNG = b"\x89PNG"
@@ -17,6 +19,13 @@ def test_the_bundle_carries_a_card_with_figures_and_plots(tiny_home: Path) -> No
     for name in ("reliability", "risk_coverage", "confusion"):
         assert f"plots/{name}.png" in card
         assert (version / "plots" / f"{name}.png").read_bytes().startswith(PNG)
+
+
+def test_the_card_of_a_bundle_with_rules_says_what_they_accept(tiny_home: Path, tmp_path: Path) -> None:
+    report = json.loads((resolve(tiny_home) / "report.json").read_text())
+    ruled = Bundle.load(add_rules(tiny_home, tmp_path / "tiny", Rule("0.96", "account", ("stop",)))).manifest
+    assert "keyword rule" in card_text(ruled, report)
+    assert "keyword rule" not in card_text(Bundle.load(tiny_home).manifest, report)
 
 
 def test_a_certificate_that_does_not_exist_is_said_in_words(tiny_home: Path) -> None:

@@ -2,7 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from inference.bundle.manifest import Certificate
+from inference.bundle.taxonomy import Rule
 from inference.classifier import Classifier
+from tests.ruled import add_rules
 from training.data import dataset
 from training.data.rows import Row
 from training.lifecycle.champion import compare
@@ -25,6 +28,16 @@ def test_a_model_is_as_good_as_itself(tiny_home: Path, held_out: list[Row]) -> N
     assert (figures["lost"], figures["won"], figures["size_ratio"]) == (0, 0, 1.0)
     assert figures["coverage"][0] == figures["coverage"][1] > 0
     assert figures["rows"] == len(held_out)
+
+
+def test_what_the_two_accept_is_what_they_answer_at_the_target(tiny_home, held_out, tmp_path) -> None:
+    alone = [Certificate(0.9, 0.01, 1.0)]  # no probability exceeds 1: the rules alone are accepted
+    home = add_rules(tiny_home, tmp_path / "tiny", Rule("0.96", "payments", ("invoice",)), certificates=alone)
+    ruled, plain = Classifier.load(home, 0.9), Classifier.load(tiny_home)
+    invoices = sum("invoice" in row.text for row in held_out) / len(held_out)
+    assert compare(ruled, ruled, held_out, 0.9).figures["coverage"] == [invoices, invoices]
+    assert compare(ruled, plain, held_out, 0.95).figures["coverage"][0] == 0.0  # it has no such certificate
+    assert not compare(plain, ruled, held_out, 0.95).figures["certified"]
 
 
 def test_rows_of_an_intent_that_one_does_not_know_are_left_out(tiny_home: Path, held_out: list[Row]) -> None:

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta, binomtest
 
+from training.evaluation.scored import Served
 from training.evaluation.statistics import non_inferiority, rows_needed, worse_intents
-from training.lifecycle.gate import MIN_ROWS, Accepted, Verdict, judge
+from training.lifecycle.gate import MIN_ROWS, Verdict, judge
 
 
 def pairs(lost: int, won: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -211,9 +212,9 @@ def test_surely_worse_is_a_significant_loss_in_all_or_on_an_intent() -> None:
     assert not judge([], None, np.zeros(0, bool), False, 0.95, 1.0, 1.0).surely_worse
 
 
-def accepting(share: float, agreement: float = 1.0, rows: int = 1000) -> Accepted:
+def accepting(share: float, agreement: float = 1.0, rows: int = 1000) -> Served:
     accepted = np.arange(rows) < share * rows
-    return Accepted(accepted, np.arange(rows) >= (1 - agreement) * share * rows)
+    return Served(accepted.astype(float), accepted, np.arange(rows) >= (1 - agreement) * share * rows)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +228,7 @@ def accepting(share: float, agreement: float = 1.0, rows: int = 1000) -> Accepte
     ],
 )
 def test_a_challenger_that_defers_more_is_kept_back_while_the_champion_keeps_its_promise(
-    champion: Accepted, challenger: Accepted, published: bool
+    champion: Served, challenger: Served, published: bool
 ) -> None:
     labels = ["one"] * 1000
     found = judge(labels, *pairs(0, 0, 1000), True, 0.95, 1.0, 1.0, (champion, challenger))

@@ -4,15 +4,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.bundle.manifest import Certificate, resolve
-from inference.bundle.rules import MeasuredRule
+from inference.bundle.manifest import Bundle, Certificate
 from inference.bundle.taxonomy import Rule
 from inference.classifier import Classifier
+from tests.ruled import add_rules
 from training.data import dataset
 from training.data.rows import Row
 from training.evaluation import report as evaluate
 from training.evaluation.report import certified_on_test, challenge, gold_figures, out_of_scope_figures, risk_coverage
-from training.evaluation.scored import Scored, score
+from training.evaluation.scored import Scored, Served, score
 
 
 def scored(probabilities: list[list[float]], reference: list[int], gold: list[str | None] | None = None) -> Scored:
@@ -44,57 +44,36 @@ def test_out_of_scope_figures_tell_the_two_kinds_apart() -> None:
 
 
 def test_a_certificate_is_shown_beside_test() -> None:
-    found = certified_on_test(FOUR, Certificate(0.95, 0.01, accept_above=0.6))
-    assert (found["test_coverage"], found["test_agreement"]) == (0.5, 1.0)
-    nothing = certified_on_test(FOUR, Certificate(0.99, 0.01, accept_above=None))
-    assert (nothing["test_coverage"], nothing["test_agreement"]) == (0.0, None)
+    accepted = np.array([True, False, False, True])
+    found = certified_on_test(Certificate(0.95, 0.01, 0.6), Served(FOUR.confidence, accepted, FOUR.correct))
+    assert (found["target"], found["test_coverage"], found["test_agreement"]) == (0.95, 0.5, 1.0)
+    nothing = Served(FOUR.confidence, np.zeros(4, bool), FOUR.correct)
+    found = certified_on_test(Certificate(0.99, 0.01, None), nothing)
+    assert (found["test_coverage"], found["test_agreement"]) == (0.0, None)
 
 
-def ruled(classifier: Classifier, *rules: Rule) -> Classifier:
-    """The classifier with a bundle whose rules have the confidences that their names say."""
-    found = tuple(MeasuredRule(rule.name, rule.intent, 9, 9, float(rule.name)) for rule in rules)
-    manifest = replace(classifier.bundle.manifest, rules=found)
-    return Classifier(
-        replace(classifier.bundle, manifest=manifest, taxonomy=replace(classifier.bundle.taxonomy, rules=rules))
-    )
-
-
-def test_the_local_tier_answers_by_rule_first_at_a_score_above_all(tiny_home: Path) -> None:
-    rules = Rule("0.96", "account", ("stop",)), Rule("0.90", "unknown", ("invoice",))
-    rows = [
-        Row("1", "stop the invoice", "payments"),
-        Row("2", "stop the login", "account"),
-        Row("3", "an invoice", "payments"),
-    ]
-    student = score(Classifier.load(tiny_home), rows)
-    test = score(ruled(Classifier.load(tiny_home), *rules), rows)
-    assert test.probabilities.tolist() == student.probabilities.tolist()
-    strict, loose, none = (test.local(target) for target in (0.95, 0.90, 0.97))
-    assert [strict.labels[i] for i in strict.predicted] == ["account", "account", student.labels[student.predicted[2]]]
-    assert strict.accepted(1.0).tolist() == [True, True, False]
-    assert [loose.labels[i] for i in loose.predicted] == ["account", "account", "unknown"]
-    assert none.probabilities.tolist() == student.probabilities.tolist()
-    found = certified_on_test(test, Certificate(0.95, 0.01, accept_above=1.0))
-    assert (found["test_coverage"], found["test_agreement"]) == (pytest.approx(2 / 3), 0.5)
-    deferred = certified_on_test(test, Certificate(0.95, 0.01, accept_above=None))
-    assert (deferred["test_coverage"], deferred["test_agreement"]) == (0.0, None)
-
-
-def test_rules_that_never_earned_an_answer_are_named(tiny_home: Path) -> None:
+def test_rules_that_never_earned_an_answer_are_named(tiny_home: Path, tmp_path: Path) -> None:
     rules = Rule("0.96", "account", ("stop",)), Rule("0.80", "unknown", ("invoice",)), Rule("0.5", "unknown", ("x",))
-    found = evaluate.rule_figures(score(ruled(Classifier.load(tiny_home), *rules), [Row("1", "stop", "payments")]))
+    bundle = Bundle.load(add_rules(tiny_home, tmp_path / "tiny", *rules))
+    found = evaluate.rule_figures(bundle, [Row("1", "stop", "payments")])
     assert found["unearned"] == ["0.80", "0.5"]
     assert [rule["confidence"] for rule in found["measured"]] == [0.96, 0.8, 0.5]
     assert found["test"][0] == {"name": "0.96", "intent": "account", "fired": 1, "right": 0, "confidence": 1 / 3}
 
 
-def test_the_challenge_counts_what_rules_answer(tiny_home: Path) -> None:
-    classifier = ruled(Classifier.load(tiny_home), Rule("0.99", "unknown", ("stop", "check")))
+def test_the_report_and_the_challenge_count_what_rules_answer(tiny_home: Path, tmp_path: Path) -> None:
+    rules_alone = [Certificate(0.95, 0.01, 1.0), Certificate(0.97, 0.01, None)]
+    rule = Rule("0.99", "unknown", ("stop", "check"))
+    home = add_rules(tiny_home, tmp_path / "tiny", rule, certificates=rules_alone)
     texts = [f"{'stop' if i % 2 else 'open'} the login {i}" for i in range(40)]
     rows = [Row(text, text, "account", extra={"business": "gym"}) for text in texts]
-    found = challenge(classifier, score(classifier, rows), (), Certificate(0.95, 0.01, accept_above=1.0))
-    assert (found["business: gym"]["coverage"], found["business: gym"]["agreement"]) == (0.5, 0.0)
-    assert found["business: gym"]["accuracy"] > 0.5  # the student's own
+    classifier = Classifier.load(home, 0.95)
+    test = score(classifier, rows)
+    found = challenge(classifier, test, ())["business: gym"]
+    assert (found["coverage"], found["agreement"]) == (0.5, 0.0)
+    assert found["accuracy"] > 0.5  # the student's own
+    shown = [(c["test_coverage"], c["test_agreement"]) for c in evaluate.report(classifier, test)["certificates"]]
+    assert shown == [(0.5, 0.0), (0.0, None)]
 
 
 def test_gold_is_reported_for_student_and_teacher_where_it_is_known() -> None:
@@ -112,8 +91,7 @@ def test_the_report_of_the_bundle_is_what_the_classifier_does(tiny_home, tiny_da
     classifier = Classifier.load(tiny_home)
     data = dataset.load(str(tiny_data))
     manifest = classifier.bundle.manifest
-    test = score(classifier, data.split("test"))
-    report = evaluate.report(test, data.taxonomy.out_of_scope, manifest.certificates, resolve(tiny_home))
+    report = evaluate.report(classifier, score(classifier, data.split("test")))
     right = [classifier.predict(row.text).intent == row.label for row in data.split("test")]
     assert report["accuracy"] == pytest.approx(np.mean(right)) == manifest.metrics["accuracy"]
     assert report["rows"] == len(right)
@@ -126,10 +104,11 @@ def test_the_challenge_measures_slices_and_hurried_typing(tiny_home: Path, tiny_
     classifier = Classifier.load(tiny_home, target=0.90)
     train = dataset.load(str(tiny_data)).split("train")
     rows = [replace(row, extra={"business": "gym" if i < 30 else "bank"}) for i, row in enumerate(train[:60])]
-    found = challenge(classifier, score(classifier, rows), train, classifier.certificate)
+    found = challenge(classifier, score(classifier, rows), train)
     assert found["business: gym"]["rows"] == found["business: bank"]["rows"] == 30
     assert found["business: gym"]["accuracy"] > 0.9
     assert found["typos put in"]["rows"] == 60
-    without = challenge(classifier, score(classifier, rows), train, None)
+    uncertified = classifier.at(0.90, replace(classifier.bundle.manifest, certificates=()))
+    without = challenge(uncertified, score(classifier, rows), train)
     assert without["business: gym"]["coverage"] == 0.0
     assert without["business: gym"]["agreement"] is None

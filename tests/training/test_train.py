@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from inference.bundle.manifest import Bundle, Manifest, resolve
-from inference.bundle.redact import load_redactor
 from inference.bundle.taxonomy import Rule
 from inference.classifier import Classifier
 from inference.common.locks import take_lock
@@ -53,8 +52,8 @@ def recalibrated(home: Path, folder: Path, data: Dataset, *rules: Rule) -> Manif
     taxonomy = replace(data.taxonomy, rules=rules)
     (draft / "taxonomy.toml").write_text(taxonomy.to_toml())
     fresh = replace(published, temperature=1.0, certificates=())
-    delta = published.lineage["delta_spent"]
-    return calibrated(draft, fresh, replace(data, taxonomy=taxonomy), delta, load_redactor(published.redactor))[0]
+    classifier = Classifier(Bundle.draft(draft, fresh))
+    return calibrated(classifier, replace(data, taxonomy=taxonomy), published.lineage["delta_spent"])[0]
 
 
 def test_rules_are_measured_on_dev_and_those_that_reach_no_target_change_nothing(

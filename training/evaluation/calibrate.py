@@ -5,19 +5,17 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from inference.bundle.manifest import Bundle, Certificate, Manifest
-from inference.bundle.redact import Redactor
+from inference.bundle.manifest import DEFAULT_TARGET, Certificate, Manifest
 from inference.bundle.rules import measure
 from inference.classifier import Classifier
 from inference.log.counts import CONFIDENCE_BINS
 from training.data.dataset import Dataset
 from training.evaluation import certificate as calibrate
-from training.evaluation.scored import Scored, score
+from training.evaluation.scored import Scored, Served, score, serve
 
 
 def log_likelihood(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
@@ -45,27 +43,23 @@ def fit_temperature(dev_logits: np.ndarray, dev_labels: np.ndarray) -> float:
     return math.exp((low + high) / 2)
 
 
-def draft_classifier(draft: Path, manifest: Manifest, redact: Redactor) -> Classifier:
-    """A classifier of a bundle in the making."""
-    return Classifier(Bundle.draft(draft, manifest), redactor=redact)
-
-
-def calibrated(
-    draft: Path, manifest: Manifest, data: Dataset, delta: float, redact: Redactor
-) -> tuple[Manifest, dict[str, Any]]:
+def calibrated(classifier: Classifier, data: Dataset, delta: float) -> tuple[Manifest, dict[str, Any]]:
     """The manifest with the temperature and the rules' confidences from dev, and the certificates from calibration.
 
-    With what live traffic is compared with later: the calibration rows' confidences and intents.
+    `classifier` is a draft's, at temperature 1. Also returns what live traffic is compared with later: the student's
+    confidences and intents on the calibration rows.
     """
-    raw = score(draft_classifier(draft, manifest, redact), data.split("dev"))
+    raw = score(classifier, data.split("dev"))
     temperature = fit_temperature(np.log(np.maximum(raw.probabilities, 1e-300)), raw.reference)
     measured = measure(data.taxonomy.rules, [row.text for row in raw.rows], [row.label for row in raw.rows])
-    manifest = replace(manifest, temperature=temperature, rules=measured)
-    classifier = draft_classifier(draft, manifest, redact)
+    # With the strictest certificates the classifier runs its rules as it will under those that are found.
+    strictest = tuple(Certificate(target, delta, calibrate.RULES_ALONE) for target in calibrate.TARGETS)
+    manifest = replace(classifier.bundle.manifest, temperature=temperature, rules=measured, certificates=strictest)
+    classifier = classifier.at(DEFAULT_TARGET, manifest)
     scored = [score(classifier, data.split(name)) for name in ("dev", "calibration")]
     found: list[Certificate] = []
     for target in calibrate.TARGETS:
-        dev, calibration = (_per_request(part.local(target)) for part in scored)
+        dev, calibration = (_per_request(part, serve(classifier.at(target), part)) for part in scored)
         found += calibrate.certificates(dev, calibration, delta, (target,))
     return replace(manifest, certificates=tuple(found)), _reference(scored[1])
 
@@ -76,7 +70,7 @@ def _reference(calibration: Scored) -> dict[str, Any]:
     return {"confidence_histogram": bins.tolist(), "intent_mix": dict(mix)}
 
 
-def _per_request(part: Scored) -> tuple[np.ndarray, np.ndarray]:
+def _per_request(part: Scored, served: Served) -> tuple[np.ndarray, np.ndarray]:
     """Scores and correctness, a row once for every sampled request that it stands for (once where it is no traffic)."""
     times = [int(row.extra.get("requests", 1)) for row in part.rows]
-    return np.repeat(part.confidence, times), np.repeat(part.correct, times)
+    return np.repeat(served.scores, times), np.repeat(served.correct, times)

@@ -118,9 +118,10 @@ def _certificates(manifest: Manifest, report: Mapping[str, Any]) -> str:
         for c in report["certificates"]
     ]
     delta = sum(c.delta for c in manifest.certificates)
+    how = " (a keyword rule that reached *target* on dev fires, or the student scores above)" if manifest.rules else ""
     text = (
         f"With probability at least {1 - delta:.4f} over the calibration sample, all of these hold: among "
-        f"{manifest.unit} that are accepted, the answer agrees with the reference ({manifest.reference}) at least "
+        f"{manifest.unit} that are accepted{how}, the answer agrees with the reference ({manifest.reference}) at least "
         "*target* of the time."
     )
     header = ("target", "accept above", "coverage, calibration", "coverage, test", "agreement, test")

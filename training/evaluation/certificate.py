@@ -1,6 +1,6 @@
 """Calibrate: a temperature from dev, and the acceptance thresholds with their certificates from calibration.
 
-Promise: with probability at least 1 - delta over the calibration sample, among the queries that the bundle's local tier
+Promise: with probability at least 1 - delta over the calibration sample, among the queries that the bundle's Classifier
 accepts (a rule fires, or the student's score > threshold) the answer agrees with the reference at least `target` of the
 time. A row that a rule answers has the score inf, so it is accepted at every threshold.
 

@@ -15,21 +15,22 @@ from typing import Any
 
 import numpy as np
 
-from inference.bundle.manifest import MODEL, Certificate
+from inference.bundle.manifest import Bundle, Certificate
 from inference.bundle.rules import measure
 from inference.classifier import Classifier
 from training.data import noise
 from training.data.rows import Row
 from training.evaluation import metrics
-from training.evaluation.scored import Scored, score
+from training.evaluation.scored import Scored, Served, score, serve
 from training.evaluation.slices import slices
 
 CURVE_POINTS = 100
 MOST_TIMED = 1000
 
 
-def report(test: Scored, outside: frozenset[str], certificates: Sequence[Certificate], folder: Path) -> dict[str, Any]:
-    """All figures of the test split, ready for JSON."""
+def report(classifier: Classifier, test: Scored) -> dict[str, Any]:
+    """All figures of the test split, ready for JSON: the student's, but for the certificates and the rules."""
+    bundle = classifier.bundle
     per_class = metrics.compute(metrics.PerClass, test.predicted, test.reference, classes=len(test.labels))
     confusion = per_class.pop("confusion")
     return {
@@ -43,12 +44,15 @@ def report(test: Scored, outside: frozenset[str], certificates: Sequence[Certifi
         "confusion": confusion,
         "calibration": metrics.compute(metrics.CalibrationError, test.confidence, test.correct),
         "risk_coverage": risk_coverage(test.confidence, test.correct),
-        "certificates": [certified_on_test(test, certificate) for certificate in certificates],
-        "rules": rule_figures(test),
-        "out_of_scope": out_of_scope_figures(test, outside),
+        "certificates": [
+            certified_on_test(certificate, serve(classifier.at(certificate.target), test))
+            for certificate in bundle.manifest.certificates
+        ],
+        "rules": rule_figures(bundle, test.rows),
+        "out_of_scope": out_of_scope_figures(test, bundle.taxonomy.out_of_scope),
         "latency_ms": latency(test.seconds),
         "machine": machine(),
-        "model_bytes": (folder / MODEL).stat().st_size,
+        "model_bytes": len(bundle.model),
     }
 
 
@@ -84,23 +88,15 @@ def risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> dict[str, Any]
     return {"area": float(risk.mean()), "curve": curve}
 
 
-def certified_on_test(test: Scored, certificate: Certificate) -> dict[str, Any]:
-    """A certificate beside what the test split shows at its threshold, rules included."""
-    local = test.local(certificate.target)
-    accepted = local.accepted(certificate.accept_above)
-    return {
-        **asdict(certificate),
-        "test_coverage": float(accepted.mean()),
-        "test_agreement": _accuracy(local, accepted),
-    }
+def certified_on_test(certificate: Certificate, test: Served) -> dict[str, Any]:
+    """A certificate beside what its classifier does on the test split."""
+    return {**asdict(certificate), "test_coverage": test.coverage, "test_agreement": test.agreement}
 
 
-def rule_figures(test: Scored) -> dict[str, Any]:
+def rule_figures(bundle: Bundle, test: Sequence[Row]) -> dict[str, Any]:
     """The rules as dev measured them, what test says of each, and the names of those that never earned an answer."""
-    if test.bundle is None:
-        return {"measured": [], "test": [], "unearned": []}
-    measured = test.bundle.manifest.rules
-    found = measure(test.bundle.taxonomy.rules, [row.text for row in test.rows], [row.label for row in test.rows])
+    measured = bundle.manifest.rules
+    found = measure(bundle.taxonomy.rules, [row.text for row in test], [row.label for row in test])
     return {
         "measured": [asdict(rule) for rule in measured],
         "test": [asdict(rule) for rule in found],
@@ -127,10 +123,8 @@ def out_of_scope_figures(test: Scored, outside: frozenset[str]) -> dict[str, Any
     }
 
 
-def challenge(
-    classifier: Classifier, test: Scored, train: Sequence[Row], certificate: Certificate | None
-) -> dict[str, dict[str, Any]]:
-    """The student's accuracy by slice of test, and the coverage and agreement that `certificate` has there.
+def challenge(classifier: Classifier, test: Scored, train: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """The student's accuracy by slice of test, and the coverage and agreement that `classifier` has there.
 
     "typos put in" is the whole of test in lower case, without punctuation, and with a slip for every 25 letters.
     """
@@ -138,29 +132,22 @@ def challenge(
     hurried = [replace(row, text=noise.in_a_hurry(row.text, rng)) for row in test.rows]
     whole = {"typos put in": list(range(len(hurried)))}
     return {
-        **_slices(score(classifier, hurried), whole, certificate),
-        **_slices(test, slices(test.rows, train), certificate),
+        **_slices(classifier, score(classifier, hurried), whole),
+        **_slices(classifier, test, slices(test.rows, train)),
     }
 
 
-def _slices(
-    scored: Scored, members: Mapping[str, Sequence[int]], certificate: Certificate | None
-) -> dict[str, dict[str, Any]]:
-    local = scored if certificate is None else scored.local(certificate.target)
-    accepted = local.accepted(None if certificate is None else certificate.accept_above)
+def _slices(classifier: Classifier, scored: Scored, members: Mapping[str, Sequence[int]]) -> dict[str, dict[str, Any]]:
+    served = serve(classifier, scored)
     return {
         name: {
             "rows": len(rows),
             "accuracy": float(scored.correct[rows].mean()),
-            "coverage": float(accepted[rows].mean()),
-            "agreement": _agreement(local.correct[rows][accepted[rows]]),
+            "coverage": served.of(rows).coverage,
+            "agreement": served.of(rows).agreement,
         }
         for name, rows in members.items()
     }
-
-
-def _agreement(correct: np.ndarray) -> float | None:
-    return float(correct.mean()) if len(correct) else None
 
 
 def latency(seconds: np.ndarray) -> dict[str, float]:

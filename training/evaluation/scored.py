@@ -1,15 +1,13 @@
-"""A classifier's answers on labelled rows."""
+"""A classifier's answers on labelled rows: what its student says, and what is served."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from inference.bundle.manifest import Bundle
-from inference.bundle.rules import Rules
 from inference.classifier import Classifier
 from training.data.rows import Row
 
@@ -18,17 +16,13 @@ WARM_UP = 20
 
 @dataclass(frozen=True)
 class Scored:
-    """Rows with what the classifier said of them: probabilities of shape (rows, labels), label indices, seconds.
-
-    `bundle` is the classifier's own: its rules answer before the student does, see `local`.
-    """
+    """Rows with what the student said of them: probabilities of shape (rows, labels), label indices, seconds."""
 
     rows: tuple[Row, ...]
     labels: tuple[str, ...]
     probabilities: np.ndarray
     reference: np.ndarray
     seconds: np.ndarray
-    bundle: Bundle | None = None
 
     @property
     def predicted(self) -> np.ndarray:
@@ -42,24 +36,35 @@ class Scored:
     def correct(self) -> np.ndarray:
         return self.predicted == self.reference
 
-    def accepted(self, above: float | None) -> np.ndarray:
-        """Which rows score above a threshold: none where there is no threshold."""
-        return np.zeros(len(self.rows), bool) if above is None else self.confidence > above
 
-    def local(self, target: float) -> Scored:
-        """The rows as the local tier for `target` answers them: where a rule fires its intent has the score inf."""
-        if self.bundle is None:
-            return self
-        rules = Rules.for_target(self.bundle.taxonomy, self.bundle.manifest.rules, target)
-        probabilities = self.probabilities.copy()
-        for i, row in enumerate(self.rows):
-            if (rule := rules.match(row.text)) is not None:
-                probabilities[i] = np.array([np.inf if label == rule.intent else 0.0 for label in self.labels])
-        return replace(self, probabilities=probabilities)
+@dataclass(frozen=True)
+class Served:
+    """What a classifier answers to rows: each answer's score, whether it is accepted, and whether it is right.
+
+    The score is the student's confidence, or inf for a rule's answer, which is accepted at every threshold.
+    """
+
+    scores: np.ndarray
+    accepted: np.ndarray
+    correct: np.ndarray
+
+    @property
+    def coverage(self) -> float:
+        """The share that is accepted; 0 of no rows."""
+        return float(self.accepted.mean()) if len(self.accepted) else 0.0
+
+    @property
+    def agreement(self) -> float | None:
+        """The share of the accepted that is right; None where nothing is accepted."""
+        return float(self.correct[self.accepted].mean()) if self.accepted.any() else None
+
+    def of(self, rows: Sequence[int]) -> Served:
+        """The same for some of the rows, given as indices."""
+        return Served(self.scores[rows], self.accepted[rows], self.correct[rows])
 
 
 def score(classifier: Classifier, rows: Sequence[Row]) -> Scored:
-    """Run the classifier on each row, timing each call. An empty sequence raises ValueError."""
+    """Run the student on each row, timing each call. An empty sequence raises ValueError."""
     if not rows:
         raise ValueError("nothing to score: the split has no rows")
     for row in rows[:WARM_UP]:
@@ -71,6 +76,14 @@ def score(classifier: Classifier, rows: Sequence[Row]) -> Scored:
         seconds.append(time.perf_counter() - start)
     index = {label: i for i, label in enumerate(classifier.labels)}
     reference = np.array([index[row.label] for row in rows])
-    return Scored(
-        tuple(rows), classifier.labels, np.array(probabilities), reference, np.array(seconds), classifier.bundle
+    return Scored(tuple(rows), classifier.labels, np.array(probabilities), reference, np.array(seconds))
+
+
+def serve(classifier: Classifier, scored: Scored) -> Served:
+    """What `classifier` answers to rows whose probabilities are known: its own decisions, rules included."""
+    answers = [classifier.decide(row.text, p) for row, p in zip(scored.rows, scored.probabilities, strict=True)]
+    return Served(
+        np.array([np.inf if answer.source == "rules" else answer.confidence for answer in answers]),
+        np.array([answer.accepted for answer in answers]),
+        np.array([answer.intent == row.label for answer, row in zip(answers, scored.rows, strict=True)]),
     )

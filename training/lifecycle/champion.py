@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from inference.classifier import Classifier
 from training.data.rows import Row
-from training.evaluation.scored import Scored, score
-from training.lifecycle.gate import Accepted, Verdict, judge
+from training.evaluation.scored import score, serve
+from training.lifecycle.gate import Verdict, judge
 
 
 def compare(champion: Classifier | None, challenger: Classifier, rows: Sequence[Row], target: float) -> Verdict:
@@ -17,9 +18,11 @@ def compare(champion: Classifier | None, challenger: Classifier, rows: Sequence[
 
     Rows of an intent that one of the two does not know are left out.
     """
-    certified = _threshold(challenger, target) is not None
+    challenger = _at(challenger, target)
+    certified = challenger.certificate is not None and challenger.certificate.accept_above is not None
     if champion is None:
         return judge([], None, np.array([], bool), certified, target, 1.0, 1.0)
+    champion = _at(champion, target)
     rows = [row for row in rows if row.label in champion.labels and row.label in challenger.labels]
     size = len(challenger.bundle.model) / len(champion.bundle.model)
     if not rows:
@@ -33,14 +36,12 @@ def compare(champion: Classifier | None, challenger: Classifier, rows: Sequence[
         target,
         latency_ratio=float(np.median(new.seconds) / np.median(old.seconds)),
         size_ratio=size,
-        accepted=(_accepted(champion, old, target), _accepted(challenger, new, target)),
+        accepted=(serve(champion, old), serve(challenger, new)),
     )
 
 
-def _threshold(classifier: Classifier, target: float) -> float | None:
-    return {c.target: c.accept_above for c in classifier.bundle.manifest.certificates}.get(target)
-
-
-def _accepted(classifier: Classifier, scored: Scored, target: float) -> Accepted:
-    local = scored.local(target)
-    return Accepted(local.accepted(_threshold(classifier, target)), local.correct)
+def _at(classifier: Classifier, target: float) -> Classifier:
+    """The classifier at `target`; one that has no such certificate accepts nothing."""
+    manifest = classifier.bundle.manifest
+    kept = tuple(certificate for certificate in manifest.certificates if certificate.target == target)
+    return classifier.at(target, replace(manifest, certificates=kept))

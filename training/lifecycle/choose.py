@@ -17,8 +17,8 @@ def choose(champion: Classifier | None, texts: Sequence[str], budget: int) -> li
         return sorted(texts, key=lambda text: hashlib.sha256(text.encode()).digest())[:budget]
     waiting: dict[str, list[tuple[float, str]]] = {}
     for text in texts:
-        prediction = champion.predict(text)
-        waiting.setdefault(prediction.intent, []).append((prediction.confidence, text))
+        intent, confidence = champion.best_guess(text)
+        waiting.setdefault(intent, []).append((confidence, text))
     queues = [sorted(found) for found in waiting.values()]
     chosen: list[str] = []
     while queues and len(chosen) < budget:

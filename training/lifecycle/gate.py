@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from training.evaluation.scored import Served
 from training.evaluation.statistics import (
     LEVEL,
     _lost_and_won,
@@ -39,23 +40,6 @@ class Verdict:
         return bool(self.figures.get("vetoed")) or self.figures.get("p_not_worse", 1.0) <= LEVEL
 
 
-@dataclass(frozen=True)
-class Accepted:
-    """Of the paired rows: which are accepted, and which of all are answered right by the tier that accepts them."""
-
-    rows: np.ndarray
-    correct: np.ndarray
-
-    @property
-    def coverage(self) -> float:
-        return float(self.rows.mean()) if len(self.rows) else 0.0
-
-    @property
-    def agreement(self) -> float:
-        """Among accepted; 0 where nothing is accepted."""
-        return float(self.correct[self.rows].mean()) if self.rows.any() else 0.0
-
-
 def judge(
     labels: Sequence[str] | np.ndarray,
     champion: np.ndarray | None,
@@ -64,7 +48,7 @@ def judge(
     target: float,
     latency_ratio: float,
     size_ratio: float,
-    accepted: tuple[Accepted, Accepted] | None = None,
+    accepted: tuple[Served, Served] | None = None,
     most_points: float = 0.01,
     most_deferred: float = 0.02,
     most_latency: float = 1.5,
@@ -73,7 +57,7 @@ def judge(
     """The verdict on a challenger; without a champion only `certified` (at the policy's `target`) counts.
 
     `labels` are the reference intents of the paired rows, `champion` and `challenger` whether each was right on them;
-    the ratios are the challenger's over the champion's; `accepted` says what the champion and the challenger accept of
+    the ratios are the challenger's over the champion's; `accepted` says what the champion and the challenger answer to
     the rows at `target`; `most_points` and `most_deferred` are shares (0.01 is one point).
     See `rows_needed` for how few rows can pass at all.
     """
@@ -135,13 +119,14 @@ def _veto_reason(intent: str, labels: Sequence[str] | np.ndarray, champion: np.n
     return f"it is worse on the intent {intent!r}: {lost} answers lost and {won} won on {rows} rows"
 
 
-def _deferral_reasons(champion: Accepted, challenger: Accepted, target: float, most: float) -> list[str]:
+def _deferral_reasons(champion: Served, challenger: Served, target: float, most: float) -> list[str]:
     # Where the champion no longer keeps its promise, deferring more is what an honest challenger does.
-    if champion.agreement < target or champion.coverage - challenger.coverage <= most:
+    agreement = champion.agreement
+    if agreement is None or agreement < target or champion.coverage - challenger.coverage <= most:
         return []
     return [
         f"it would accept {challenger.coverage:.1%} of the rows where the champion accepts {champion.coverage:.1%}, "
-        f"{champion.agreement:.1%} of them rightly: more than the {100 * most:.2f} points less that are allowed"
+        f"{agreement:.1%} of them rightly: more than the {100 * most:.2f} points less that are allowed"
     ]
 
 

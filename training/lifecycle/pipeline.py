@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from inference.bundle.manifest import TAXONOMY, Manifest
+from inference.bundle.manifest import DEFAULT_TARGET, TAXONOMY, Bundle, Manifest
 from inference.bundle.redact import load_redactor
 from inference.classifier import Classifier
 from inference.common.locks import take_lock
@@ -24,7 +24,7 @@ from training.data.dataset import Dataset
 from training.evaluation import card
 from training.evaluation import certificate as calibrate
 from training.evaluation import report as evaluate
-from training.evaluation.calibrate import calibrated, draft_classifier
+from training.evaluation.calibrate import calibrated
 from training.evaluation.scored import Scored, score
 from training.lifecycle import versions
 from training.student import export, fit
@@ -78,28 +78,29 @@ def train(config: Config, judge: Judge | None = None) -> Path:
             (draft / TAXONOMY).write_text(data.taxonomy.to_toml(), encoding="utf-8")
             export.write_model(trained, tokenizer, draft)
             manifest = Manifest(labels=labels, max_tokens=config.max_tokens, redactor=config.redactor)
+            classifier = Classifier(Bundle.draft(draft, manifest), redactor=redact)
             texts = [row.text for row in data.split("dev")[:PARITY_TEXTS]]
-            parity = export.check_parity(trained, tokenizer, draft_classifier(draft, manifest, redact), texts)
+            parity = export.check_parity(trained, tokenizer, classifier, texts)
             print(f"int8 agrees with torch on {parity.agreement:.2%} of {parity.texts} dev texts, ", end="")
             print(f"largest difference of a probability {parity.largest_difference:.3f}")
         with stage("calibrate"):
             version = versions.next_lineage_version(config.home)
             delta = calibrate.lineage_delta(config.delta, version)
-            manifest, reference = calibrated(draft, manifest, data, delta, redact)
+            manifest, reference = calibrated(classifier, data, delta)
         with stage("evaluate"):
-            classifier = draft_classifier(draft, manifest, redact)
+            classifier = classifier.at(DEFAULT_TARGET, manifest)
             test = score(classifier, data.split("test"))
-            report = evaluate.report(test, data.taxonomy.out_of_scope, manifest.certificates, draft)
+            report = evaluate.report(classifier, test)
             report |= {"parity": asdict(parity), "dials": asdict(config), "tally": data.tally}
             report["calibration"] |= reference
             report["torch_on_test"] = _torch_on_test(trained, tokenizer, test, data.taxonomy.out_of_scope)
-            report["slices"] = evaluate.challenge(classifier, test, data.split("train"), classifier.certificate)
+            report["slices"] = evaluate.challenge(classifier, test, data.split("train"))
         with stage("publish"):
             manifest = _described(manifest, config, data, base, version, report)
             report["seconds"] = stage.seconds
             (draft / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
             card.write_card(draft, manifest, report)
-            rejected = judge(draft_classifier(draft, manifest, redact)) if judge else []
+            rejected = judge(classifier.at(DEFAULT_TARGET, manifest)) if judge else []
             target = versions.publish(draft, manifest, config.home, rejected)
             shutil.rmtree(run.parent)
     print(f"\n{stage.table()}\n\n{summary(report)}\n\n{'kept, not serving' if rejected else 'published'} {target}\n")
