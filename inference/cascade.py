@@ -88,7 +88,7 @@ class Cascade:
         for a bundle that must not be served.
         """
         rules = policy.with_values(settings) if isinstance(policy, Policy) else Policy.load(policy, **settings)
-        root = Path(path)
+        root = Path(path).absolute()
         home = root.parent if VERSION.fullmatch(root.name) else root  # versions come and go
         # A bundle may name a redactor of one's own, but only the application says which code that is.
         own = redactor or (load_redactor(rules.redactor) if ":" in rules.redactor else None)

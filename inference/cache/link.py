@@ -13,6 +13,8 @@ import time
 import weakref
 from typing import Any
 
+from inference.common.places import REDIS, redis
+
 MOST_CONNECTIONS = 16
 CONNECT_S = 1.0  # for opening a connection
 
@@ -32,7 +34,7 @@ class RedisLink:
     """A few connections to one Redis, shared by threads, made anew after a fork.
 
     After a call that did not work all calls are skipped, until a thread that tries every `retry_after_s` seconds has
-    connected and had an answer within `timeout_s`. Raises ValueError for a URL that is none.
+    connected and had an answer within `timeout_s`. Raises ValueError if the URL is not a valid Redis URL.
     """
 
     def __init__(self, url: str, timeout_s: float, retry_after_s: float) -> None:
@@ -194,20 +196,20 @@ class _TimedSocket:
 
 def _parse(url: str) -> tuple[Any, dict[str, Any], Any]:
     """The class of connection that a URL asks for, its arguments, and the module of the library's errors."""
+    place = redis(url)
     try:
         from redis import connection, exceptions
     except ImportError as error:
         raise ValueError('a cache in Redis needs pip install "monoku[redis]"') from error
     try:
-        arguments = connection.parse_url(url)  # type: ignore[no-untyped-call]
+        arguments = connection.parse_url(place.url)  # type: ignore[no-untyped-call]
         arguments.update(socket_timeout=CONNECT_S, socket_connect_timeout=CONNECT_S, health_check_interval=0)
         arguments.update(retry_on_timeout=False, retry_on_error=[])
         base = arguments.pop("connection_class", connection.Connection)
         kind = type("TimedConnection", (_Timed, base), {})
         kind(**arguments)  # opens nothing, but knows its arguments
     except (ValueError, TypeError, AttributeError, exceptions.RedisError):
-        # The URL may hold a password: it is not repeated.
-        raise ValueError("the Redis URL must look like redis://HOST:6379/0, rediss://HOST or unix:///PATH") from None
+        raise ValueError(f"the cache in Redis must be {REDIS}; the given one is invalid") from None
     return kind, arguments, exceptions
 
 

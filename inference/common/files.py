@@ -1,8 +1,10 @@
-"""Files that are whole or not there, whatever is killed when."""
+"""Files that are whole or not there, whatever is killed when; and those that only their owner may read."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from pathlib import Path
 
 
@@ -15,11 +17,31 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, whatever is killed when."""
+def private_folder(path: Path) -> None:
+    """Make a folder that only its owner may enter. One that exists stays as it is, and so do those above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.mkdir(mode=0o700, exist_ok=True)
+
+
+def private_file(path: Path) -> None:
+    """Make an empty file that only its owner may read, and the folders above it. One that exists stays as it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # An existing file must not even be opened: to close it would end the locks that this process has on it.
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(os.path.realpath(path), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def write_atomically(path: Path, content: bytes, private: bool = False) -> None:
+    """Write a file so that a reader sees the old content or the new, whatever is killed when.
+
+    A new `private` file is for its owner alone; a file that is replaced keeps who may read it.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
+    mode = 0o600 if private else 0o666
     try:
-        with draft.open("wb") as file:
+        with open(draft, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            with contextlib.suppress(FileNotFoundError):
+                draft.chmod(stat.S_IMODE(path.stat().st_mode))
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

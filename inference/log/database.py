@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from inference.common.files import private_file
+from inference.common.places import DATABASE, Place, database
 from inference.common.sqlite import log_ahead
 from inference.log.rows import TABLES, Count, R, Row, from_record, to_record
 from inference.log.schema import MIGRATIONS
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-    from sqlalchemy.engine import URL
+    from sqlalchemy import Connection, Engine
 from inference.log.schema import insert_statement, tables
 
-FORMS = "a file, sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
 LOCKED_S = 2.0  # how long a write waits for another's
 HUNG_S = 5.0  # a server that answers nothing for so long is given up
 PURGED_AT_ONCE = 5000
@@ -39,18 +39,13 @@ class Store:
     """
 
     def __init__(self, url: str | Path) -> None:
+        place = database(url, "the decision log")
+        self.name, self._file = place.name, place.file
         try:
-            import sqlalchemy as sa
-
-            parsed = _parse(url)
-            self._file = Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
-            creator = {} if self._file is None else {"creator": self._open_file}
-            limits = {"connect_args": {"connect_timeout": round(HUNG_S)}} if self._file is None else {}
-            self._engine = sa.create_engine(parsed, poolclass=sa.NullPool, **creator, **limits)
+            self._engine = self._make_engine(place)
         except ImportError as error:
             extra = "postgres" if error.name == "psycopg" else "log"
             raise ValueError(f'the decision log needs pip install "monoku[{extra}]"') from error
-        self.name = str(self._file) if self._file else parsed.set(query={}).render_as_string(hide_password=True)
         self._connection: Connection | None = None
         self._inode: tuple[int, int] | None = None
 
@@ -114,6 +109,20 @@ class Store:
                     gone += deleted
         return gone
 
+    def _make_engine(self, place: Place) -> Engine:
+        import sqlalchemy as sa
+
+        if place.file is not None:
+            return sa.create_engine("sqlite://", poolclass=sa.NullPool, creator=self._open_file)
+        from psycopg import Error, conninfo
+
+        try:
+            # The driver reads the URL, as it does for the ledger.
+            parts = {**conninfo.conninfo_to_dict(place.url), "connect_timeout": round(HUNG_S)}
+        except Error:  # its message repeats parts of the URL
+            raise ValueError(f"the decision log must be {DATABASE}; the given postgresql URL is invalid") from None
+        return sa.create_engine("postgresql+psycopg://", poolclass=sa.NullPool, connect_args=parts)
+
     def _commit(self, rows: Sequence[Row]) -> None:
         if self._connection is None:
             self._connection = self._open(create=True)
@@ -161,7 +170,7 @@ class Store:
     def _open(self, create: bool) -> Connection:
         """A connection to a log in the newest schema."""
         if self._file is not None and create:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
+            private_file(self._file)
         elif self._file is not None and not self._file.is_file():
             raise LogError(f"there is no log {self.name}")
         connection = self._engine.connect()
@@ -226,23 +235,6 @@ class Store:
             return error
         reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
         return LogError(f"the log {self.name} cannot be {verb}: {reason}")
-
-
-def _parse(url: str | Path) -> URL:
-    import sqlalchemy as sa
-
-    try:
-        is_url = isinstance(url, str) and "://" in url
-        parsed = sa.make_url(str(url)) if is_url else sa.URL.create("sqlite", database=str(url))
-    except (sa.exc.ArgumentError, ValueError):
-        raise ValueError(f"a decision log is {FORMS}; what was given cannot be read as a URL") from None
-    if parsed.drivername in ("postgres", "postgresql"):
-        parsed = parsed.set(drivername="postgresql+psycopg")
-    in_memory = parsed.database in (None, "", ":memory:")
-    if parsed.drivername != "postgresql+psycopg" and (parsed.drivername != "sqlite" or in_memory):
-        shown = parsed.set(query={}).render_as_string(hide_password=True)
-        raise ValueError(f"a decision log is {FORMS}, got {shown!r}")
-    return parsed
 
 
 def _cut(line: socket.socket) -> None:

@@ -35,7 +35,7 @@ class DecisionLog:
 
     `queue_size` rows wait at most, plus what was paid for. What the database does not take goes into the folder
     `spill`, and from there into the database as soon as it can be reached, or at the next start. Safe to share between
-    threads and across a fork. Raises ValueError for a URL of another form and where an extra is not installed.
+    threads and across a fork. Raises ValueError for any other URL, and where an extra is not installed.
     """
 
     def __init__(self, url: str | Path, queue_size: int = 10_000, spill: str | Path | None = None) -> None:
@@ -43,7 +43,7 @@ class DecisionLog:
             raise ValueError(f"queue_size must be a whole number of at least 1, got {queue_size!r}")
         self._store = Store(url)
         self.name = self._store.name
-        self._sink = Sink(self._store, None if spill is None else Path(spill))
+        self._sink = Sink(self._store, None if spill is None else Path(spill).absolute())
         self._queue = Queue(queue_size)
         self._begin()
         _open.add(self)

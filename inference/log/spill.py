@@ -18,7 +18,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from inference.common.files import fsync
+from inference.common.files import fsync, private_folder
 from inference.log.database import LogError, Store
 from inference.log.rows import Correction, Count, Decision, Row, TeacherAnswer, to_values
 
@@ -204,7 +204,7 @@ class Sink:
 
 def _create(folder: Path) -> tuple[io.FileIO, Path]:
     """A new file, locked before it has the name by which others look for it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     draft = folder / f".{uuid.uuid4().hex}"
     file = io.FileIO(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o600), "r+")
     try:

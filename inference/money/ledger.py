@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from inference.common.files import private_file
+from inference.common.places import database
 from inference.common.sqlite import log_ahead
 from inference.money.prices import shown
 
@@ -52,7 +54,7 @@ class Ledger:
 
     `url` is a file (SQLite) or a postgresql:// URL. `cap_usd` holds per UTC day, or for ever with `period` = "ever".
     A reservation that nobody settles within 15 minutes counts as perhaps charged, and goes on counting against the cap.
-    Every method raises LedgerDown where the database cannot be reached.
+    Raises ValueError for any other URL. Every method raises LedgerDown where the database cannot be reached.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class Ledger:
         if period not in ("day", "ever"):
             raise ValueError(f"a ledger's period must be day or ever, got {period!r}")
         self.cap = None if cap_usd is None else round(cap_usd * 1e9)
-        self._url = str(url)
+        self._place = database(url, "the spend ledger")
         self._daily = period == "day"
         self._now = now
         self._lock = threading.Lock()
@@ -146,7 +148,7 @@ class Ledger:
                 run("LOCK TABLE spend IN ACCESS EXCLUSIVE MODE" if self._shared else "BEGIN IMMEDIATE")
             except Exception as error:  # each driver has its own exceptions
                 self._forget()
-                raise LedgerDown(f"the spend ledger {self._where} cannot be reached: {error}") from error
+                raise LedgerDown(f"the spend ledger {self._place.name} cannot be reached: {error}") from error
             try:
                 yield run
                 connection.commit()
@@ -155,19 +157,16 @@ class Ledger:
                 raise
             except Exception as error:
                 self._forget()
-                raise LedgerDown(f"the spend ledger {self._where} failed: {error}") from error
+                raise LedgerDown(f"the spend ledger {self._place.name} failed: {error}") from error
 
     @property
     def _shared(self) -> bool:
-        return self._url.startswith(("postgresql://", "postgres://"))
-
-    @property
-    def _where(self) -> str:
-        return "(PostgreSQL)" if self._shared else self._url  # a URL holds a password
+        return self._place.file is None
 
     def _connect(self) -> Any:
         if self._connection is None:
-            self._connection = _open_postgresql(self._url) if self._shared else _open_sqlite(self._url)
+            file, url = self._place.file, self._place.url
+            self._connection = _open_postgresql(url) if file is None else _open_sqlite(file)
         return self._connection
 
     def _forget(self) -> None:
@@ -177,8 +176,8 @@ class Ledger:
         self._connection = None
 
 
-def _open_sqlite(path: str) -> sqlite3.Connection:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+def _open_sqlite(path: Path) -> sqlite3.Connection:
+    private_file(path)
     connection = sqlite3.connect(path, timeout=LOCKED_S, isolation_level=None, check_same_thread=False)
     log_ahead(connection, LOCKED_S)
     connection.execute("PRAGMA synchronous = FULL")

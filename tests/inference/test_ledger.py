@@ -1,11 +1,13 @@
+import contextlib
 import multiprocessing
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.money.ledger import STALE_S, Ledger, LedgerDown, SpendLimit
@@ -59,16 +61,17 @@ def test_a_reservation_that_nobody_settles_stays_counted(tmp_path: Path) -> None
         ledger.reserve(7)
 
 
+@settings(deadline=None, max_examples=30)  # every step is an fsync
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=30))
 def test_never_over_the_cap_when_no_call_costs_more_than_it_reserved(calls: list[tuple[int, int]]) -> None:
-    ledger = Ledger(":memory:", cap_usd=100e-9)
-    for reserved, charged in calls:
-        try:
-            reservation = ledger.reserve(max(reserved, charged))
-        except SpendLimit:
-            continue
-        ledger.settle(reservation, charged)
-    assert ledger.spent().measured <= 100
+    with tempfile.TemporaryDirectory() as folder, contextlib.closing(Ledger(f"{folder}/spend.db", 100e-9)) as ledger:
+        for reserved, charged in calls:
+            try:
+                reservation = ledger.reserve(max(reserved, charged))
+            except SpendLimit:
+                continue
+            ledger.settle(reservation, charged)
+        assert ledger.spent().measured <= 100
 
 
 def _spend(path: str, done: "multiprocessing.Queue[int]") -> None:

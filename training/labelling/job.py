@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from inference.common.files import private_file, private_folder
 from inference.common.locks import Busy, take_lock
 from inference.money.ledger import Ledger
 from inference.money.prices import Usage, dollars
@@ -51,10 +52,12 @@ class Job:
     """
 
     def __init__(self, out: Path, teacher: Teacher, votes: int = 1, cap_usd: float | None = None) -> None:
+        out = out.absolute()
         self.out, self.teacher, self.votes = out, teacher, votes
         self.streak = Streak()
         self.home = out.parent / f".{out.name}.job"
         doing = f"another process is labelling into {out}; wait for it, or choose another"
+        private_folder(self.home)
         try:
             self._lock = take_lock(self.home / "lock", doing)
         except Busy as error:
@@ -173,8 +176,7 @@ class Job:
 
 def _mend(out: Path) -> None:
     """Cut off the half-written row that a kill may have left at the end; its receipt writes it again."""
-    if not out.exists():
-        out.touch()
+    private_file(out)
     with out.open("rb+") as file:
         content = file.read()
         whole = content.rfind(b"\n") + 1

@@ -227,7 +227,7 @@ class Refresh:
 
     def _finish(self, until: float) -> None:
         self.state = {"round": self.round, "suspect": self.suspect, "until": until, "last": asdict(self.summary)}
-        write_atomically(self.home / "refresh.json", json.dumps(self.state, indent=1).encode())
+        write_atomically(self.home / "refresh.json", json.dumps(self.state, indent=1).encode(), private=True)
 
 
 def _read_state(home: Path) -> dict[str, Any]:

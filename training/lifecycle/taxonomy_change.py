@@ -12,6 +12,7 @@ from typing import Any
 
 from inference.bundle.redact import load_redactor
 from inference.bundle.taxonomy import Taxonomy
+from inference.common.files import private_file
 from inference.teachers.registry import open_teacher
 from training.data.dataset import Dataset
 from training.data.rows import Row, text_key, to_record
@@ -86,6 +87,7 @@ def ask_teacher(rows: Sequence[Row], arguments: argparse.Namespace, taxonomy: Ta
 def write(arguments: argparse.Namespace, taxonomy: Taxonomy, records: Sequence[dict[str, Any]], note: Any) -> None:
     """Write the changed rows, the taxonomy, the splits as they were and a note of the change."""
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    private_file(arguments.out / "queries.jsonl")
     (arguments.out / "queries.jsonl").write_text(text, encoding="utf-8")
     (arguments.out / "taxonomy.toml").write_text(taxonomy.to_toml(), encoding="utf-8")
     for name in (SPLITS_FILE, "changes.jsonl"):

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from inference.common.files import write_atomically
+from inference.common.files import private_folder, write_atomically
 from inference.log.decision_log import Correction, Decision, DecisionLog, TeacherAnswer
 from training.data.dataset import Dataset
 from training.data.rows import Row, text_key, to_record
@@ -73,7 +73,7 @@ def read_live(home: Path) -> list[LiveRow]:
 def write_live(home: Path, rows: Iterable[LiveRow]) -> None:
     """Replace the file whole."""
     text = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
-    write_atomically(home / "live.jsonl", text.encode())
+    write_atomically(home / "live.jsonl", text.encode(), private=True)
 
 
 def drop_round(home: Path, number: int) -> int:
@@ -181,7 +181,7 @@ def compose(
     The uniform sample judges as soon as it holds `least_calibration` requests for calibration; until then the base data
     does. Never both: a certificate has one reference and one population.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     judged_live = base is None or calibration_requests(live) >= least_calibration
     newest = max((row.time for row in live), default=time.time())
     splits: dict[str, list[dict[str, Any]]] = {name: [] for name in SPLITS}
