@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--map", action="append", default=[], metavar="OLD=NEW", help="a renamed or dropped intent")
     parser.add_argument("--among", nargs="+", default=[], metavar="OLD", help="intents that a new one can come from")
     parser.add_argument("--teacher", default=HAIKU, help=f"{FORMS} (default %(default)s)")
-    parser.add_argument("--mode", choices=("sync", "batch"), default="sync")
+    parser.add_argument("--mode", choices=("sync", "batch"), default="sync", help="batch: half the price, within a day")
     parser.add_argument("--max-usd", type=float, help="hard cap for labelling")
     parser.add_argument("--redactor", default="builtin", help="builtin, none, or MODULE:FUNCTION")
     parser.add_argument("--yes", action="store_true", help="spend without being asked")

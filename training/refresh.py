@@ -15,11 +15,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from inference.common import settings
 from inference.common.locks import Busy
 from inference.log.decision_log import LogError
 from inference.money.ledger import LedgerDown
 from inference.money.prices import shown
-from inference.teachers.registry import FORMS
 from inference.teachers.teacher import TeacherError
 from training.lifecycle.round import BUSY, FAILED, PUBLISHED, Options, Summary, drop_round, refresh
 from training.student.config import add_flags, from_flags
@@ -29,17 +29,7 @@ from training.student.export import ParityError
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Relabel and retrain a model from its decision log.")
     add_flags(parser)
-    parser.add_argument(
-        "--log", default="", help="file or postgresql:// URL of the decision log; by default the one beside the model"
-    )
-    parser.add_argument("--taxonomy", default="", help="taxonomy.toml, where there is no base data yet")
-    parser.add_argument("--queries", default="", help="a file of further, unlabelled queries to choose from")
-    parser.add_argument("--teacher", default="", help=f"labels what has no answer yet: {FORMS}")
-    defaults = Options(log="")
-    for name in ("budget", "target", "least_new", "least_calibration", "half_life_days", "human_weight", "keep"):
-        default = getattr(defaults, name)
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, metavar="N")
-    parser.add_argument("--max-usd", type=float, help="hard cap for labelling, over all rounds")
+    settings.add_flags(parser, Options, leave_out=("from_data",))
     parser.add_argument("--no-data", dest="from_data", action="store_false", help="no base data: the log alone")
     parser.add_argument("--dry-run", action="store_true", help="say what would be chosen and what it costs at most")
     parser.add_argument("--drop-round", type=int, metavar="N", help="take round N's labels out of use, and do no more")
@@ -55,8 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.drop_round is not None:
             print(f"{drop_round(config, arguments.drop_round)} labels of round {arguments.drop_round} are out of use")
             return PUBLISHED
-        names = [name for name in Options.__dataclass_fields__ if hasattr(arguments, name)]
-        options = Options(**{name: getattr(arguments, name) for name in names})
+        options = Options(**settings.from_flags(Options, arguments))
         with contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext():
             summary = refresh(config, options, arguments.dry_run)
     except Busy as error:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from inference.common.settings import check_types, load, refuse_unknown, setting
 
 STRATEGIES = {
     "tiered": "the teacher answers everything",
@@ -19,33 +20,31 @@ DEFERRALS = {
     "background": "answer at once with the marked guess; the teacher's answer serves the next identical query",
     "never": "answer with the marked guess",
 }
-PREFIX = "MONOKU_"
 
 
 @dataclass(frozen=True)
 class Policy:
     """Everything that may be set. Dollars are per UTC day and shared by all processes on one ledger."""
 
-    strategy: str = "local-first"  # one of STRATEGIES
-    deferral: str = "wait"  # one of DEFERRALS
-    target: float = 0.95  # which certificate an accepted answer has
-    deadline_s: float = 2.0  # how long `wait` blocks a caller
-    call_limit_s: float = 30.0  # how long one call to a teacher may take in all, its caller gone or not
-    max_teacher_rate: float = 1.0  # share of requests that may be deferred; what is over stays local, uncertified
-    sample_rate: float = 0.01  # share of all requests that the teacher labels too, to measure live agreement
-    concurrency: int = 16  # calls to teachers at once
-    daily_usd: float | None = None  # no call may take the day's spending over this
-    cache_size: int = 50_000  # entries in this process
-    cache_ttl_s: float = 86_400.0  # seconds that an entry lives
-    redis: str = ""  # redis:// URL of a cache shared by processes and machines
-    log: str = ""  # file or postgresql:// URL of the decision log; none: no log; empty: beside the model
-    ledger: str = ""  # file or postgresql:// URL of the spend ledger; empty: beside the model
-    redactor: str = ""  # builtin, none or MODULE:FUNCTION; empty: the bundle's own, builtin before there is one
-    threads: int = 1  # per text
+    strategy: str = setting("local-first", f"who may answer: {', '.join(STRATEGIES)}")
+    deferral: str = setting("wait", f"what a request does that needs a teacher: {', '.join(DEFERRALS)}")
+    target: float = setting(0.95, "agreement that the certificate of an accepted answer promises")
+    deadline_s: float = setting(2.0, "seconds that `wait` blocks a caller at most")
+    call_limit_s: float = setting(30.0, "seconds that one call to a teacher may take in all, its caller gone or not")
+    max_teacher_rate: float = setting(1.0, "share of requests that may be deferred; the rest is answered uncertified")
+    sample_rate: float = setting(0.01, "share of all requests that the teacher labels too, to measure live agreement")
+    concurrency: int = setting(16, "calls to teachers at once")
+    daily_usd: float | None = setting(None, "no call may take the day's spending over this; none: no limit")
+    cache_size: int = setting(50_000, "answers kept in the memory of this process")
+    cache_ttl_s: float = setting(86_400.0, "seconds that a cached answer is used")
+    redis: str = setting("", "redis:// URL of a cache shared by processes and machines", secret=True)
+    log: str = setting("", "decision log: file or postgresql:// URL; none: no log; empty: with the model", secret=True)
+    ledger: str = setting("", "spend ledger: file or postgresql:// URL; empty: with the model", secret=True)
+    redactor: str = setting("", "builtin, none or MODULE:FUNCTION; empty: the bundle's own, else builtin")
+    threads: int = setting(1, "threads that the local model uses for one text")
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            _check_type(item.name, str(item.type), getattr(self, item.name))
+        check_types(self)
         _check_one_of("strategy", self.strategy, STRATEGIES)
         _check_one_of("deferral", self.deferral, DEFERRALS)
         for name in ("max_teacher_rate", "sample_rate"):
@@ -62,52 +61,12 @@ class Policy:
         cls, file: str | Path | None = None, environment: Mapping[str, str] = os.environ, **arguments: Any
     ) -> Policy:
         """Defaults, overruled by a TOML file, then MONOKU_* variables, then arguments. Raises ValueError."""
-        policy = cls()
-        if file is not None:
-            try:
-                values = tomllib.loads(Path(file).read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
-                raise ValueError(f"the policy {file} cannot be read: {error}") from error
-            policy = policy.with_values(values, str(file))
-        given = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
-        policy = policy.with_values(_from_environment(given), "the environment")
-        return policy.with_values(arguments)
+        return load(cls, file, environment, arguments)
 
-    def with_values(self, values: Mapping[str, Any], where: str = "the arguments") -> Policy:
-        """This policy with some values replaced. Raises ValueError for unknown keys and wrong values."""
-        known = {item.name for item in fields(self)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ValueError(f"{where}: unknown {', '.join(unknown)}; a policy has {', '.join(sorted(known))}")
-        whole: dict[str, Any] = {
-            name: float(value) if type(value) is int and _is_float(name) else value for name, value in values.items()
-        }
-        return replace(self, **whole)
-
-
-def _is_float(name: str) -> bool:
-    return any(item.name == name and "float" in str(item.type) for item in fields(Policy))
-
-
-def _from_environment(given: Mapping[str, str]) -> dict[str, Any]:
-    kinds = {item.name: str(item.type) for item in fields(Policy)}
-    values: dict[str, Any] = {}
-    for variable, text in given.items():
-        name = variable.removeprefix(PREFIX).lower()
-        kind = kinds.get(name, "str")
-        try:
-            values[name] = float(text) if "float" in kind else int(text) if kind == "int" else text
-        except ValueError:
-            raise ValueError(f"{variable} must be a number, got {text!r}") from None
-    return values
-
-
-def _check_type(name: str, kind: str, value: object) -> None:
-    if value is None and kind.endswith("None"):
-        return
-    wanted = {"str": str, "int": int}.get(kind, float)
-    if type(value) is not wanted:
-        raise ValueError(f"{name} must be {wanted.__name__}, got {value!r}")
+    def with_values(self, values: Mapping[str, Any]) -> Policy:
+        """This policy with some values replaced. Raises ValueError for unknown settings and wrong values."""
+        refuse_unknown(Policy, values, "the arguments")
+        return replace(self, **values)
 
 
 def _check_one_of(name: str, value: str, known: Mapping[str, str]) -> None:

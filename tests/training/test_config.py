@@ -1,10 +1,10 @@
 import argparse
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
-from training.student.config import Config, add_flags, from_flags, parse, read_toml
+from training.student.config import Config, add_flags, from_flags, parse
 
 
 def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
@@ -23,13 +23,19 @@ def test_every_dial_has_a_flag() -> None:
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
-    [("epoch = 3", "unknown dial epoch"), ("epochs = ", "not TOML"), ("[student]\nepochs = 3", "unknown dial student")],
+    [
+        ("epoch = 3", r"unknown setting epoch; did you mean epochs\?"),
+        ("epochs = ", r"the settings .*run\.toml cannot be read"),
+        ("[student]\nepochs = 3", "unknown setting student"),
+    ],
 )
 def test_a_file_that_is_off_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
     file = tmp_path / "run.toml"
     file.write_text(text)
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
     with pytest.raises(ValueError, match=complaint):
-        read_toml(file)
+        from_flags(parser.parse_args(["--config", str(file)]))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +62,22 @@ def test_a_dial_out_of_range_is_refused_by_name(dial: str, value: object) -> Non
 def test_the_name_is_the_data_folders_own_unless_given() -> None:
     assert Config(data="some/where/clinc150").model_name == "clinc150"
     assert Config(data="some/where.jsonl").model_name == "where"
-    assert Config(data="x", name="mine").home == Path("models/mine")
+    assert Config(data="x", name="mine").home == Path("models/mine").absolute()
+
+
+def test_a_model_stays_where_it_is_when_the_process_changes_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config(name="mine")
+    home = config.home
+    monkeypatch.chdir(tmp_path)
+    assert config.home == replace(config, seed=1).home == home
+
+
+def test_a_report_does_not_tell_where_things_lie(tmp_path: Path) -> None:
+    shown = Config(data=str(tmp_path / "support"), models=str(tmp_path / "models")).shown()
+    assert (shown["data"], shown["models"]) == ("support", "models")
+    assert Config(data="data/support").shown()["data"] == "data/support"
 
 
 def test_equal_dials_have_equal_ids() -> None:

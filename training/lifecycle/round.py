@@ -16,9 +16,10 @@ from inference.bundle.taxonomy import Taxonomy
 from inference.classifier import Classifier
 from inference.common.files import write_atomically
 from inference.common.locks import take_lock
+from inference.common.settings import setting
 from inference.log.decision_log import DecisionLog
 from inference.money.prices import dollars
-from inference.teachers.registry import open_teacher
+from inference.teachers.registry import FORMS, open_teacher
 from training.data import dataset
 from training.data.rows import text_key
 from training.data.splits import SPLITS, pick
@@ -37,21 +38,21 @@ PUBLISHED, FAILED, KEPT, BUSY = 0, 2, 3, 4
 
 @dataclass(frozen=True)
 class Options:
-    """What a refresh needs beside the dials of training."""
+    """What a refresh needs beside the settings of training."""
 
-    log: str
-    taxonomy: str = ""  # before there is base data or a bundle
-    queries: str = ""  # a file of further, unlabelled queries to choose from
-    teacher: str = ""  # labels what has no answer yet; none: only what the log holds
-    budget: int = 200  # queries of `queries` that may be labelled per round
-    max_usd: float | None = None  # for labelling, over all rounds
-    target: float = 0.95  # the policy's: a challenger without this certificate is not published
-    least_new: int = 50  # new labelled rows that make a round worth while
-    least_calibration: int = 500  # sampled requests from which on the live sample judges
-    half_life_days: float = 0.0  # of a live training row's weight; 0: no decay
-    human_weight: float = 1.0  # of a person's correction
-    keep: int = 5  # versions
-    from_data: bool = True  # whether `--data` names labelled data to start from
+    log: str = setting("", "decision log: a file or postgresql:// URL; by default the one with the model", secret=True)
+    taxonomy: str = setting("", "taxonomy.toml, where there is no base data yet")
+    queries: str = setting("", "a file of further, unlabelled queries to choose from")
+    teacher: str = setting("", f"labels what has no answer yet: {FORMS}")
+    budget: int = setting(200, "how many of --queries may be labelled per round")
+    max_usd: float | None = setting(None, "hard cap for labelling, over all rounds")
+    target: float = setting(0.95, "the policy's target: a challenger without this certificate is not published")
+    least_new: int = setting(50, "new labelled rows that make a round worth while")
+    least_calibration: int = setting(500, "sampled requests from which on the live sample judges")
+    half_life_days: float = setting(0.0, "days in which the weight of a live training row halves; 0: never")
+    human_weight: float = setting(1.0, "weight of a person's correction in training")
+    keep: int = setting(5, "versions that are kept")
+    from_data: bool = setting(True, "whether --data names labelled data to start from")
 
 
 @dataclass

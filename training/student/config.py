@@ -1,41 +1,43 @@
-"""The dials of a training run: one frozen dataclass, read from a TOML file and from command-line flags."""
+"""The settings of a training run: one frozen dataclass, from a TOML file and from command-line flags."""
 
 from __future__ import annotations
 
 import argparse
 import hashlib
 import json
-import tomllib
 from collections.abc import Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from inference.common import settings
+from inference.common.settings import check_types, setting
 
 NOT_THE_STUDENTS = ("data", "name", "models", "delta")
 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that a person may set. A field's metadata is its help text."""
+    """Everything that a person may set. `models` becomes absolute at once."""
 
-    data: str = "data/support"  # a folder, a .jsonl/.csv/.parquet file, or a Hugging Face data set name
-    name: str = ""  # what the model is called under models/; empty: the data folder's name
-    models: str = "models"  # the folder that holds every model
-    base: str = "all-MiniLM-L6-v2"  # the embedded default, a local folder, or a hub name
-    seed: int = 0  # order of batches, dropout
-    epochs: int = 3  # passes over the training rows and their noisy copies
-    learning_rate: float = 1.5e-4  # peak rate of the encoder; the head learns five times faster
-    batch_size: int = 32  # rows per step
-    noisy_copies: int = 1  # of every training row, with typos and the like; each counts as rows of an epoch
-    label_smoothing: float = 0.05  # probability spread evenly over all intents
-    redactor: str = "builtin"  # what is removed from texts before training and serving: builtin, none, MODULE:FUNCTION
-    max_tokens: int = 128  # longer texts are cut at this many tokens
-    feed_forward_share: float = 0.667  # of the neurons of every feed-forward layer, 1 keeps all: a quarter faster
-    tune_embeddings: bool = False  # also tune the token embedding table: a fifth slower
-    delta: float = 0.05  # probability with which the certificates may fail, all of them and all versions together
+    data: str = setting("data/support", "a folder, a .jsonl/.csv/.parquet file, or a Hugging Face data set name")
+    name: str = setting("", "the model's name under --models; by default the data folder's")
+    models: str = setting("models", "the folder that holds every model")
+    base: str = setting("all-MiniLM-L6-v2", "base model: the embedded default, a local folder, or a hub name")
+    seed: int = setting(0, "seed of the order of batches, and of dropout")
+    epochs: int = setting(3, "passes over the training rows and their noisy copies")
+    learning_rate: float = setting(1.5e-4, "peak learning rate of the encoder; the head learns five times faster")
+    batch_size: int = setting(32, "rows per training step")
+    noisy_copies: int = setting(1, "copies of every training row with typos and the like; each counts as a row")
+    label_smoothing: float = setting(0.05, "probability spread evenly over all intents")
+    redactor: str = setting("builtin", "what texts lose before training and serving: builtin, none or MODULE:FUNCTION")
+    max_tokens: int = setting(128, "longer texts are cut at this many tokens")
+    feed_forward_share: float = setting(0.667, "share of feed-forward neurons that is kept; 1 is a quarter slower")
+    tune_embeddings: bool = setting(False, "also tune the token embedding table: a fifth slower")
+    delta: float = setting(0.05, "probability that a certificate is broken, all of them and all versions together")
 
     def __post_init__(self) -> None:
-        _check_types(self)
+        check_types(self)
         for name in ("epochs", "batch_size", "max_tokens"):
             _require(getattr(self, name) >= (8 if name == "max_tokens" else 1), self, name, "is too small")
         _require(self.noisy_copies >= 0, self, "noisy_copies", "must not be negative")
@@ -45,6 +47,7 @@ class Config:
         _require(self.learning_rate > 0, self, "learning_rate", "must be positive")
         _require(self.seed >= 0, self, "seed", "must not be negative")
         _require("/" not in self.name and self.name not in (".", ".."), self, "name", "must be a plain folder name")
+        object.__setattr__(self, "models", str(Path(self.models).absolute()))
 
     @property
     def model_name(self) -> str:
@@ -55,8 +58,13 @@ class Config:
     def home(self) -> Path:
         return Path(self.models) / self.model_name
 
+    def shown(self) -> dict[str, Any]:
+        """The settings for a report, which does not tell where on this machine things lie."""
+        data, models = Path(self.data), Path(self.models)
+        return {**asdict(self), "data": data.name if data.is_absolute() else self.data, "models": models.name}
+
     def id(self) -> str:
-        """A content id of the dials that the student depends on: where things lie and what is promised are left out."""
+        """A content id of the settings that the student depends on: not where things lie, nor what is promised."""
         values = {name: value for name, value in asdict(self).items() if name not in NOT_THE_STUDENTS}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
@@ -66,54 +74,23 @@ def _require(holds: bool, config: Config, name: str, rule: str) -> None:
         raise ValueError(f"{name} {rule}, got {getattr(config, name)!r}")
 
 
-def _check_types(config: Config) -> None:
-    for field in fields(Config):
-        kind, value = type(field.default), getattr(config, field.name)
-        if kind is float and type(value) is int:
-            object.__setattr__(config, field.name, float(value))
-        elif type(value) is not kind:
-            raise ValueError(f"{field.name} must be a {kind.__name__}, got {value!r}")
-
-
-def read_toml(path: str | Path) -> dict[str, Any]:
-    """The dials in a TOML file. Raises ValueError on a file that is not TOML and on a key that is no dial."""
-    try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not TOML: {error}") from error
-    known = [field.name for field in fields(Config)]
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise ValueError(f"{path}: unknown dial {', '.join(unknown)}; the dials are {', '.join(known)}")
-    return values
-
-
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` one flag per dial, and --config for a TOML file."""
-    parser.add_argument("--config", metavar="FILE", help="TOML file with any of the dials below; flags win over it")
-    for field in fields(Config):
-        assert field.default is not MISSING
-        flag = "--" + field.name.replace("_", "-")
-        if isinstance(field.default, bool):
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=None)
-        else:
-            kind = type(field.default)
-            parser.add_argument(flag, type=kind, default=None, metavar=kind.__name__.upper(), help=f"{field.default!r}")
+    """Give `parser` one flag per setting, and --config for a TOML file."""
+    parser.add_argument("--config", metavar="FILE", help="TOML file with any of the settings below; flags win over it")
+    settings.add_flags(parser, Config)
 
 
 def from_flags(arguments: argparse.Namespace) -> Config:
-    """Defaults, then the TOML file, then flags: the later wins."""
-    values = read_toml(arguments.config) if arguments.config else {}
-    flags = {f.name: getattr(arguments, f.name) for f in fields(Config)}
-    return Config(**{**values, **{name: value for name, value in flags.items() if value is not None}})
+    """Defaults, then the TOML file, then flags: the later wins. Raises ValueError."""
+    return settings.load(Config, arguments.config, {}, settings.from_flags(Config, arguments))
 
 
 def parse(argv: Sequence[str] | None, description: str) -> Config:
-    """The dials from a command line; exits with a message where one is off."""
+    """The settings from a command line; exits with a message where one is invalid."""
     parser = argparse.ArgumentParser(description=description)
     add_flags(parser)
     arguments = parser.parse_args(argv)
     try:
         return from_flags(arguments)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         parser.error(str(error))
