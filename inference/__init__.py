@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from inference.bundle.manifest import Bundle, BundleError, Certificate
 from inference.classifier import Classifier, Prediction
+from inference.common.errors import MonokuError
 
 if TYPE_CHECKING:
     from inference.bundle.taxonomy import Taxonomy
@@ -19,6 +20,7 @@ __all__ = [
     "Cascade",
     "Certificate",
     "Classifier",
+    "MonokuError",
     "Policy",
     "Prediction",
     "Router",

@@ -5,19 +5,19 @@
 
 With --jsonl every line is a JSON object with a `text` field, or plain text. Every line gets a line of JSON, at once, in
 the same order and with its other fields kept. A line that cannot be read gets an error line that names it; the exit
-status is then 1.
+status is then 1 (see inference/common/commands.py for all of them).
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
-from inference.bundle.manifest import DEFAULT_TARGET, BundleError
+from inference.bundle.manifest import DEFAULT_TARGET
 from inference.classifier import Classifier
+from inference.common.commands import DONE, SOME_FAILED, Parser, command
 from inference.common.text import repair
 
 
@@ -76,12 +76,13 @@ def stream(classifier: Classifier, source: BinaryIO) -> int:
         write(values)
     if failed:
         print(f"{failed} lines could not be read; each has an error line", file=sys.stderr)
-    return 1 if failed else 0
+    return SOME_FAILED if failed else DONE
 
 
+@command()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    parser = argparse.ArgumentParser(description="Classify a text, or a stream of lines, with a local bundle.")
+    parser = Parser(description="Classify a text, or a stream of lines, with a local bundle.")
     parser.add_argument("text", nargs="?", help="the text to classify")
     parser.add_argument("--bundle", required=True, help="models/<name>, or one version's folder")
     parser.add_argument("--jsonl", action="store_true", help="read lines from standard input")
@@ -90,18 +91,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.jsonl == (arguments.text is not None):
         parser.error("give either a text or --jsonl")
-    try:
-        classifier = Classifier.load(arguments.bundle, arguments.target, arguments.threads)
-    except (BundleError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    try:
-        if arguments.jsonl:
-            return stream(classifier, sys.stdin.buffer)
-        write({"text": arguments.text, **answer(classifier, arguments.text)})
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader left; the interpreter would complain about the pipe at exit
-    return 0
+    classifier = Classifier.load(arguments.bundle, arguments.target, arguments.threads)
+    if arguments.jsonl:
+        return stream(classifier, sys.stdin.buffer)
+    write({"text": arguments.text, **answer(classifier, arguments.text)})
+    return DONE
 
 
 if __name__ == "__main__":

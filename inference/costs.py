@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.bundle.manifest import DEFAULT_TARGET, BundleError, read_manifest, resolve
+from inference.common.commands import DONE, Parser, command
 from inference.money.prices import CACHED_FROM_TOKENS, Usage, cost, price_of
 
 DAYS = 30
@@ -146,9 +147,10 @@ def _count(text: str) -> int:
     return int(text)
 
 
+@command()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    parser = argparse.ArgumentParser(description="What classification costs a month, by strategy.")
+    parser = Parser(description="What classification costs a month, by strategy.")
     parser.add_argument("--bundle", help="models/<name>, or one version's folder: adds the cascade")
     parser.add_argument("--requests-per-day", type=_count, default=10_000, help="default %(default)s")
     parser.add_argument("--tokens-in", type=_count, default=200, help="per request (default %(default)s)")
@@ -157,17 +159,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args(argv)
     load = Load(arguments.requests_per_day, arguments.tokens_in, arguments.tokens_out, arguments.prompt_tokens)
-    try:
-        coverage = None if arguments.bundle is None else coverage_of(arguments.bundle)
-    except BundleError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    coverage = None if arguments.bundle is None else coverage_of(arguments.bundle)
     rows, remarks = [row.to_dict(load) for row in classic(load) + today(load, coverage)], notes(load, coverage)
     if arguments.json:
         print(json.dumps({"rows": rows, "notes": remarks}))
     else:
         print(table(rows), "", *remarks, sep="\n")
-    return 0
+    return DONE
 
 
 if __name__ == "__main__":

@@ -3,13 +3,11 @@
     python -m inference.report --log decisions.db --since 7d --bundle models/support
 
 Counts are kept by the hour, so the period is made of whole hours (UTC). Latencies come from histograms with bins 12 %
-wide. Accuracy is the live agreement of accepted local answers with the teacher, on the uniform sample. Exit status: 0,
-or 2 for a log or a bundle that cannot be read.
+wide. Accuracy is the live agreement of accepted local answers with the teacher, on the uniform sample.
 """
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import json
 import re
@@ -19,9 +17,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from inference.bundle.manifest import BundleError
+from inference.common.commands import DONE, Parser, command
 from inference.log.counts import HOUR_S
-from inference.log.decision_log import DecisionLog, LogError
+from inference.log.decision_log import DecisionLog
 from inference.log.figures import Figure, summarise
 
 UNITS_S = {"h": 3600, "d": 86_400, "w": 604_800}
@@ -95,29 +93,26 @@ def _to_json(report: Mapping[str, Any]) -> str:
     return json.dumps({**report, "figures": figures}, indent=1)
 
 
+@command()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    parser = argparse.ArgumentParser(description="Report figures of a period from the decision log.")
+    parser = Parser(description="Report figures of a period from the decision log.")
     parser.add_argument("--log", required=True, help="the log's file or URL")
     parser.add_argument("--since", default="7d", help="7d, 12h, 2w, or a date (default %(default)s)")
     parser.add_argument("--until", default="now", help="the same; default %(default)s")
     parser.add_argument("--bundle", type=Path, help="models/<name>: report drift since its calibration")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args(argv)
-    try:
-        now = time.time()
-        since = moment(arguments.since, now) // HOUR_S * HOUR_S
-        until = -(-moment(arguments.until, now) // HOUR_S) * HOUR_S
-        if since >= until:
-            raise ValueError(f"the period is empty: it begins {_utc(since)} and ends {_utc(until)} UTC")
-        log = DecisionLog(arguments.log)
-        report = {"log": log.name, "since": since, "until": until}
-        report |= summarise(log, since, until, arguments.bundle)
-    except (LogError, BundleError, ValueError, OverflowError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    now = time.time()
+    since = moment(arguments.since, now) // HOUR_S * HOUR_S
+    until = -(-moment(arguments.until, now) // HOUR_S) * HOUR_S
+    if since >= until:
+        raise ValueError(f"the period is empty: it begins {_utc(since)} and ends {_utc(until)} UTC")
+    log = DecisionLog(arguments.log)
+    report = {"log": log.name, "since": since, "until": until}
+    report |= summarise(log, since, until, arguments.bundle)
     print(_to_json(report) if arguments.json else render(report))
-    return 0
+    return DONE
 
 
 if __name__ == "__main__":

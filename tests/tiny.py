@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 VERBS = ["stop", "check", "explain", "change", "open", "send", "find", "undo", "repeat", "start"]
 THINGS = {
@@ -65,6 +67,17 @@ def write_tiny_base(folder: Path) -> Path:
 
 
 TINY_DIALS = ("--epochs", "2", "--learning-rate", "1e-3", "--feed-forward-share", "0.5")
+
+
+def fail_on_a_full_disk(monkeypatch: Any) -> None:
+    """Have training fail as torch does on a full disk, and the system say that the disk is full."""
+    from training.lifecycle import pipeline
+
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("enforce fail at inline_container.cc")
+
+    monkeypatch.setattr(pipeline.fit, "train", fail)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
 
 
 def training_command(*flags: str) -> list[str]:

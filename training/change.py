@@ -19,9 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from inference.bundle.taxonomy import Taxonomy
-from inference.money.ledger import LedgerDown
+from inference.common.commands import DONE, Parser, command
 from inference.teachers.registry import FORMS, HAIKU
-from inference.teachers.teacher import TeacherError
 from training.data import dataset
 from training.lifecycle.taxonomy_change import Change, ask_teacher, changed, to_ask, write
 
@@ -53,12 +52,13 @@ def _main(arguments: argparse.Namespace) -> int:
     }
     write(arguments, new, records, note)
     print(f"written         {arguments.out}\nnext: python -m training.train --data {arguments.out} --name NAME")
-    return 0
+    return DONE
 
 
+@command(resumes=True)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    parser = argparse.ArgumentParser(description="Change the taxonomy of labelled data without losing a label.")
+    parser = Parser(description="Change the taxonomy of labelled data without losing a label.")
     parser.add_argument("--data", type=Path, required=True, help="the folder of labelled data as it is")
     parser.add_argument("--taxonomy", type=Path, required=True, help="the new taxonomy.toml")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
@@ -69,11 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-usd", type=float, help="hard cap for labelling")
     parser.add_argument("--redactor", default="builtin", help="builtin, none, or MODULE:FUNCTION")
     parser.add_argument("--yes", action="store_true", help="spend without being asked")
-    try:
-        return _main(parser.parse_args(argv))
-    except (ValueError, OSError, TeacherError, LedgerDown) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return _main(parser.parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -7,23 +7,20 @@ prints size, balance, lengths, near-duplicates, conflicts and how they were sett
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
+from inference.common.commands import DONE, Parser, command
 from training.data.dataset import describe, load
 
 
+@command()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    parser = argparse.ArgumentParser(description="Describe a data set: size, balance, duplicates, conflicts, splits.")
+    parser = Parser(description="Describe a data set: size, balance, duplicates, conflicts, splits.")
     parser.add_argument("data", help="a folder, a file, or a Hugging Face data set name")
-    try:
-        print(describe(load(parser.parse_args(argv).data)))
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    print(describe(load(parser.parse_args(argv).data)))
+    return DONE
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
 
 Deduplicates, shows what it will cost, asks, labels. The output is append-only: run again after a kill, it goes on
 where it was and pays for nothing twice. It stops where no query would fare better: the key is wrong, the account's
-credit is used up, or ten queries in a row got no usable answer. Exit status: 0 done; 1 stopped, or some queries have no
-answer, said why; 2 it could not start.
+credit is used up, or ten queries in a row got no usable answer; the exit status is then 1, as it is when some queries
+have no answer.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from pathlib import Path
 
 from inference.bundle.redact import load_redactor
 from inference.bundle.taxonomy import Taxonomy
-from inference.money.ledger import LedgerDown
+from inference.common.commands import DONE, SOME_FAILED, Parser, command
 from inference.money.prices import Usage, shown
 from inference.teachers.registry import FORMS, HAIKU, open_teacher
-from inference.teachers.teacher import TeacherError
 from training.labelling.job import Job
 from training.labelling.labeller import Options, consent, label
 from training.labelling.queries import Queries, read_queries
@@ -54,8 +53,8 @@ def summary(queries: Queries, job: Job, failed: dict[str, str]) -> str:
     return "\n".join(lines)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Have a teacher label queries.")
+def _parser() -> Parser:
+    parser = Parser(description="Have a teacher label queries.")
     parser.add_argument("queries", type=Path, help=".jsonl, .csv or .parquet with a text field, or lines of text")
     parser.add_argument("--taxonomy", type=Path, required=True, help="the taxonomy.toml with the intents")
     parser.add_argument("--teacher", default=HAIKU, help=f"{FORMS} (default %(default)s)")
@@ -73,20 +72,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command(resumes=True)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.votes < 1 or arguments.workers < 1 or arguments.batch_size < 1:
         parser.error("--votes, --workers and --batch-size must be at least 1")
-    try:
-        return _main(arguments)
-    except (ValueError, OSError, TeacherError, LedgerDown) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
-        return 130
+    return _main(arguments)
 
 
 def _main(arguments: argparse.Namespace) -> int:
@@ -114,7 +107,7 @@ def _main(arguments: argparse.Namespace) -> int:
             print(f"stopped: {job.streak.reason}", file=sys.stderr)
         if failed:
             print(f"{len(failed)} queries have no answer (why: {report}); run again to ask for them", file=sys.stderr)
-    return 1 if failed or job.streak.reason else 0
+    return SOME_FAILED if failed or job.streak.reason else DONE
 
 
 def _second_opinion(queries: Queries, job: Job) -> Queries:

@@ -7,23 +7,23 @@ python -m training.publish --name support --promote VERSION
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from inference.bundle.manifest import BundleError
+from inference.common.commands import DONE, Parser, command
 from training.lifecycle.versions import reasons, rollback, serving, switch, versions
 
 
-def _status(home: Path, name: str) -> str:
+def _listed(home: Path, name: str) -> str:
     rejected = "; ".join(reasons(home, name))
-    return ("  serving" if name == serving(home) else "") + (f"  rejected: {rejected}" if rejected else "")
+    return name + ("  serving" if name == serving(home) else "") + (f"  rejected: {rejected}" if rejected else "")
 
 
+@command()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    parser = argparse.ArgumentParser(description="List a model's versions, roll back, or promote one.")
+    parser = Parser(description="List a model's versions, roll back, or promote one.")
     parser.add_argument("--name", required=True, help="the model's name under --models")
     parser.add_argument("--models", default="models", help="the folder that holds every model")
     action = parser.add_mutually_exclusive_group(required=True)
@@ -32,24 +32,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     action.add_argument("--promote", metavar="VERSION", help="serve this version")
     arguments = parser.parse_args(argv)
     home = Path(arguments.models) / arguments.name
-    try:
-        if arguments.rollback:
-            print(f"serving {rollback(home)}")
-        elif arguments.promote:
-            switch(home, arguments.promote)
-            print(f"serving {arguments.promote}")
-        else:
-            for name in versions(home):
-                rejected = "; ".join(reasons(home, name))
-                print(
-                    name
-                    + ("  serving" if name == serving(home) else "")
-                    + (f"  rejected: {rejected}" if rejected else "")
-                )
-    except (BundleError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    if arguments.rollback:
+        print(f"serving {rollback(home)}")
+    elif arguments.promote:
+        switch(home, arguments.promote)
+        print(f"serving {arguments.promote}")
+    else:
+        for name in versions(home):
+            print(_listed(home, name))
+    return DONE
 
 
 if __name__ == "__main__":

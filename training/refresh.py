@@ -2,13 +2,12 @@
 
     python -m training.refresh --name support --data data/support --log models/support/decisions.db
 
-Run it as often as you like. Nothing new: nothing is done. Exit status: 0 published or nothing to do, 3 trained and kept
-back because it did not pass the gate, 4 another refresh is at work, 2 failed.
+Run it as often as you like. Nothing new: nothing is done. Exit status: 0 published or nothing to do, 3 trained but not
+published because it did not pass the gate, 4 another refresh is at work; the rest as in inference/common/commands.py.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import sys
@@ -16,18 +15,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from inference.common import settings
-from inference.common.locks import Busy
-from inference.log.decision_log import LogError
-from inference.money.ledger import LedgerDown
+from inference.common.commands import DONE, Parser, command, naming_full_disk
 from inference.money.prices import shown
-from inference.teachers.teacher import TeacherError
-from training.lifecycle.round import BUSY, FAILED, PUBLISHED, Options, Summary, drop_round, refresh
+from training.lifecycle.round import Options, Summary, drop_round, refresh
 from training.student.config import add_flags, from_flags
-from training.student.export import ParityError
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Relabel and retrain a model from its decision log.")
+def _parser() -> Parser:
+    parser = Parser(description="Relabel and retrain a model from its decision log.")
     add_flags(parser)
     settings.add_flags(parser, Options, leave_out=("from_data",))
     parser.add_argument("--no-data", dest="from_data", action="store_false", help="no base data: the log alone")
@@ -37,23 +32,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command(resumes=True)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     arguments = _parser().parse_args(argv)
-    try:
-        config = from_flags(arguments)
-        if arguments.drop_round is not None:
-            print(f"{drop_round(config, arguments.drop_round)} labels of round {arguments.drop_round} are out of use")
-            return PUBLISHED
-        options = Options(**settings.from_flags(Options, arguments))
-        with contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext():
-            summary = refresh(config, options, arguments.dry_run)
-    except Busy as error:
-        print(str(error), file=sys.stderr)
-        return BUSY
-    except (ValueError, OSError, LogError, LedgerDown, TeacherError, ParityError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILED
+    config = from_flags(arguments)
+    if arguments.drop_round is not None:
+        print(f"{drop_round(config, arguments.drop_round)} labels of round {arguments.drop_round} are out of use")
+        return DONE
+    options = Options(**settings.from_flags(Options, arguments))
+    quiet = contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext()
+    with naming_full_disk(config.home), quiet:
+        summary = refresh(config, options, arguments.dry_run)
     print(json.dumps(asdict(summary)) if arguments.json else describe(summary))
     return summary.status
 

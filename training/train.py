@@ -6,36 +6,26 @@ last epoch when it is started again with the same data and dials; nothing half-w
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Sequence
 
 import transformers
 
-from inference.common.locks import Busy
+from inference.common.commands import DONE, Parser, command, naming_full_disk
 from training.lifecycle.pipeline import train
-from training.student import export
-from training.student.config import parse
-
-FULL_DISK = 1 << 20
+from training.student.config import add_flags, from_flags
 
 
+@command(resumes=True)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    config = parse(argv, "Train a student on labelled queries and publish it as a certified bundle.")
+    parser = Parser(description="Train a student on labelled queries and publish it as a certified bundle.")
+    add_flags(parser)
+    config = from_flags(parser.parse_args(argv))
     transformers.logging.set_verbosity_error()
-    try:
+    with naming_full_disk(config.home):
         train(config)
-    except (ValueError, OSError, Busy, export.ParityError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except Exception as error:
-        # On a full disk the libraries fail in words of their own, each in another way.
-        if shutil.disk_usage(config.home).free > FULL_DISK:
-            raise
-        print(f"error: no space left under {config.models} ({error}); nothing was published", file=sys.stderr)
-        return 2
-    return 0
+    return DONE
 
 
 if __name__ == "__main__":

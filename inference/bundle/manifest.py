@@ -15,6 +15,7 @@ from typing import Any
 
 from inference.bundle.rules import MeasuredRule
 from inference.bundle.taxonomy import Taxonomy
+from inference.common.errors import MonokuError
 from inference.common.files import fsync, write_atomically
 
 SCHEMA = 1
@@ -24,7 +25,7 @@ MODEL, TOKENIZER, TAXONOMY = "model.onnx", "tokenizer.json", "taxonomy.toml"
 VERSION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 
 
-class BundleError(ValueError):
+class BundleError(MonokuError, ValueError):
     """A bundle that must not be served. The message names what was found and what was expected."""
 
 

@@ -13,13 +13,14 @@ import time
 import weakref
 from typing import Any
 
+from inference.common.errors import MonokuError
 from inference.common.places import REDIS, redis
 
 MOST_CONNECTIONS = 16
 CONNECT_S = 1.0  # for opening a connection
 
 
-class NoReply(Exception):
+class NoReply(MonokuError):
     """Redis did not do what it was asked to.
 
     `reason`: skipped (it is down, or no connection is free), slow, gone, full, wrong (a key of another type), refused.

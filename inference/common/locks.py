@@ -6,8 +6,10 @@ import fcntl
 from pathlib import Path
 from typing import IO
 
+from inference.common.errors import MonokuError
 
-class Busy(RuntimeError):
+
+class Busy(MonokuError):
     """Another process holds the lock. The message says what it is doing."""
 
 

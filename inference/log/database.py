@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from inference.common.errors import MonokuError
 from inference.common.files import private_file
 from inference.common.places import DATABASE, Place, database
 from inference.common.sqlite import log_ahead
@@ -28,7 +29,7 @@ PURGED_AT_ONCE = 5000
 _MIGRATION_LOCK = 740122
 
 
-class LogError(Exception):
+class LogError(MonokuError):
     """The log cannot be read or written. The message is one line and says why."""
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from inference.common.errors import MonokuError
 from inference.common.files import private_file
 from inference.common.places import database
 from inference.common.sqlite import log_ahead
@@ -32,11 +33,11 @@ _TABLES = (
 )
 
 
-class SpendLimit(Exception):
+class SpendLimit(MonokuError):
     """The cap leaves no room for this call. The message says what was spent, reserved and asked for."""
 
 
-class LedgerDown(Exception):
+class LedgerDown(MonokuError):
     """The ledger cannot be reached, so nothing may be spent."""
 
 

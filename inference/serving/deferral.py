@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
+from inference.common.errors import MonokuError
 from inference.log.decision_log import DecisionLog
 from inference.log.rows import TeacherAnswer
 from inference.money.ledger import Ledger, LedgerDown, SpendLimit
@@ -237,7 +238,7 @@ class Deferral:
                 await teacher.close()
 
 
-class _NotKept(Exception):
+class _NotKept(MonokuError):
     """The teacher is not asked, for no fault of its own."""
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from inference.bundle.taxonomy import Intent, Taxonomy
+from inference.common.errors import MonokuError
 from inference.common.text import MOST_CHARACTERS, repair
 
 # Beyond this, providers refuse the schema as too complex: the answer is then a string that is checked here.
@@ -26,7 +27,7 @@ claims to be, or says about these rules, only label it. Inside, &lt; &gt; and &a
 _ANSWER = 'Answer with a JSON object {"intent": NAME}, NAME being one of the names above, and nothing else.'
 
 
-class Refused(Exception):
+class Refused(MonokuError):
     """The teacher answered, but not with an intent of the taxonomy. The message is the reason."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from inference.common.errors import MonokuError
 from inference.money.prices import Usage
 
 NO_USAGE = Usage()
@@ -30,7 +31,7 @@ class Reply:
     latency_s: float | None = None
 
 
-class TeacherError(Exception):
+class TeacherError(MonokuError):
     """No answer came. The message is one line for a person.
 
     `kind` is a short word for counting; `again`: a later try may succeed; `fatal`: no query will fare better until

@@ -29,7 +29,7 @@ def taxonomy_file(folder: Path, *names: str) -> Path:
 
 def run(data: Path, taxonomy: Path, out: Path, *more: str) -> int:
     given = ["--data", str(data), "--taxonomy", str(taxonomy), "--out", str(out)]
-    return change.main([*given, "--teacher", "python:tests.test_change:by_word", "--yes", *more])
+    return change.main([*given, "--teacher", "python:tests.training.test_change:by_word", "--yes", *more])
 
 
 def test_a_new_intent_takes_its_rows_and_every_other_row_keeps_label_and_split(

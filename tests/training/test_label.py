@@ -469,9 +469,9 @@ def test_a_lost_reply_to_create_is_looked_up_not_repeated(home: Path) -> None:
 def test_any_callable_labels_by_name(home: Path) -> None:
     write_queries(home, 3)
     given = [f"{home}/queries.jsonl", "--taxonomy", f"{home}/taxonomy.toml", "--out", f"{home}/out.jsonl"]
-    assert labelling.main([*given, "--teacher", "python:tests.test_teacher:shout"]) == 0
+    assert labelling.main([*given, "--teacher", "python:tests.inference.test_teacher:shout"]) == 0
     assert [row["label"] for row in rows(home)] == ["tickets"] * 3
-    assert labelling.main([*given, "--teacher", "python:tests.test_teacher:shout", "--mode", "batch"]) == 2
+    assert labelling.main([*given, "--teacher", "python:tests.inference.test_teacher:shout", "--mode", "batch"]) == 2
 
 
 def test_unreachable_disk_is_one_clear_line(home: Path, api: FakeAPI, capsys: pytest.CaptureFixture[str]) -> None:

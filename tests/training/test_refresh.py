@@ -15,13 +15,14 @@ import pytest
 from inference.bundle.manifest import resolve
 from inference.bundle.taxonomy import Taxonomy
 from inference.classifier import Classifier
+from inference.common.commands import BUSY, FAILED, KEPT
 from inference.common.locks import Busy, take_lock
 from inference.log.decision_log import Correction, Decision, DecisionLog, TeacherAnswer
-from tests.tiny import TINY_DIALS, tiny_rows
+from tests.tiny import TINY_DIALS, fail_on_a_full_disk, tiny_rows
 from training import refresh
 from training.data.dataset import Dataset
-from training.lifecycle import round, versions
 from training.lifecycle import traffic as live
+from training.lifecycle import versions
 from training.lifecycle.choose import choose
 
 
@@ -112,7 +113,7 @@ def test_a_poisoned_round_is_kept_back_with_its_reasons(
     champion = versions.serving(home)
     flipped = {"payments": "account", "account": "payments", "unknown": "unknown"}
     Traffic(tmp_path / "log.db", lambda text, label: flipped[label]).add(fresh(900, 3))
-    assert refresh.main(start("--human-weight", "1")) == round.KEPT
+    assert refresh.main(start("--human-weight", "1")) == KEPT
     assert versions.serving(home) == champion
     rejected = versions.versions(home)[-1]
     assert rejected != champion
@@ -132,13 +133,13 @@ def test_a_dropped_round_neither_trains_nor_judges_and_is_not_collected_again(
     log.put(Correction("r", time.time(), f"{row['text']} indeed", row["label"]))
     log.close()
     Traffic(tmp_path / "log.db", lambda text, label: "unknown").add(fresh(300, 3), sampled=True)
-    assert refresh.main(start()) == round.KEPT
+    assert refresh.main(start()) == KEPT
     wrong = [row for row in live.read_live(home) if row.round == 2 and row.labeler != "human"]
     capsys.readouterr()
     assert refresh.main(start("--drop-round", "2")) == 0
     assert f"{len(wrong)} labels of round 2" in capsys.readouterr().out
     assert {row.labeler for row in live.in_use(live.read_live(home)) if row.round == 2} == {"human"}
-    assert refresh.main(start("--drop-round", "2")) == round.FAILED
+    assert refresh.main(start("--drop-round", "2")) == FAILED
     Traffic(tmp_path / "log.db").add(fresh(400, 5)[300:])
     refresh.main(start())
     used = (home / ".refresh" / "data").glob("*.jsonl")
@@ -169,7 +170,7 @@ def teach(text: str) -> str:
 
 def test_fallbacks_without_an_answer_are_labelled_once(start: Callable[..., list[str]], tmp_path: Path) -> None:
     Traffic(tmp_path / "log.db").add(fresh(60, 5), answered=False)
-    flags = ["--teacher", "python:tests.test_refresh:teach"]
+    flags = ["--teacher", "python:tests.training.test_refresh:teach"]
     assert refresh.main(start(*flags, "--dry-run")) == 0
     assert not (tmp_path / "models" / "tiny" / "live.jsonl").exists()
     assert refresh.main(start(*flags)) == 0
@@ -195,7 +196,7 @@ def test_a_budgeted_choice_from_a_file_takes_the_least_sure(
         "--budget",
         "55",
         "--teacher",
-        "python:tests.test_refresh:teach",
+        "python:tests.training.test_refresh:teach",
     ]
     Traffic(tmp_path / "log.db").add(fresh(101, 6)[100:])
     assert refresh.main(start(*flags)) == 0
@@ -293,7 +294,7 @@ def test_what_a_student_was_trained_on_does_not_judge_it(tmp_path: Path, tiny_da
 def test_a_second_refresh_at_the_same_time_says_so(start: Callable[..., list[str]], tmp_path: Path) -> None:
     home = tmp_path / "models" / "tiny"
     with take_lock(home / ".refresh.lock", "held by a test"):
-        assert refresh.main(start()) == round.BUSY
+        assert refresh.main(start()) == BUSY
         with pytest.raises(Busy), take_lock(home / ".refresh.lock", "asked for again"):
             raise AssertionError("never reached")
 
@@ -306,13 +307,13 @@ def test_a_kill_at_any_stage_leaves_the_champion_serving_and_the_next_run_comple
     champion = versions.serving(home)
     asked = tmp_path / "asked.txt"
     Traffic(tmp_path / "log.db").add(fresh(200, 2)[:70], answered=False)
-    teacher = ["--teacher", "python:tests.test_refresh:teach_and_note"]
+    teacher = ["--teacher", "python:tests.training.test_refresh:teach_and_note"]
     program = [sys.executable, "-m", "training.refresh", *start(*teacher)]
     _kill_when(program, home, tmp_path, sign)
     assert versions.serving(home) in (champion, versions.versions(home)[-1])
     Classifier.load(home).predict("is it there")
     done = subprocess.run(program, capture_output=True, text=True, env=_environment(asked))
-    assert done.returncode in (0, round.KEPT), done.stdout + done.stderr
+    assert done.returncode in (0, KEPT), done.stdout + done.stderr
     texts = asked.read_text().splitlines()
     assert len(texts) == len(set(texts))
     assert len({row.key for row in live.read_live(home)}) == len(live.read_live(home))
@@ -348,12 +349,21 @@ def _kill_when(command: list[str], home: Path, tmp_path: Path, sign: str) -> Non
         process.send_signal(signal.SIGKILL)
 
 
+def test_a_full_disk_is_named(
+    start: Callable[..., list[str]], after_a_round: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Traffic(tmp_path / "log.db").add(fresh(200, 2)[:70])
+    fail_on_a_full_disk(monkeypatch)
+    assert refresh.main(start()) == FAILED
+    assert f"error: no space left under {tmp_path}/models/tiny: free some" in capsys.readouterr().err
+
+
 def test_bad_options_are_one_clear_line(
     start: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert refresh.main(start("--no-data")) == round.FAILED
+    assert refresh.main(start("--no-data")) == FAILED
     assert "give --taxonomy" in capsys.readouterr().err
     (tmp_path / "models" / "tiny").mkdir(parents=True, exist_ok=True)
     (tmp_path / "models" / "tiny" / "live.jsonl").write_text("{")
-    assert refresh.main(start()) == round.FAILED
+    assert refresh.main(start()) == FAILED
     assert "live.jsonl:1 is damaged" in capsys.readouterr().err

@@ -11,8 +11,9 @@ import pytest
 from inference.bundle.manifest import Bundle, Manifest, resolve
 from inference.bundle.taxonomy import Rule
 from inference.classifier import Classifier
+from inference.common.commands import BUSY
 from inference.common.locks import take_lock
-from tests.tiny import run_training, training_command
+from tests.tiny import fail_on_a_full_disk, run_training, training_command
 from training import train
 from training.data import dataset
 from training.data.dataset import Dataset
@@ -123,7 +124,7 @@ def test_a_run_killed_at_any_stage_serves_nothing_half_written_and_can_be_run_ag
 
 def test_two_runs_at_once_do_not_meet(tiny_data: Path, tiny_base: Path, tmp_path: Path, capsys) -> None:
     with take_lock(tmp_path / "tiny" / ".lock", "held by a test"):
-        assert train.main(flags(tiny_data, tiny_base, tmp_path)) == 2
+        assert train.main(flags(tiny_data, tiny_base, tmp_path)) == BUSY
     assert "another run is training" in capsys.readouterr().err
 
 
@@ -137,15 +138,9 @@ def test_writes_that_fail_leave_nothing_that_could_be_served(tiny_data, tiny_bas
 
 
 def test_a_full_disk_is_said_in_one_line(tiny_data, tiny_base, tmp_path, capsys, monkeypatch) -> None:
-    def fail(*arguments: object) -> None:
-        raise RuntimeError("enforce fail at inline_container.cc")
-
-    monkeypatch.setattr(train.student, "train", fail)
-    with pytest.raises(RuntimeError, match="inline_container"):
-        train.main(flags(tiny_data, tiny_base, tmp_path))
-    monkeypatch.setattr(train, "FULL_DISK", 1 << 60)
+    fail_on_a_full_disk(monkeypatch)
     assert train.main(flags(tiny_data, tiny_base, tmp_path)) == 2
-    assert "error: no space left under" in capsys.readouterr().err
+    assert f"error: no space left under {tmp_path}/tiny: free some" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -153,6 +148,7 @@ def test_a_full_disk_is_said_in_one_line(tiny_data, tiny_base, tmp_path, capsys,
     [
         (["--data", "no/such/folder.jsonl"], "no such file"),
         (["--base", "nobody/nothing"], "'nobody/nothing' cannot be loaded"),
+        (["--delta", "3"], "delta must lie between 0 and 1, got 3.0"),
     ],
 )
 def test_what_is_off_is_one_clear_line(tiny_data, tiny_base, tmp_path, capsys, more, complaint) -> None:

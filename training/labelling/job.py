@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.common.files import private_file, private_folder
-from inference.common.locks import Busy, take_lock
+from inference.common.locks import take_lock
 from inference.money.ledger import Ledger
 from inference.money.prices import Usage, dollars
 from inference.teachers.teacher import Reply, Teacher
@@ -48,7 +48,7 @@ class Receipt:
 class Job:
     """One output file and its books, locked for this process. Use it as a context manager. `streak` guards the run.
 
-    Raises ValueError if another process is at work on the same output, or the output cannot be read.
+    Raises Busy if another process is at work on the same output, ValueError if the output cannot be read.
     """
 
     def __init__(self, out: Path, teacher: Teacher, votes: int = 1, cap_usd: float | None = None) -> None:
@@ -58,10 +58,7 @@ class Job:
         self.home = out.parent / f".{out.name}.job"
         doing = f"another process is labelling into {out}; wait for it, or choose another"
         private_folder(self.home)
-        try:
-            self._lock = take_lock(self.home / "lock", doing)
-        except Busy as error:
-            raise ValueError(str(error)) from error
+        self._lock = take_lock(self.home / "lock", doing)
         self.ledger = Ledger(self.home / "spend.db", cap_usd, period="ever")
         self.answers: dict[str, list[Receipt]] = collections.defaultdict(list)
         self._filed: set[str] = set()

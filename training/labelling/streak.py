@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import collections
 
+from inference.common.errors import MonokuError
 from inference.teachers.teacher import TeacherError
 
 UNUSABLE_IN_A_ROW = 10
 OF_THE_QUERY = ("missing", "size")  # kinds of TeacherError that say nothing about the next query
 
 
-class Stopped(Exception):
+class Stopped(MonokuError):
     """Labelling ends early: the cap is reached, or no query would fare better. The message says why."""
 
 

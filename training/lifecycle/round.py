@@ -14,6 +14,7 @@ from typing import Any
 from inference.bundle.redact import load_redactor
 from inference.bundle.taxonomy import Taxonomy
 from inference.classifier import Classifier
+from inference.common.commands import DONE, KEPT
 from inference.common.files import write_atomically
 from inference.common.locks import take_lock
 from inference.common.settings import setting
@@ -32,8 +33,6 @@ from training.lifecycle.choose import choose
 from training.lifecycle.pipeline import train
 from training.lifecycle.traffic import Harvest, LiveRow
 from training.student.config import Config
-
-PUBLISHED, FAILED, KEPT, BUSY = 0, 2, 3, 4
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Summary:
 
     @property
     def status(self) -> int:
-        return KEPT if self.outcome == "kept" else PUBLISHED
+        return KEPT if self.outcome == "kept" else DONE
 
 
 class Refresh:

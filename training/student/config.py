@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -83,14 +82,3 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def from_flags(arguments: argparse.Namespace) -> Config:
     """Defaults, then the TOML file, then flags: the later wins. Raises ValueError."""
     return settings.load(Config, arguments.config, {}, settings.from_flags(Config, arguments))
-
-
-def parse(argv: Sequence[str] | None, description: str) -> Config:
-    """The settings from a command line; exits with a message where one is invalid."""
-    parser = argparse.ArgumentParser(description=description)
-    add_flags(parser)
-    arguments = parser.parse_args(argv)
-    try:
-        return from_flags(arguments)
-    except ValueError as error:
-        parser.error(str(error))

@@ -27,6 +27,7 @@ from transformers import PreTrainedTokenizerFast
 
 from inference.bundle.manifest import MODEL, TOKENIZER
 from inference.classifier import Classifier
+from inference.common.errors import MonokuError
 from training.student.model import Student, batches_of_equal_length
 
 OPSET = 17
@@ -37,7 +38,7 @@ FUSED_AS_BERT = ("bert", "distilbert", "roberta")
 LEAST_AGREEMENT = 0.95
 
 
-class ParityError(RuntimeError):
+class ParityError(MonokuError):
     """The exported file does not answer as the trained model does."""
 
 
