@@ -14,6 +14,7 @@ import weakref
 from typing import Any
 
 from inference.common.errors import MonokuError
+from inference.common.logs import Condition
 from inference.common.places import REDIS, redis
 
 MOST_CONNECTIONS = 16
@@ -42,6 +43,7 @@ class RedisLink:
         self._timeout_s, self._retry_after_s = timeout_s, retry_after_s
         self._kind, self._arguments, self._errors = _parse(url)
         self._closed = False
+        self._out_of_reach = Condition("cache", "Redis can be reached again")
         self._after_fork()
         _links.add(self)
         self._open_another()
@@ -135,6 +137,8 @@ class RedisLink:
     def _probe(self, delay_s: float) -> None:
         """Open one more connection; try until it works."""
         while not self._stop.wait(delay_s):
+            if self._down:
+                self._out_of_reach.begin("Redis is out of reach: answers are cached in memory alone")
             connection = self._kind(**self._arguments)
             try:
                 connection.connect()
@@ -148,6 +152,7 @@ class RedisLink:
                 self._connections += 1
                 self._opening = self._down = False
                 self._idle.append(connection)
+            self._out_of_reach.end()
             break
         if self._closed:
             self._drop_idle()

@@ -234,7 +234,8 @@ class Store:
     def _failure(self, verb: str, error: Exception) -> LogError:
         if isinstance(error, LogError):
             return error
-        reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
+        # The first line alone: what a server says further down may repeat a row, and with it somebody's text.
+        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0][:200]
         return LogError(f"the log {self.name} cannot be {verb}: {reason}")
 
 

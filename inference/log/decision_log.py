@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from inference.common.logs import Condition
 from inference.log.counts import Tally, confidence_bin, latency_bin
 from inference.log.database import LogError, Store
 from inference.log.queue import Entry, Queue
@@ -45,6 +46,7 @@ class DecisionLog:
         self.name = self._store.name
         self._sink = Sink(self._store, None if spill is None else Path(spill).absolute())
         self._queue = Queue(queue_size)
+        self._dropping = Condition("log", f"the decision log {self.name} drops no more rows")
         self._begin()
         _open.add(self)
 
@@ -55,6 +57,7 @@ class DecisionLog:
         self._stats: collections.Counter[str] = collections.Counter()
         self._dropped: collections.Counter[str] = collections.Counter()
         self._healthy = True
+        self._drops = False
         self._tried = False
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
@@ -167,6 +170,7 @@ class DecisionLog:
         dropped = self._queue.put(entry, first)
         if dropped:
             self._dropped[dropped] += 1
+            self._drops = True
             self._tally.note("dropped", dropped)
 
     # The writer.
@@ -222,10 +226,15 @@ class DecisionLog:
 
     def _write(self, rows: list[Row], counts: list[Count], last: bool) -> bool:
         self._tried = True
+        drops, self._drops = self._drops, False
+        if drops:
+            self._dropping.begin("the decision log %s drops rows: more than %s wait", self.name, self._queue.size)
         if self._sink.commit([*rows, *counts]):
             self._tally.written()
             self._stats["written"] += len(rows)
             self._healthy = True
+            if not drops:
+                self._dropping.end()
             return True
         # Counts stay in memory: as totals, they can wait until the database is back, or the process ends.
         self._tally.again(counts)

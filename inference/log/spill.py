@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.common.files import fsync, private_folder
+from inference.common.logs import Condition
 from inference.log.database import LogError, Store
 from inference.log.rows import Correction, Count, Decision, Row, TeacherAnswer, to_values
 
@@ -139,6 +140,8 @@ class Sink:
         self.error: str | None = None
         self._reading: Generator[list[Row], None, None] | None = None
         self._pause_s, self._retry_at = FIRST_PAUSE_S, 0.0
+        self._no_database = Condition("log", f"the decision log {store.name} takes rows again")
+        self._no_folder = Condition("log", f"the spill folder {folder} takes rows again")
 
     def commit(self, rows: Sequence[Row]) -> bool:
         """Into the database, unless it failed a moment ago."""
@@ -148,10 +151,13 @@ class Sink:
             self.store.write(rows)
         except LogError as error:
             self.error = str(error)
+            where = "into memory" if self.spill is None else "into the spill folder"
+            self._no_database.begin("the decision log is out of reach, rows go %s: %s", where, error)
             self._retry_at = time.monotonic() + self._pause_s
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
             return False
         self.error, self._pause_s = None, FIRST_PAUSE_S
+        self._no_database.end()
         return True
 
     def save(self, rows: Sequence[Row]) -> bool:
@@ -162,7 +168,9 @@ class Sink:
             self.spill.append(rows)
         except OSError as error:
             self.error = f"{self.error}; nor can the spill folder be: {error}"
+            self._no_folder.begin("the spill folder cannot be written, rows go into memory: %s", error)
             return False
+        self._no_folder.end()
         return True
 
     def read_back(self) -> int:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from inference.common.errors import MonokuError
+from inference.common.logs import Condition
 from inference.log.decision_log import DecisionLog
 from inference.log.rows import TeacherAnswer
 from inference.money.ledger import Ledger, LedgerDown, SpendLimit
@@ -61,7 +62,8 @@ class Deferral:
         concurrency: int,
     ) -> None:
         self.teachers, self.ledger, self.log = tuple(teachers), ledger, log
-        self.breakers = [Breaker() for _ in teachers]
+        self.breakers = [Breaker(name=teacher.name) for teacher in teachers]
+        self._no_ledger = Condition("money", "the spend ledger can be reached again")
         self._on_answer = on_answer
         self._call_limit_s, self._concurrency = call_limit_s, concurrency
         self._begin()
@@ -141,8 +143,11 @@ class Deferral:
                     return Outcome(None, teacher.name, 0, f"{teacher.name}: rests after failing")
                 try:
                     reply = await self._call(teacher, question)
-                except (SpendLimit, LedgerDown, _NotKept):
+                except (SpendLimit, LedgerDown, _NotKept) as error:
                     breaker.record(True)  # the teacher did nothing wrong
+                    if isinstance(error, LedgerDown):
+                        kind = type(error.__cause__ or error).__name__  # its words may repeat a URL
+                        self._no_ledger.begin("the spend ledger is out of reach, no paid teacher is asked: %s", kind)
                     raise
                 except BaseException:
                     breaker.record(False)
@@ -173,6 +178,8 @@ class Deferral:
         if self.log is not None and not self.log.healthy:
             raise _NotKept("the log cannot keep what a teacher would be paid for")
         reservation = await self._reserve(teacher.worst_case(question.text))
+        if reservation is not None:
+            self._no_ledger.end()
         started = time.monotonic()
         try:
             async with asyncio.timeout(self._call_limit_s + 1):  # a teacher keeps its own limit; this one is a net

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from inference.bundle.manifest import CURRENT, BundleError
 from inference.bundle.redact import Redactor
+from inference.common.logs import Condition
 from inference.serving.policy import Policy
 from inference.serving.tier import Tier
 
@@ -25,6 +26,7 @@ class Watch:
         self.tier: Tier | None = None
         self.refused: str | None = None
         self.names: tuple[str, ...] | None = None  # the intents that the teachers know
+        self._refusing = Condition("serving", "a newer bundle is served again")
         self._seen = self._version()
         if self._seen is not None or (path / "manifest.json").exists():
             self.tier = Tier(path, policy, redactor)
@@ -56,13 +58,20 @@ class Watch:
         try:
             tier = Tier(self.path, self.policy, self.redactor)
         except (BundleError, ValueError, OSError) as error:
-            self.refused = str(error)
+            self._refuse(version, str(error))
             return
         if self.names is not None and tier.taxonomy.names != self.names:
-            self.refused = f"{version.strip()} has other intents than the teachers were told: restart to serve it"
+            self._refuse(
+                version, f"{version.strip()} has other intents than the teachers were told: restart to serve it"
+            )
             return
         self.refused = None
+        self._refusing.end()
         self.tier = tier
+
+    def _refuse(self, version: str, why: str) -> None:
+        self.refused = why
+        self._refusing.begin("a newer bundle is refused, nothing changes: %s", why, about=version)
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK_EVERY_S):

@@ -6,14 +6,24 @@ import threading
 import time
 from collections.abc import Callable
 
+from inference.common.logs import Condition
+
 
 class Breaker:
     """Opens after `failures` calls in a row that failed; after `rest_s` seconds lets a single probe through.
 
-    The lock is held over the state alone, never over a call.
+    `name` is the teacher's, for the log. The lock is held over the state alone, never over a call.
     """
 
-    def __init__(self, failures: int = 5, rest_s: float = 10.0, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        failures: int = 5,
+        rest_s: float = 10.0,
+        now: Callable[[], float] = time.monotonic,
+        name: str = "a teacher",
+    ) -> None:
+        self._name = name
+        self._resting = Condition("teachers", f"{name} is asked again")
         self._most, self._rest_s, self._now = failures, rest_s, now
         self._failed = 0
         self._open_until: float | None = None
@@ -44,3 +54,8 @@ class Breaker:
                 self._open_until = None
             elif self._failed >= self._most:
                 self._open_until = self._now() + self._rest_s
+            failed = self._failed
+        if worked:
+            self._resting.end()
+        elif failed >= self._most:
+            self._resting.begin("%s failed %s times in a row and rests %g s", self._name, failed, self._rest_s)
