@@ -84,13 +84,13 @@ class Cascade:
         """Serve `path`, models/<name> or one version's folder, with one teacher or several in order.
 
         Before there is a bundle, `taxonomy` says what the intents are, and the teachers answer everything. `policy` is
-        a Policy or a TOML file; `settings` overrule it (see Policy). Raises ValueError for what cannot be, BundleError
-        for a bundle that must not be served.
+        a Policy or a TOML file; `settings` overrule it (see Policy). Raises ValueError if an argument or a
+        setting is invalid, BundleError if the bundle must not be served.
         """
         rules = policy.with_values(settings) if isinstance(policy, Policy) else Policy.load(policy, **settings)
         root = Path(path).absolute()
         home = root.parent if VERSION.fullmatch(root.name) else root  # versions come and go
-        # A bundle may name a redactor of one's own, but only the application says which code that is.
+        # A bundle may name a custom redactor, but only the application says which code that is.
         own = redactor or (load_redactor(rules.redactor) if ":" in rules.redactor else None)
         watch = Watch(root, rules, own)
         intents = watch.tier.taxonomy if watch.tier else choose_taxonomy(taxonomy, root)
@@ -98,14 +98,17 @@ class Cascade:
         given = [teacher] if isinstance(teacher, str) or not isinstance(teacher, Sequence) else list(teacher)
         teachers = [open_teacher(spec, intents) for spec in given]
         if watch.tier is None and not teachers:
-            raise ValueError(f"{root} holds no bundle yet, so a teacher is needed")
+            raise ValueError(f"{root} has no bundle yet: give a teacher, which answers until there is one")
         redact = of_the_beginning(own or choose_redactor(rules, watch.tier))
         log = None if rules.log == "none" else DecisionLog(rules.log or home / "decisions.db", spill=home / "spill")
         ledger = Ledger(rules.ledger or home / "spend.db", rules.daily_usd) if teachers else None
         return cls(watch, rules, teachers, intents, log, ledger, redact, make_cache(rules, intents, redact))
 
     def classify(self, text: str, id: str | None = None) -> Answer:
-        """Classify one text. `id` names the request in the log; without one it gets one. Raises TypeError."""
+        """Classify one text. `id` names the request in the log; without one it gets one.
+
+        Raises TypeError if `text` is not a string.
+        """
         request = self._begin(text, id)
         return self._finish(request, self._wait(request, self._left(request)))
 
@@ -259,12 +262,12 @@ class Cascade:
     def feedback(self, id: str, intent: str, text: str | None = None) -> None:
         """Record a person's correction of request `id`. `text` is needed for a request of more than 10,000 ago.
 
-        Raises ValueError for an intent outside the taxonomy, and KeyError for a request that is not known any more.
+        Raises ValueError if the intent is not in the taxonomy, KeyError if the request is no longer remembered.
         """
         tier = self._watch.tier
         names = (tier.taxonomy if tier else self.taxonomy).names
         if intent not in names:
-            raise ValueError(f"{intent!r} is not an intent; known are {', '.join(names)}")
+            raise ValueError(f"{intent!r} is not an intent; the intents are {', '.join(names)}")
         self._recorder.correct(id, intent, text)
 
     def stats(self) -> dict[str, Any]:

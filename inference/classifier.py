@@ -89,9 +89,9 @@ class Classifier:
     ) -> Classifier:
         """Load `models/<name>` (its serving version) or one version's folder.
 
-        `target` picks the certificate, `threads` is for the operators of one text. `redactor` is the function that the
-        bundle was trained with, where that is one's own: a bundle names it, but does not make its loader import code.
-        Raises BundleError for a bundle that must not be served, ValueError for an argument that is off.
+        `target` picks the certificate, `threads` is for the operators of one text. `redactor` is the custom function
+        that the bundle was trained with, if any: a bundle names it, but does not make its loader import code.
+        Raises BundleError if the bundle must not be served, ValueError if an argument is invalid.
         """
         return cls(Bundle.load(path), target, threads, redactor)
 
@@ -127,7 +127,7 @@ class Classifier:
     def probabilities(self, text: str) -> np.ndarray:
         """The student's calibrated probabilities of all intents in the order of `labels`: float64, shape (labels,).
 
-        The rules have no part in them.
+        The rules have no part in them. Raises TypeError if `text` is not a string.
         """
         return self._scores(self._redacted(text))
 
@@ -180,7 +180,7 @@ class _Engine:
         _outlive_forks(self, self.session)
         width = self.session.get_outputs()[0].shape[-1]
         if width != len(bundle.manifest.labels):
-            raise BundleError(f"{bundle.root}: the model answers {width} intents, not {len(bundle.manifest.labels)}")
+            raise BundleError(f"{bundle.root}: the model has {width} outputs for {len(bundle.manifest.labels)} labels")
 
     def logits(self, text: str) -> np.ndarray:
         try:
@@ -242,7 +242,9 @@ def _tokenizer(bundle: Bundle) -> Tokenizer:
 def _redactor(bundle: Bundle) -> Redactor:
     name = bundle.manifest.redactor
     if name not in (None, "none", "builtin"):
-        raise BundleError(f"{bundle.root} was trained with the redactor {name}: load it with redactor=that function")
+        raise BundleError(
+            f"{bundle.root} was trained with the custom redactor {name}: load it with redactor=that function"
+        )
     return load_redactor(name)
 
 
@@ -253,7 +255,8 @@ def _choose(certificates: tuple[Certificate, ...], target: float) -> Certificate
     for certificate in certificates:
         if certificate.target == target:
             return certificate
-    raise ValueError(f"no certificate for target {target!r}; the bundle has {[c.target for c in certificates]}")
+    targets = ", ".join(f"{certificate.target:g}" for certificate in certificates)
+    raise ValueError(f"no certificate for target {target!r}; the bundle has {targets}")
 
 
 def _certified_rules(bundle: Bundle, target: float) -> Rules | None:

@@ -45,7 +45,7 @@ def answer_lines(classifier: Classifier, lines: Iterable[bytes]) -> Iterator[dic
 
 
 def read_line(line: bytes) -> dict[str, Any]:
-    """The fields of a line: a JSON object's, or `text` alone for plain text. Raises ValueError saying what is wrong."""
+    """The fields of a line: a JSON object's, or `text` alone for plain text. Raises ValueError if it is invalid."""
     try:
         text = line.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
@@ -55,9 +55,9 @@ def read_line(line: bytes) -> dict[str, Any]:
     try:
         fields = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"starts like a JSON object and is none: {error}") from error
+        raise ValueError(f"looks like JSON but does not parse: {error}") from error
     if not isinstance(fields.get("text"), str):
-        raise ValueError(f"no text: its fields are {', '.join(fields) or 'none'}, expected a string in `text`")
+        raise ValueError(f"expected a string in the field `text`, its fields are {', '.join(fields) or 'none'}")
     return dict(fields)
 
 
@@ -84,10 +84,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = Parser(description="Classify a text, or a stream of lines, with a local bundle.")
     parser.add_argument("text", nargs="?", help="the text to classify")
-    parser.add_argument("--bundle", required=True, help="models/<name>, or one version's folder")
-    parser.add_argument("--jsonl", action="store_true", help="read lines from standard input")
-    parser.add_argument("--target", type=float, default=DEFAULT_TARGET, help="which certificate (default %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="threads per text (default %(default)s)")
+    parser.add_argument("--bundle", required=True, help="the model to use: models/<name>, or the folder of one version")
+    parser.add_argument(
+        "--jsonl",
+        action="store_true",
+        help="read queries from standard input, one a line; print a line of JSON for each",
+    )
+    parser.add_argument(
+        "--target",
+        type=float,
+        default=DEFAULT_TARGET,
+        help="use the certificate for this agreement (default %(default)s)",
+    )
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads for one text (default %(default)s)")
     arguments = parser.parse_args(argv)
     if arguments.jsonl == (arguments.text is not None):
         parser.error("give either a text or --jsonl")

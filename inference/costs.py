@@ -97,7 +97,7 @@ def _cached(load: Load) -> Usage:
 def coverage_of(bundle: str) -> float:
     """The share of the calibration sample that the bundle answers itself, under the certificate for 0.95.
 
-    Raises BundleError for what is no bundle or has no such certificate.
+    Raises BundleError if there is no bundle or it has no such certificate.
     """
     root = resolve(Path(bundle))
     for certificate in read_manifest(root).certificates:
@@ -151,11 +151,15 @@ def _count(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = Parser(description="What classification costs a month, by strategy.")
-    parser.add_argument("--bundle", help="models/<name>, or one version's folder: adds the cascade")
-    parser.add_argument("--requests-per-day", type=_count, default=10_000, help="default %(default)s")
-    parser.add_argument("--tokens-in", type=_count, default=200, help="per request (default %(default)s)")
-    parser.add_argument("--tokens-out", type=_count, default=10, help="per request (default %(default)s)")
-    parser.add_argument("--prompt-tokens", type=_count, default=700, help="of the system prompt (default %(default)s)")
+    parser.add_argument("--bundle", help="models/<name>, or the folder of one version: adds the cascade")
+    parser.add_argument("--requests-per-day", type=_count, default=10_000, help="requests a day (default %(default)s)")
+    parser.add_argument("--tokens-in", type=_count, default=200, help="input tokens of a request (default %(default)s)")
+    parser.add_argument(
+        "--tokens-out", type=_count, default=10, help="output tokens of a request (default %(default)s)"
+    )
+    parser.add_argument(
+        "--prompt-tokens", type=_count, default=700, help="tokens of the system prompt (default %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args(argv)
     load = Load(arguments.requests_per_day, arguments.tokens_in, arguments.tokens_out, arguments.prompt_tokens)

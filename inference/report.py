@@ -28,7 +28,7 @@ UNITS_S = {"h": 3600, "d": 86_400, "w": 604_800}
 def moment(text: str, now: float) -> float:
     """Seconds since 1970 of `7d`, `12h` or `2w` ago, of an ISO date or time (UTC unless it says), or of `now`.
 
-    Raises ValueError for anything else.
+    Raises ValueError if it is none of these.
     """
     ago = re.fullmatch(r"(\d{1,6})([hdw])", text)
     if ago:
@@ -97,9 +97,11 @@ def _to_json(report: Mapping[str, Any]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = Parser(description="Report figures of a period from the decision log.")
-    parser.add_argument("--log", required=True, help="the log's file or URL")
-    parser.add_argument("--since", default="7d", help="7d, 12h, 2w, or a date (default %(default)s)")
-    parser.add_argument("--until", default="now", help="the same; default %(default)s")
+    parser.add_argument("--log", required=True, help="the decision log: a file or a postgresql:// URL")
+    parser.add_argument(
+        "--since", default="7d", help="where the period begins: 7d, 12h, 2w ago, or a date (default %(default)s)"
+    )
+    parser.add_argument("--until", default="now", help="where the period ends, in the same form (default %(default)s)")
     parser.add_argument("--bundle", type=Path, help="models/<name>: report drift since its calibration")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args(argv)

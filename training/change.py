@@ -30,12 +30,12 @@ def _main(arguments: argparse.Namespace) -> int:
     data = dataset.load(str(arguments.data))
     given = dict(item.split("=", 1) for item in arguments.map if "=" in item)
     if len(given) != len(arguments.map):
-        raise ValueError("--map takes OLD=NEW")
+        raise ValueError("--map expects OLD=NEW")
     change = Change.between(data.taxonomy, new, given)
     rows = to_ask(data, change, arguments.among)
     arguments.out.mkdir(parents=True, exist_ok=True)
     print(f"new intents     {', '.join(change.added) or 'none'}")
-    print(f"to be asked     {len(rows)} of {len(data.rows)} rows")
+    print(f"to be labelled  {len(rows)} of {len(data.rows)} rows")
     answers = ask_teacher(rows, arguments, new) if rows else {}
     records = changed(data, change, answers)
     moved = collections.Counter((r["was"], r["label"]) for r in records if "was" in r)
@@ -63,12 +63,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--taxonomy", type=Path, required=True, help="the new taxonomy.toml")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
     parser.add_argument("--map", action="append", default=[], metavar="OLD=NEW", help="a renamed or dropped intent")
-    parser.add_argument("--among", nargs="+", default=[], metavar="OLD", help="intents that a new one can come from")
+    parser.add_argument(
+        "--among", nargs="+", default=[], metavar="OLD", help="old intents whose rows may be of a new one"
+    )
     parser.add_argument("--teacher", default=HAIKU, help=f"{FORMS} (default %(default)s)")
-    parser.add_argument("--mode", choices=("sync", "batch"), default="sync", help="batch: half the price, within a day")
-    parser.add_argument("--max-usd", type=float, help="hard cap for labelling")
-    parser.add_argument("--redactor", default="builtin", help="builtin, none, or MODULE:FUNCTION")
-    parser.add_argument("--yes", action="store_true", help="spend without being asked")
+    parser.add_argument("--mode", choices=("sync", "batch"), default="sync", help="batch: half the price")
+    parser.add_argument("--max-usd", type=float, help="never spend more on labelling")
+    parser.add_argument(
+        "--redactor", default="builtin", help="what removes personal data: builtin, none, or MODULE:FUNCTION"
+    )
+    parser.add_argument("--yes", action="store_true", help="spend without a question")
     return _main(parser.parse_args(argv))
 
 

@@ -3,7 +3,7 @@
     python -m training.label queries.jsonl --taxonomy data/support/taxonomy.toml --out labelled/queries.jsonl
 
 Deduplicates, shows what it will cost, asks, labels. The output is append-only: run again after a kill, it goes on
-where it was and pays for nothing twice. It stops where no query would fare better: the key is wrong, the account's
+where it was and pays for nothing twice. It stops where no query would do better: the key is wrong, the account's
 credit is used up, or ten queries in a row got no usable answer; the exit status is then 1, as it is when some queries
 have no answer.
 """
@@ -59,16 +59,22 @@ def _parser() -> Parser:
     parser.add_argument("--taxonomy", type=Path, required=True, help="the taxonomy.toml with the intents")
     parser.add_argument("--teacher", default=HAIKU, help=f"{FORMS} (default %(default)s)")
     parser.add_argument("--mode", choices=("sync", "batch"), default="sync", help="batch: half the price, within a day")
-    parser.add_argument("--out", type=Path, required=True, help="the output, appended to")
-    parser.add_argument("--votes", type=int, default=1, help="ask so often and store the shares (default 1)")
-    parser.add_argument("--second-opinion", action="store_true", help="ask again about training rows that look wrong")
+    parser.add_argument("--out", type=Path, required=True, help="the output file; new rows are appended")
+    parser.add_argument("--votes", type=int, default=1, help="answers per query; their shares are stored (default 1)")
+    parser.add_argument(
+        "--second-opinion", action="store_true", help="query the teacher again for training rows that look wrong"
+    )
     parser.add_argument("--max-usd", type=float, help="never spend more on this output, earlier runs included")
-    parser.add_argument("--workers", type=int, default=8, help="calls at once (default %(default)s)")
+    parser.add_argument("--workers", type=int, default=8, help="concurrent calls (default %(default)s)")
     parser.add_argument("--batch-size", type=int, default=10_000, help="queries per batch (default %(default)s)")
-    parser.add_argument("--poll-s", type=float, default=30.0, help="seconds between looks at a batch (default 30)")
-    parser.add_argument("--timeout-s", type=float, default=60.0, help="limit of one call (default %(default)s)")
-    parser.add_argument("--redactor", default="builtin", help="builtin, none, or MODULE:FUNCTION")
-    parser.add_argument("--yes", action="store_true", help="spend without being asked")
+    parser.add_argument("--poll-s", type=float, default=30.0, help="seconds between polls of a batch (default 30)")
+    parser.add_argument(
+        "--timeout-s", type=float, default=60.0, help="seconds that one call may take (default %(default)s)"
+    )
+    parser.add_argument(
+        "--redactor", default="builtin", help="what removes personal data: builtin, none, or MODULE:FUNCTION"
+    )
+    parser.add_argument("--yes", action="store_true", help="spend without a question")
     return parser
 
 
@@ -106,7 +112,10 @@ def _main(arguments: argparse.Namespace) -> int:
         if job.streak.reason:
             print(f"stopped: {job.streak.reason}", file=sys.stderr)
         if failed:
-            print(f"{len(failed)} queries have no answer (why: {report}); run again to ask for them", file=sys.stderr)
+            print(
+                f"{len(failed)} queries have no answer (why: {report}); run the same command again to label them",
+                file=sys.stderr,
+            )
     return SOME_FAILED if failed or job.streak.reason else DONE
 
 
@@ -114,7 +123,7 @@ def _second_opinion(queries: Queries, job: Job) -> Queries:
     from training.labelling.second_opinion import second_opinions
 
     again = second_opinions(job.out, queries.queries)
-    print(f"second opinion  {len(again)} training rows that look wrong are asked about again")
+    print(f"second opinion  {len(again)} training rows that look wrong are labelled again")
     return Queries(again, len(again))
 
 

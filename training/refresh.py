@@ -26,8 +26,10 @@ def _parser() -> Parser:
     add_flags(parser)
     settings.add_flags(parser, Options, leave_out=("from_data",))
     parser.add_argument("--no-data", dest="from_data", action="store_false", help="no base data: the log alone")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be chosen and what it costs at most")
-    parser.add_argument("--drop-round", type=int, metavar="N", help="take round N's labels out of use, and do no more")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be chosen and what it costs at most")
+    parser.add_argument(
+        "--drop-round", type=int, metavar="N", help="stop using the labels of round N, and do nothing else"
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as one line of JSON")
     return parser
 
@@ -38,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     config = from_flags(arguments)
     if arguments.drop_round is not None:
-        print(f"{drop_round(config, arguments.drop_round)} labels of round {arguments.drop_round} are out of use")
+        print(f"{drop_round(config, arguments.drop_round)} labels of round {arguments.drop_round} are no longer used")
         return DONE
     options = Options(**settings.from_flags(Options, arguments))
     quiet = contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext()

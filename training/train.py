@@ -1,7 +1,7 @@
 """`python -m training.train`: labelled queries in, a certified bundle out.
 
 The stages, in order: dataset, student, export, calibrate, evaluate, publish. A run that was killed goes on from the
-last epoch when it is started again with the same data and dials; nothing half-written is ever served.
+last epoch when it is started again with the same data and settings; nothing half-written is ever served.
 """
 
 from __future__ import annotations

@@ -94,15 +94,15 @@ class Bundle:
     def load(cls, path: str | Path) -> Bundle:
         """Load and verify a version's folder, or the serving version of a model's folder.
 
-        Raises BundleError for an unknown schema, a missing or altered file, a label list that does not fit, or a path
-        that leaves the folder.
+        Raises BundleError if the schema is unknown, a file is missing or altered, the labels do not match the taxonomy,
+        or a path leaves the folder.
         """
         root = resolve(Path(path))
         manifest = read_manifest(root)
         contents = {name: _verified(root, name, digest) for name, digest in manifest.files.items()}
         missing = [name for name in (MODEL, TOKENIZER, TAXONOMY) if name not in contents]
         if missing:
-            raise BundleError(f"{root}: the manifest lists no {', '.join(missing)}")
+            raise BundleError(f"{root}: the manifest does not list {', '.join(missing)}")
         return cls(root, manifest, _taxonomy(contents[TAXONOMY], manifest, root), contents[MODEL], contents[TOKENIZER])
 
     @classmethod
@@ -128,7 +128,7 @@ def resolve(path: Path) -> Path:
         return path
     pointer = path / CURRENT
     if not pointer.is_file():
-        raise BundleError(f"{path} is no bundle: it has neither {MANIFEST} nor {CURRENT}")
+        raise BundleError(f"{path} is not a bundle: it has neither {MANIFEST} nor {CURRENT}")
     version = pointer.read_text(encoding="utf-8", errors="replace").strip()
     if not VERSION.fullmatch(version):
         raise BundleError(f"{pointer} names {version!r}, expected a version such as 20260131T120000Z-0123abcd")
@@ -138,7 +138,7 @@ def resolve(path: Path) -> Path:
 
 
 def read_manifest(root: Path) -> Manifest:
-    """The manifest of a version's folder, its schema, fields and id checked. Raises BundleError."""
+    """The manifest of a version's folder, its schema, fields and id checked. Raises BundleError if one is invalid."""
     where = root / MANIFEST
     try:
         values = json.loads(where.read_bytes())
@@ -175,7 +175,7 @@ def _manifest(values: dict[str, Any]) -> Manifest:
 def _verified(root: Path, name: str, digest: str) -> bytes:
     path = root / name
     if not path.resolve().is_relative_to(root.resolve()):
-        raise BundleError(f"{root}: the manifest names {name!r}, which leaves the folder")
+        raise BundleError(f"{root}: the manifest names {name!r}, a path outside the folder")
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -122,7 +122,7 @@ def redact(text: str) -> str:
     """`text` with [email], [phone], [card], [iban] and [key] for what they stand for; `redact` leaves its own result.
 
     About a microsecond for a text without "@", without seven digits and without a word such as "key". Raises TypeError
-    if `text` is no string.
+    if `text` is not a string.
     """
     if not isinstance(text, str):
         raise TypeError(f"a text to redact must be a str, got {type(text).__name__}")
@@ -197,10 +197,10 @@ def _card_spans(text: str) -> Iterator[tuple[int, int]]:
 
 
 def load_redactor(name: str | None) -> Redactor:
-    """A redactor by name: "builtin", "none" (or nothing), or MODULE:FUNCTION for one's own.
+    """A redactor by name: "builtin", "none" (or nothing), or MODULE:FUNCTION for a custom one.
 
-    Raises ValueError for any other name and for a function that cannot be found. One's own must return a string:
-    another type raises TypeError.
+    Raises ValueError if the name is another or the function cannot be found. A custom redactor must return a string:
+    it raises TypeError for another type.
     """
     if name in (None, "", "none"):
         return _keep
@@ -212,9 +212,9 @@ def load_redactor(name: str | None) -> Redactor:
     try:
         found = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, TypeError) as error:  # TypeError: a relative name
-        raise ValueError(f"no redactor {name}: {error}") from error
+        raise ValueError(f"the redactor {name} cannot be imported: {error}") from error
     if not callable(found):
-        raise ValueError(f"the redactor {name} is no function but {type(found).__name__}")
+        raise ValueError(f"the redactor {name} must be a function, got {type(found).__name__}")
     return _checked(found, str(name))
 
 

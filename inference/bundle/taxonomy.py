@@ -59,14 +59,14 @@ class Taxonomy:
             raise ValueError("an intent has an empty name")
         twice = sorted({name for name in self.names if folded.count(name.casefold()) > 1})
         if twice:
-            raise ValueError(f"intents must differ in more than case: {', '.join(twice)}")
+            raise ValueError(f"intent names must differ in more than upper and lower case: {', '.join(twice)}")
         self._check_rules()
 
     def _check_rules(self) -> None:
         names = [rule.name for rule in self.rules]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"two rules have one name: {', '.join(twice)}")
+            raise ValueError(f"duplicate rule name: {', '.join(twice)}")
         for rule in self.rules:
             if rule.intent not in self.names:
                 raise ValueError(f"rule {rule.name!r} has unknown intent {rule.intent!r}; known are {list(self.names)}")

@@ -36,7 +36,8 @@ class RedisLink:
     """A few connections to one Redis, shared by threads, made anew after a fork.
 
     After a call that did not work all calls are skipped, until a thread that tries every `retry_after_s` seconds has
-    connected and had an answer within `timeout_s`. Raises ValueError if the URL is not a valid Redis URL.
+    connected and had an answer within `timeout_s`. Raises ValueError if the URL is not a valid Redis
+    URL or the extra is missing.
     """
 
     def __init__(self, url: str, timeout_s: float, retry_after_s: float) -> None:
@@ -62,7 +63,7 @@ class RedisLink:
         return self._connections > 0 and not self._down
 
     def ask(self, *command: str | int) -> Any:
-        """Redis's reply, in `timeout_s` at most. Raises NoReply."""
+        """Redis's reply, in `timeout_s` at most. Raises NoReply if there is none."""
         connection = self._borrow()
         trouble = "gone"  # unless we learn otherwise
         try:

@@ -91,7 +91,7 @@ class MemoryCache:
             return entry
 
     def put(self, text: str, entry: Entry) -> None:
-        """Keep an answer. Raises ValueError for one that must not be given again."""
+        """Keep an answer. Raises ValueError if it must not be given again."""
         refuse_unfit(entry)
         key = text if len(text) <= LONGEST_KEY else digest(text)
         with self._lock:

@@ -62,7 +62,7 @@ class RedisCache:
         return None
 
     def put(self, text: str, entry: Entry) -> None:
-        """Keep an answer, if Redis takes it. Raises ValueError for one that must not be given again."""
+        """Keep an answer, if Redis takes it. Raises ValueError if it must not be given again."""
         refuse_unfit(entry)
         value = json.dumps(asdict(entry))
         if len(value) > LARGEST_VALUE:
@@ -117,7 +117,7 @@ class Cache:
         return entry
 
     def put(self, text: str, entry: Entry) -> None:
-        """Keep an answer in both. Raises ValueError for one that must not be given again."""
+        """Keep an answer in both. Raises ValueError if it must not be given again."""
         self.memory.put(text, entry)
         if self.redis is not None:
             self.redis.put(text, entry)

@@ -14,7 +14,7 @@ class Busy(MonokuError):
 
 
 def take_lock(path: Path, doing: str) -> IO[str]:
-    """Hold the lock at `path` until the returned file is closed. Raises Busy(`doing`) where another process has it."""
+    """Hold the lock at `path` until the returned file is closed. Raises Busy(`doing`) if another process has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("w")
     try:

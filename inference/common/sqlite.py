@@ -7,7 +7,7 @@ import time
 
 
 def log_ahead(connection: sqlite3.Connection, wait_s: float) -> None:
-    """Give the connection's file a write-ahead log, which it then keeps. Raises sqlite3.Error.
+    """Give the connection's file a write-ahead log, which it then keeps. Raises sqlite3.Error if it stays locked.
 
     The change needs the file for itself, and SQLite's own wait for a lock does not cover it: of processes that open a
     new file together, one would fail at once.

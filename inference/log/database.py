@@ -36,7 +36,7 @@ class LogError(MonokuError):
 class Store:
     """One database. `write` and `close` are for one thread at a time and keep a connection; the rest open their own.
 
-    Raises ValueError for a URL of another form and where an extra is missing; every method raises LogError.
+    Raises ValueError if the URL has another form or an extra is missing; every method raises LogError.
     """
 
     def __init__(self, url: str | Path) -> None:
@@ -136,7 +136,7 @@ class Store:
 
     @contextlib.contextmanager
     def _transaction(self, connection: Connection) -> Iterator[None]:
-        """A transaction that may write, and that waits for another's lock, but not for ever."""
+        """A transaction that may write, and that waits for another's lock, but not without end."""
         with connection.begin():
             wait = f"SET LOCAL lock_timeout = {round(LOCKED_S * 1000)}"
             connection.exec_driver_sql(wait if self._file is None else "BEGIN IMMEDIATE")
@@ -144,7 +144,7 @@ class Store:
 
     @contextlib.contextmanager
     def _limited(self, connection: Connection) -> Iterator[None]:
-        """Cut the connection to a server that hangs: the driver itself would wait for ever."""
+        """Cut the connection to a server that hangs: the driver itself has no limit."""
         if self._file is not None:
             yield
             return
@@ -173,7 +173,7 @@ class Store:
         if self._file is not None and create:
             private_file(self._file)
         elif self._file is not None and not self._file.is_file():
-            raise LogError(f"there is no log {self.name}")
+            raise LogError(f"there is no decision log at {self.name}")
         connection = self._engine.connect()
         try:
             with self._limited(connection):
@@ -193,10 +193,12 @@ class Store:
             found = connection.exec_driver_sql("SELECT max(version) FROM schema_version").scalar()
         connection.rollback()
         if found is None and not create:
-            raise LogError(f"{self.name} holds no decision log")
+            raise LogError(f"{self.name} is not a decision log")
         if found is not None and found > len(MIGRATIONS):
             known = len(MIGRATIONS)
-            raise LogError(f"the log {self.name} has schema {found}, this version knows up to {known}: upgrade monoku")
+            raise LogError(
+                f"the log {self.name} has schema {found}, this version of monoku reads up to {known}: upgrade monoku"
+            )
         return found or 0
 
     def _migrate(self, connection: Connection) -> None:

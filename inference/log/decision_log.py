@@ -1,7 +1,7 @@
 """The decision log: what was asked, what was answered, by whom, and what it cost.
 
-Rows go to a background thread, and from there into SQLite or PostgreSQL, or into a spill file where those fail. Nobody
-who classifies waits for any of it. Needs the extra `log`, and `postgres` for PostgreSQL.
+A background thread writes rows to SQLite or PostgreSQL, and to a spill file while the database is down: classification
+never blocks on logging. Needs the extra `log`, and `postgres` for PostgreSQL.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class DecisionLog:
     # Reading opens a connection of its own. Times are in seconds since 1970; `until` is not part of the period.
 
     def read_decisions(self, since: float = 0.0, until: float | None = None) -> Iterator[Decision]:
-        """Decisions in the order of time. Raises LogError, as all reading does."""
+        """Decisions in the order of time. Raises LogError if the log cannot be read, as all reading does."""
         return self._store.read(Decision, since, until)
 
     def read_answers(self, since: float = 0.0, until: float | None = None) -> Iterator[TeacherAnswer]:
@@ -158,7 +158,7 @@ class DecisionLog:
         return self._store.counts(since, until)
 
     def purge(self, older_than_days: float) -> int:
-        """Delete rows and counts that are older; how many went. Raises LogError."""
+        """Delete rows and counts that are older; how many went. Raises LogError if the log cannot be written."""
         if not older_than_days >= 0:
             raise ValueError(f"older_than_days must be at least 0, got {older_than_days!r}")
         return self._store.purge(time.time() - older_than_days * DAY_S)

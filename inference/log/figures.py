@@ -88,7 +88,7 @@ class Sample:
 
 
 def summarise(log: DecisionLog, since: float, until: float, bundle: Path | None = None) -> dict[str, Any]:
-    """The whole report, `figures` as Figures. Raises LogError, and BundleError for a bundle that cannot be read."""
+    """The whole report, `figures` as Figures. Raises LogError or BundleError if one cannot be read."""
     counts: dict[str, Counter[str]] = {}
     for count in log.read_counts(since, until):
         counts.setdefault(count.kind, Counter())[count.key] += count.n

@@ -109,7 +109,7 @@ def _wrong(name: str, expected: str, value: object) -> TypeError:
 
 
 def tidy_text(name: str, value: Any) -> str:
-    """A string that both databases take, cut where it is too long; an id stays distinct. Raises TypeError."""
+    """A string that both databases take, cut where it is too long; an id stays distinct. Raises TypeError if not."""
     if not isinstance(value, str):
         raise _wrong(name, "a string", value)
     if len(value) > LONGEST_ID and name in ("id", "request_id", "key"):

@@ -66,7 +66,7 @@ class Spill:
     def chunks(self) -> Generator[list[Row], None, None]:
         """The rows of all files that no other process holds. Asking for the next chunk says that the last is committed.
 
-        A file is removed once all of its rows are. Raises OSError where one cannot be read.
+        A file is removed once all of its rows are. Raises OSError if one cannot be read.
         """
         for path in sorted(self.folder.glob("*.jsonl")):
             with self._hold(path) as held:
@@ -167,7 +167,7 @@ class Sink:
         try:
             self.spill.append(rows)
         except OSError as error:
-            self.error = f"{self.error}; nor can the spill folder be: {error}"
+            self.error = f"{self.error}; the spill folder cannot be written either: {error}"
             self._no_folder.begin("the spill folder cannot be written, rows go into memory: %s", error)
             return False
         self._no_folder.end()

@@ -53,7 +53,7 @@ class Spent:
 class Ledger:
     """What was spent, shared by threads and processes, and never over the cap.
 
-    `url` is a file (SQLite) or a postgresql:// URL. `cap_usd` holds per UTC day, or for ever with `period` = "ever".
+    `url` is a file (SQLite) or a postgresql:// URL. `cap_usd` holds per UTC day, or for good with `period` = "ever".
     A reservation that nobody settles within 15 minutes counts as perhaps charged, and goes on counting against the cap.
     Raises ValueError for any other URL. Every method raises LedgerDown where the database cannot be reached.
     """
@@ -74,7 +74,7 @@ class Ledger:
         _open.add(self)
 
     def reserve(self, nano: int) -> str:
-        """Set `nano` nano-dollars aside and return the reservation's id. Raises SpendLimit."""
+        """Set `nano` nano-dollars aside and return the reservation's id. Raises SpendLimit if the cap has no room."""
         period, made, new = self._period(), self._now(), uuid.uuid4().hex
         with self._transaction() as run:
             run("UPDATE reservations SET unsure = 1 WHERE unsure = 0 AND made < ?", made - STALE_S)
@@ -141,7 +141,7 @@ class Ledger:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Callable[..., list[Any]]]:
-        """One exclusive transaction, as a function that runs a statement. Raises LedgerDown."""
+        """One exclusive transaction, as a function that runs a statement. Raises LedgerDown if it fails."""
         with self._lock:
             try:
                 connection = self._connect()

@@ -56,11 +56,13 @@ class Usage:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Usage:
-        """What `to_dict` gave. Raises ValueError naming what is no count of tokens."""
+        """What `to_dict` gave. Raises ValueError if a value is not a count of tokens."""
         known = [field.name for field in fields(cls)]
         for name, count in values.items():
             if name not in known or type(count) is not int or count < 0:
-                raise ValueError(f"{name} = {count!r} is no token count; known are {', '.join(known)}")
+                raise ValueError(
+                    f"{name} = {count!r} is not a count of tokens; expected whole numbers for {', '.join(known)}"
+                )
         return cls(**values)
 
 
@@ -70,8 +72,8 @@ class Price:
 
     A cache price that is not given is the dearest in use, as a share of `input`: 1.25 to write for five minutes, 2
     for an hour, 1 to read. `batch` is the share of the price that a call in a batch costs. `long` has the prices of
-    all tokens of a call whose prompt is of more than 100,000 tokens, where they differ. Raises ValueError for a
-    number that is no price.
+    all tokens of a call whose prompt is of more than 100,000 tokens, where they differ. Raises ValueError if a
+    number is not a valid price.
     """
 
     input: float
@@ -127,7 +129,7 @@ PRICES: dict[str, Price] = {
     "gpt-5.4-nano": Price(0.20, 1.25, _NANO, "2026-11", cache_read=0.02),
     "gemini-3.5-flash-lite": Price(0.30, 2.50, _LITE, "2026-10"),
 }
-FREE = Price(0.0, 0.0, "a server on one's own machine", "", note="free of charge")
+FREE = Price(0.0, 0.0, "a server of your own", "", note="free of charge")
 
 
 def add_price(model: str, price: Price) -> None:
@@ -136,9 +138,9 @@ def add_price(model: str, price: Price) -> None:
 
 
 def load_prices(path: str | Path) -> dict[str, Price]:
-    """Add every price of a TOML file, or none where one is off, and return them by model.
+    """Add every price of a TOML file, or none if one is invalid, and return them by model.
 
-    Raises ValueError naming the file and what is wrong with it, OSError where it cannot be read.
+    Raises ValueError if the file or a price in it is invalid, OSError if it cannot be read.
     """
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -170,7 +172,7 @@ def _entry(values: dict[str, Any]) -> tuple[str, Price]:
 
 
 def price_of(model: str, local: bool = False) -> Price:
-    """The price of a model, nothing for one that runs `local`ly. Raises ValueError for one that is not in the table."""
+    """The price of a model, nothing for one that runs `local`ly. Raises ValueError if it is not in the table."""
     if local:
         return FREE
     if model not in PRICES:
@@ -183,7 +185,7 @@ def price_of(model: str, local: bool = False) -> Price:
 
 
 def cost(model: str, usage: Usage, batch: bool = False) -> int:
-    """Nano-dollars that one answer's `usage` was charged, rounded up. Raises ValueError for an unknown model."""
+    """Nano-dollars that one answer's `usage` was charged, rounded up. Raises ValueError if the model is unknown."""
     price = price_of(model)
     band = price.long if price.long and usage.prompt_tokens > LONG_PROMPT_TOKENS else price
     # A server may report more cached tokens than it had: what is left of its prompt then costs nothing, not less.

@@ -26,9 +26,9 @@ def choose_redactor(policy: Policy, tier: Tier | None) -> Redactor:
 
 
 def choose_taxonomy(given: str | Path | Taxonomy | None, root: Path) -> Taxonomy:
-    """The given taxonomy, read where it is a file. Raises BundleError without one."""
+    """The given taxonomy, read where it is a file. Raises BundleError if there is none."""
     if given is None:
-        raise BundleError(f"{root} holds no bundle yet; give a taxonomy to start with a teacher alone")
+        raise BundleError(f"{root} has no bundle yet: give a taxonomy to start with a teacher alone")
     return given if isinstance(given, Taxonomy) else Taxonomy.load(Path(given))
 
 

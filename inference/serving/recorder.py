@@ -67,14 +67,14 @@ class Recorder:
         )  # fmt: skip
 
     def correct(self, id: str, intent: str, text: str | None) -> None:
-        """Log a person's correction. Raises KeyError for a request that is not remembered, ValueError without a log."""
+        """Log a person's correction. Raises KeyError if the request is not remembered, ValueError without a log."""
         if self.log is None:
-            raise ValueError("there is no log to record a correction in")
+            raise ValueError("feedback needs a decision log, and this cascade has none")
         if text is None:
             with self._lock:
                 text = self._recent.get(id)
         if text is None:
-            raise KeyError(f"request {id!r} is not known any more: give its text")
+            raise KeyError(f"request {id!r} is no longer remembered: give its text")
         self.log.put(Correction(id, time.time(), self._redact(text), intent))
 
     def after_fork(self) -> None:

@@ -22,8 +22,8 @@ BATCH_CALL_S = 300.0
 class AnthropicTeacher(Remote):
     """Claude, asked with thinking off, low effort, an enum for the answer and a cached system text.
 
-    `base_url` and `api_key` default to the SDK's own environment variables. Raises ValueError for a model without a
-    price and where the extra `haiku` is not installed.
+    `base_url` and `api_key` default to the SDK's own environment variables. Raises ValueError if the model has no
+    price or the extra `haiku` is not installed.
     """
 
     package = "anthropic"
@@ -58,7 +58,7 @@ class AnthropicTeacher(Remote):
         return await self.client().messages.create(**self.params(text), timeout=timeout_s)
 
     async def count(self, text: str, timeout_s: float = 10.0) -> int:
-        """Input tokens of the request for `text`, by the API's own free count. Raises TeacherError."""
+        """Input tokens of the request for `text`, by the API's own free count. Raises TeacherError if it fails."""
         params = self.params(text)
         del params["max_tokens"]
         async with self.limited(timeout_s):

@@ -62,7 +62,7 @@ class Remote:
         raise NotImplementedError
 
     async def ask(self, text: str, timeout_s: float) -> Reply:
-        """The intent of `text`. Raises TeacherError."""
+        """The intent of `text`. Raises TeacherError if no answer came."""
         start = asyncio.get_running_loop().time()
         async with self.limited(timeout_s):
             answer = await self._send(text, timeout_s)
@@ -83,7 +83,7 @@ class Remote:
 
     @contextlib.contextmanager
     def errors(self, timeout_s: float) -> Iterator[None]:
-        """Turn whatever the SDK raises, or the reading of what is no answer, into TeacherError."""
+        """Turn whatever the SDK raises, or the reading of an invalid answer, into TeacherError."""
         try:
             yield
         except (TimeoutError, self.sdk.APITimeoutError) as error:
@@ -94,8 +94,8 @@ class Remote:
         except self.sdk.APIConnectionError as error:
             raise self._connection_error(error) from error
         except (AttributeError, IndexError, TypeError, ValueError, self.sdk.APIError) as error:
-            # A body that is no JSON, or JSON but no message: a proxy's page, say.
-            text = f"{self.name} sent something unreadable: {type(error).__name__}: {error}"
+            # A body that is not JSON, or not a message: a proxy's page, say.
+            text = f"{self.name} sent an invalid response: {type(error).__name__}: {error}"
             raise TeacherError("unreadable", text, again=True, unsure=True) from error
 
     def _connection_error(self, error: Exception) -> TeacherError:
@@ -120,7 +120,7 @@ class Remote:
 
 
 def to_reply(prompt: Prompt, text: str, stop_reason: str | None, charged: Charged) -> Reply:
-    """A model's text as a Reply: an intent of the taxonomy, or the reason why it is none."""
+    """A model's text as a Reply: an intent of the taxonomy, or the reason why it is not one."""
     try:
         return Reply(prompt.parse(text), **charged)
     except Refused as refusal:

@@ -18,8 +18,8 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 class OpenAITeacher(Remote):
     """A model behind an OpenAI-compatible server: OpenAI, Gemini, or Ollama and the like on this machine (free).
 
-    `base_url` and `api_key` default to the SDK's own environment variables. Raises ValueError for a model without a
-    price and where the extra `openai` is not installed.
+    `base_url` and `api_key` default to the SDK's own environment variables. Raises ValueError if the model has no
+    price or the extra `openai` is not installed.
     """
 
     package = "openai"

@@ -61,17 +61,17 @@ class Prompt:
         }
 
     def parse(self, answer: str) -> str:
-        """The intent that a JSON answer names, in the taxonomy's own spelling. Raises Refused for anything else."""
+        """The intent that a JSON answer names, in the taxonomy's own spelling. Raises Refused if it names none."""
         try:
             value = json.loads(answer)
         except (ValueError, RecursionError):
             raise Refused(f"not JSON: {answer[:80]!r}") from None
         if not isinstance(value, dict) or "intent" not in value:
-            raise Refused(f"no intent in the answer: {answer[:80]!r}")
+            raise Refused(f"no field `intent` in the answer: {answer[:80]!r}")
         return self.match(value["intent"])
 
     def match(self, label: object) -> str:
-        """`label` in the taxonomy's spelling, whatever its case. Raises Refused for what is no intent."""
+        """`label` in the taxonomy's spelling, whatever its case. Raises Refused if it is not an intent."""
         found = self.by_folded.get(label.strip().casefold()) if isinstance(label, str) else None
         if found is None:
             raise Refused(f"not an intent of the taxonomy: {str(label)[:80]!r}")

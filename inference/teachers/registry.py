@@ -15,7 +15,7 @@ FORMS = "anthropic:MODEL[@URL], openai:MODEL[@URL], recorded:FILE or python:MODU
 def open_teacher(spec: str | Teacher | LabelFunction, taxonomy: Taxonomy) -> Teacher:
     """A teacher by its short name (see FORMS), from a function, or as it is.
 
-    Raises ValueError for a name of another form, and where its file, function, extra or price is missing.
+    Raises ValueError if the name has another form, or its file, function, extra or price is missing.
     """
     if not isinstance(spec, str):
         return spec if isinstance(spec, Teacher) else FunctionTeacher(spec, taxonomy)
@@ -38,5 +38,5 @@ def _import(path: str) -> LabelFunction:
     try:
         found: LabelFunction = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"no function {path}: {error}") from error
+        raise ValueError(f"the teacher python:{path} cannot be imported: {error}") from error
     return found

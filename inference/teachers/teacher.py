@@ -70,7 +70,7 @@ class Teacher(Protocol):
         """The content id of the question that is asked."""
 
     async def ask(self, text: str, timeout_s: float) -> Reply:
-        """The intent of `text` within `timeout_s` seconds in all. Raises TeacherError."""
+        """The intent of `text` within `timeout_s` seconds in all. Raises TeacherError if no answer came."""
 
     def worst_case(self, text: str) -> int:
         """Nano-dollars that asking once cannot exceed."""

@@ -98,7 +98,7 @@ def test_a_missing_bundle_is_one_clear_line(tmp_path: Path, capsys: pytest.Captu
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith("error: ")
-    assert "absent is no bundle" in printed.err
+    assert "absent is not a bundle" in printed.err
 
 
 def test_a_bundle_without_the_certificate_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -216,7 +216,7 @@ def test_a_newer_schema_is_refused_by_name(store: Store, monkeypatch: pytest.Mon
     store.close()
     monkeypatch.undo()
     for use in (lambda: store.write([decision("b")]), lambda: rows_of(store), lambda: store.purge(0)):
-        with pytest.raises(LogError, match="has schema 3, this version knows up to 2: upgrade"):
+        with pytest.raises(LogError, match="has schema 3, this version of monoku reads up to 2: upgrade"):
             use()
 
 
@@ -226,7 +226,11 @@ def test_what_is_no_log_is_refused_and_left_alone(tmp_path: Path) -> None:
         connection.executescript("CREATE TABLE theirs (x)")
     digest = hashlib.sha256(other.read_bytes()).digest()
     (tmp_path / "garbage.db").write_bytes(b"no database at all" * 100)
-    for name, reason in (("other.db", "holds no decision log"), ("garbage.db", "not a database"), ("none", "no log")):
+    for name, reason in (
+        ("other.db", "is not a decision log"),
+        ("garbage.db", "not a database"),
+        ("none", "there is no"),
+    ):
         with pytest.raises(LogError, match=reason):
             rows_of(Store(tmp_path / name))
     assert hashlib.sha256(other.read_bytes()).digest() == digest
@@ -237,7 +241,7 @@ def test_a_postgresql_without_a_log_or_without_utf8_is_refused(postgres: str) ->
     import psycopg
 
     with fresh_database(postgres) as url:
-        with pytest.raises(LogError, match="holds no decision log"):
+        with pytest.raises(LogError, match="is not a decision log"):
             rows_of(Store(url))
         latin = "CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
         with psycopg.connect(url, autocommit=True) as connection:

@@ -234,7 +234,7 @@ def test_neither_log_nor_spill_is_an_error_until_one_is_back(tmp_path: Path) -> 
     (tmp_path / "spill").write_text("in the way")
     with contextlib.closing(DecisionLog(tmp_path / "data" / "log.db", spill=tmp_path / "spill")) as log:
         wait_until(lambda: not log.healthy)  # before anything was to be written
-        with pytest.raises(LogError, match=r"cannot be written: .*; nor can the spill folder be: "):
+        with pytest.raises(LogError, match=r"cannot be written: .*; the spill folder cannot be written either: "):
             log.keep(answer("a")).result(SOON_S)
         (tmp_path / "spill").unlink()
         wait_until(lambda: log.healthy)

@@ -64,7 +64,7 @@ def test_the_url_chooses_database_and_protocol(server: Service, query: str) -> N
 
 
 @pytest.mark.parametrize("url", ["", "http://host", "redis://host:port", "redis://:secret@host?colour=red"])
-def test_a_url_that_is_none_is_refused_without_repeating_it(url: str) -> None:
+def test_an_invalid_url_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(ValueError, match="must be redis://") as caught:
         RedisLink(url, 1, 1)
     assert "secret" not in str(caught.value)

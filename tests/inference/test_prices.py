@@ -92,7 +92,7 @@ def test_usage_adds_up_and_survives_a_file(one: Usage, two: Usage) -> None:
 
 @pytest.mark.parametrize("values", [{"tokens": 1}, {"input_tokens": -1}, {"input_tokens": 1.0}, {"input_tokens": True}])
 def test_what_is_no_usage_is_named(values: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="is no token count"):
+    with pytest.raises(ValueError, match="is not a count of tokens"):
         Usage.from_dict(values)
 
 

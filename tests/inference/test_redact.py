@@ -280,10 +280,10 @@ def test_a_redactor_that_returns_no_text_is_named() -> None:
         ("builtins", "must be builtin, none or MODULE:FUNCTION, got 'builtins'"),
         (":", "must be builtin"),
         ("own_redactor:", "must be builtin"),
-        ("absent_module:hide", "no redactor absent_module:hide: No module named 'absent_module'"),
-        ("own_redactor:absent", "no redactor own_redactor:absent: .*absent"),
-        ("own_redactor:name", "own_redactor:name is no function but str"),
-        (".relative:hide", "no redactor .relative:hide"),
+        ("absent_module:hide", "the redactor absent_module:hide cannot be imported: No module named 'absent_module'"),
+        ("own_redactor:absent", "the redactor own_redactor:absent cannot be imported: .*absent"),
+        ("own_redactor:name", "own_redactor:name must be a function, got str"),
+        (".relative:hide", "the redactor .relative:hide cannot be imported"),
     ],
 )
 def test_a_redactor_that_cannot_be_had_is_named(name: str, complaint: str) -> None:

@@ -181,11 +181,11 @@ def test_a_log_that_cannot_be_read_is_one_clear_line(tmp_path: Path, capsys: pyt
     (tmp_path / "garbage").write_bytes(b"garbage" * 1000)
     (tmp_path / "empty").touch()
     for url, reason in {
-        tmp_path / "none.db": "there is no log",
+        tmp_path / "none.db": "there is no decision log",
         tmp_path / "garbage": "not a database",
-        tmp_path / "empty": "holds no decision log",
-        tmp_path: "there is no log",
-        "mysql://x/y": "a decision log is a file",
+        tmp_path / "empty": "is not a decision log",
+        tmp_path: "there is no decision log",
+        "mysql://x/y": "expected a file",
         "postgresql://me:secret@127.0.0.1:1/x": "refused",
     }.items():
         status, out, err = run(capsys, "--log", url)

@@ -114,7 +114,7 @@ def test_teachers_are_opened_by_name(recorded: Path) -> None:
         ("anthropic:claude-9", "no price for the model 'claude-9'"),
         ("openai:nobody", "add_price"),
         ("recorded:/no/such/file", "cannot be read"),
-        ("python:json:nothing", "no function json:nothing"),
+        ("python:json:nothing", "the teacher python:json:nothing cannot be imported"),
         ("python:json", "expected"),
     ],
 )

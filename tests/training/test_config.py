@@ -20,7 +20,7 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> N
     assert (config.epochs, config.seed, config.batch_size, config.tune_embeddings) == (3, 7, 32, True)
 
 
-def test_every_dial_has_a_flag() -> None:
+def test_every_setting_has_a_flag() -> None:
     parser = argparse.ArgumentParser()
     add_flags(parser)
     assert parse() == Config()
@@ -35,7 +35,7 @@ def test_every_dial_has_a_flag() -> None:
         ("[student]\nepochs = 3", "unknown setting student"),
     ],
 )
-def test_a_file_that_is_off_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
+def test_an_invalid_file_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
     file = tmp_path / "run.toml"
     file.write_text(text)
     parser = argparse.ArgumentParser()
@@ -45,7 +45,7 @@ def test_a_file_that_is_off_is_refused(tmp_path: Path, text: str, complaint: str
 
 
 @pytest.mark.parametrize(
-    ("dial", "value"),
+    ("setting", "value"),
     [
         ("epochs", 0),
         ("epochs", "many"),
@@ -60,9 +60,9 @@ def test_a_file_that_is_off_is_refused(tmp_path: Path, text: str, complaint: str
         ("seed", -1),
     ],
 )
-def test_a_dial_out_of_range_is_refused_by_name(dial: str, value: object) -> None:
-    with pytest.raises(ValueError, match=dial):
-        Config(**{dial: value})
+def test_a_setting_out_of_range_is_refused_by_name(setting: str, value: object) -> None:
+    with pytest.raises(ValueError, match=setting):
+        Config(**{setting: value})
 
 
 def test_the_name_is_the_data_folders_own_unless_given() -> None:
@@ -86,6 +86,6 @@ def test_a_report_does_not_tell_where_things_lie(tmp_path: Path) -> None:
     assert Config(data="data/support").shown()["data"] == "data/support"
 
 
-def test_equal_dials_have_equal_ids() -> None:
+def test_equal_settings_have_equal_ids() -> None:
     assert Config().id() == Config().id() != Config(seed=1).id()
     assert Config(models="elsewhere", delta=0.2).id() == Config().id()

@@ -171,7 +171,7 @@ def test_a_damaged_splits_file_stops_the_run(tmp_path: Path, content: bytes) -> 
 
 
 def test_too_few_rows_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="leave nothing for"):
+    with pytest.raises(ValueError, match="are too few: the split"):
         load(str(folder(tmp_path / "d", [dict(row) for row in tiny_rows()[:3]] + [{"text": "x", "label": "b"}])))
 
 

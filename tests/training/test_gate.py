@@ -166,7 +166,7 @@ def test_all_failures_are_told_and_an_intent_may_be_the_only_one() -> None:
     champion, challenger = pairs(15, 0, 4020)
     found = judge(np.array(labels), champion, challenger, True, 0.95, 1.0, 1.0)
     assert found == judge(labels, champion, challenger, True, 0.95, 1.0, 1.0)
-    assert found.reasons == ("it is worse on the intent 'flipped': 15 answers lost and 0 won on 20 rows",)
+    assert found.reasons == ("it is significantly worse on the intent 'flipped': 15 answers lost and 0 won on 20 rows",)
 
 
 @pytest.mark.parametrize("certified", [True, False])
@@ -199,8 +199,8 @@ def test_labels_must_fit_the_rows() -> None:
         worse_intents(["a", "b"], np.ones(3, bool), np.ones(3, bool))
 
 
-def test_surely_worse_is_a_significant_loss_in_all_or_on_an_intent() -> None:
-    assert [verdict(lost, won, 1000).surely_worse for lost, won in ((0, 0), (12, 8), (8, 12), (30, 10))] == [
+def test_significantly_worse_is_a_significant_loss_in_all_or_on_an_intent() -> None:
+    assert [verdict(lost, won, 1000).significantly_worse for lost, won in ((0, 0), (12, 8), (8, 12), (30, 10))] == [
         False,
         False,
         False,
@@ -208,8 +208,8 @@ def test_surely_worse_is_a_significant_loss_in_all_or_on_an_intent() -> None:
     ]
     labels = ["flipped"] * 20 + ["same"] * 4000
     champion, challenger = pairs(15, 15, 4020)
-    assert judge(labels, champion, challenger, True, 0.95, 1.0, 1.0).surely_worse
-    assert not judge([], None, np.zeros(0, bool), False, 0.95, 1.0, 1.0).surely_worse
+    assert judge(labels, champion, challenger, True, 0.95, 1.0, 1.0).significantly_worse
+    assert not judge([], None, np.zeros(0, bool), False, 0.95, 1.0, 1.0).significantly_worse
 
 
 def accepting(share: float, agreement: float = 1.0, rows: int = 1000) -> Served:

@@ -50,8 +50,8 @@ def test_extra_fields_are_kept_and_refusals_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
-        ({"query": "hi", "label": "a"}, "no text; its fields are query, label"),
-        ({"text": "hi", "gold": "a"}, "no label; its fields are text, gold"),
+        ({"query": "hi", "label": "a"}, "the field text is missing; its fields are query, label"),
+        ({"text": "hi", "gold": "a"}, "the field label is missing; its fields are text, gold"),
         ({"text": 3, "label": "a"}, "text must be a non-empty string, got 3"),
         ({"text": "  ", "label": "a"}, "text must be a non-empty string"),
         ({"text": "hi", "label": ["a"]}, "label must be a non-empty string"),
@@ -68,11 +68,11 @@ def test_a_wrong_record_is_refused_by_place_and_reason(values: dict[str, object]
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (b'{"text": "hi", "label": "a"}\n{"text": \n', "queries.jsonl:2: not a line of UTF-8 JSON"),
-        (b'\xff\xfe{"text": 1}\n', "queries.jsonl:1: not a line of UTF-8 JSON"),
+        (b'{"text": "hi", "label": "a"}\n{"text": \n', "queries.jsonl:2: expected a line of JSON in UTF-8"),
+        (b'\xff\xfe{"text": 1}\n', "queries.jsonl:1: expected a line of JSON in UTF-8"),
         (b"[1]\n", "queries.jsonl:1: expected a JSON object, got list"),
         (b"", "no labelled row"),
-        (bytes(range(256)) * 40, "queries.jsonl:1: not a line of UTF-8 JSON"),
+        (bytes(range(256)) * 40, "queries.jsonl:1: expected a line of JSON in UTF-8"),
     ],
 )
 def test_a_damaged_file_is_refused_by_line(tmp_path: Path, content: bytes, complaint: str) -> None:
@@ -84,12 +84,12 @@ def test_a_damaged_file_is_refused_by_line(tmp_path: Path, content: bytes, compl
 def test_labels_outside_the_taxonomy_are_refused(tmp_path: Path) -> None:
     (tmp_path / "taxonomy.toml").write_text('[[intents]]\nname = "a"\n[[intents]]\nname = "c"\n')
     lines(tmp_path / "queries.jsonl", TWO)
-    with pytest.raises(ValueError, match="labels outside the taxonomy: b; it has a, c"):
+    with pytest.raises(ValueError, match="labels not in the taxonomy: b; its intents are a, c"):
         read_source(str(tmp_path))
 
 
 def test_places_that_hold_no_data_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="holds no data"):
+    with pytest.raises(ValueError, match="has no data files"):
         read_source(str(tmp_path))
     with pytest.raises(ValueError, match="no such file or folder"):
         read_source(str(tmp_path / "absent.jsonl"))
@@ -99,7 +99,7 @@ def test_places_that_hold_no_data_are_named(tmp_path: Path) -> None:
 
 
 def test_a_hub_name_without_a_network_says_so() -> None:
-    with pytest.raises(ValueError, match="not a data set that could be loaded"):
+    with pytest.raises(ValueError, match="loading it as a Hugging Face data set failed"):
         read_source("nobody/no-such-data-set")
 
 

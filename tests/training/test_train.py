@@ -39,7 +39,7 @@ def test_a_run_ends_with_a_serving_bundle_and_leaves_nothing_behind(tiny_home: P
 def test_the_report_says_how_the_bundle_was_made(tiny_home: Path) -> None:
     report = json.loads((resolve(tiny_home) / "report.json").read_text())
     assert report["rules"] == {"measured": [], "test": [], "unearned": []}
-    assert report["dials"]["epochs"] == 2
+    assert report["settings"]["epochs"] == 2
     assert set(report["seconds"]) == {"dataset", "student", "export", "calibrate", "evaluate"}
     assert report["parity"]["agreement"] >= 0.95
     assert report["torch_on_test"]["in_scope"]["agreement"] >= 0.95
@@ -151,7 +151,7 @@ def test_a_full_disk_is_said_in_one_line(tiny_data, tiny_base, tmp_path, capsys,
         (["--delta", "3"], "delta must lie between 0 and 1, got 3.0"),
     ],
 )
-def test_what_is_off_is_one_clear_line(tiny_data, tiny_base, tmp_path, capsys, more, complaint) -> None:
+def test_what_is_invalid_is_one_clear_line(tiny_data, tiny_base, tmp_path, capsys, more, complaint) -> None:
     assert train.main([*flags(tiny_data, tiny_base, tmp_path), *more]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")

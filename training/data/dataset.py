@@ -18,7 +18,7 @@ from training.data.rows import Row, read_source
 from training.data.splits import SPLITS, assign, plan_splits, splits_home
 
 FEWEST_ROWS_TO_SPLIT = 8
-PERSONS = {"author", "human"}
+PEOPLE = {"author", "human"}
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class Dataset:
 
     @property
     def reference(self) -> str:
-        """What the labels are: "gold" where persons or the authors labelled, "teacher" as soon as a teacher did."""
-        return "gold" if {row.labeler for row in self.rows} <= PERSONS else "teacher"
+        """What the labels are: "gold" where people or the authors labelled, "teacher" as soon as a teacher did."""
+        return "gold" if {row.labeler for row in self.rows} <= PEOPLE else "teacher"
 
     @property
     def teacher(self) -> dict[str, Any] | None:
-        """Which teachers labelled, and with which prompts; None where persons did."""
-        rows = [row for row in self.rows if row.labeler not in PERSONS]
+        """Which teachers labelled, and with which prompts; None where people did."""
+        rows = [row for row in self.rows if row.labeler not in PEOPLE]
         if not rows:
             return None
         prompts = {str(row.extra["prompt_id"]) for row in rows if row.extra.get("prompt_id")}
@@ -64,9 +64,9 @@ def redacted(dataset: Dataset, redact: Redactor) -> Dataset:
 def load(data: str, fallback: Path | None = None, whole: bool = True) -> Dataset:
     """Read `data`, deduplicate it and split it; remember new rows' splits beside the data.
 
-    Where the data's folder is read-only, the splits are kept in the folder `fallback`, if given. Raises ValueError for
-    data that cannot be read or split, and, unless `whole` is false because other rows will join them, for rows that
-    leave a split empty or an intent without a training row.
+    Where the data's folder is read-only, the splits are kept in the folder `fallback`, if given. Raises ValueError if
+    the data cannot be read or split and, unless `whole` is false because other rows will join them, if a split is empty
+    or an intent has no training row.
     """
     source = read_source(data)
     tally: collections.Counter[str] = collections.Counter(read=len(source.rows), unlabelled=source.unlabelled)
@@ -131,10 +131,14 @@ def _settle(group: list[Row], split: str, tally: collections.Counter[str]) -> Ro
 def _check(dataset: Dataset, data: str) -> None:
     empty = [name for name in SPLITS if not dataset.split(name)]
     if empty:
-        raise ValueError(f"{data}: {len(dataset.rows)} distinct rows leave nothing for {', '.join(empty)}")
+        raise ValueError(
+            f"{data}: {len(dataset.rows)} distinct rows are too few: the split {', '.join(empty)} is empty"
+        )
     unseen = sorted(set(dataset.taxonomy.names) - {row.label for row in dataset.split("train")})
     if unseen:
-        raise ValueError(f"{data}: no training row for intent {', '.join(unseen[:5])}")
+        raise ValueError(
+            f"{data}: no training row has the intent {', '.join(unseen[:5])}; add rows or take it out of the taxonomy"
+        )
 
 
 def target_matrix(rows: Sequence[Row], labels: Sequence[str]) -> np.ndarray:

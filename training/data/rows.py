@@ -65,7 +65,7 @@ def text_key(text: str) -> str:
 def read_source(data: str) -> Source:
     """Read a folder, a file, or a Hugging Face data set.
 
-    Raises ValueError, naming file and line, on anything that is not rows of text and label.
+    Raises ValueError, naming file and line, if a row has no text or label or is invalid.
     """
     path = Path(data)
     if path.is_dir():
@@ -81,7 +81,7 @@ def _read_folder(folder: Path) -> Source:
     files = sorted(path for path in folder.iterdir() if path.suffix in FORMATS)
     named = [path for path in files if path.stem.removeprefix("oos_") in STEMS]
     if not named:
-        raise ValueError(f"{folder} holds no data: expected {'/'.join(STEMS)} as {', '.join(FORMATS)}")
+        raise ValueError(f"{folder} has no data files: expected {'/'.join(STEMS)} as {', '.join(FORMATS)}")
     rows: list[Row | None] = []
     outside: set[str] = set()
     for path in named:
@@ -100,12 +100,14 @@ def _source(
 ) -> Source:
     labelled = tuple(row for row in rows if row is not None)
     if not labelled:
-        raise ValueError("the data holds no labelled row")
+        raise ValueError("the data has no labelled row")
     if taxonomy is None:
         taxonomy = Taxonomy.of((row.label for row in labelled), outside)
     strangers = sorted({label for row in labelled for label in (row.label, *(row.shares or ()))} - set(taxonomy.names))
     if strangers:
-        raise ValueError(f"labels outside the taxonomy: {', '.join(strangers[:5])}; it has {', '.join(taxonomy.names)}")
+        raise ValueError(
+            f"labels not in the taxonomy: {', '.join(strangers[:5])}; its intents are {', '.join(taxonomy.names)}"
+        )
     return Source(labelled, taxonomy, len(rows) - len(labelled), tuple(ignored))
 
 
@@ -115,7 +117,10 @@ def _read_file(path: Path, split: str) -> Iterator[Row | None]:
 
 
 def records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(place, record) of every record of a .jsonl, .csv or .parquet file. Raises ValueError naming the place."""
+    """(place, record) of every record of a .jsonl, .csv or .parquet file.
+
+    Raises ValueError, naming the place, if one is invalid.
+    """
     if path.suffix == ".jsonl":
         yield from _json_lines(path)
         return
@@ -141,7 +146,7 @@ def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             try:
                 values = json.loads(line.decode("utf-8"))
             except ValueError as error:
-                raise ValueError(f"{place}: not a line of UTF-8 JSON: {error}") from error
+                raise ValueError(f"{place}: expected a line of JSON in UTF-8: {error}") from error
             if not isinstance(values, dict):
                 raise ValueError(f"{place}: expected a JSON object, got {type(values).__name__}")
             yield place, values
@@ -153,7 +158,9 @@ def _read_hub(name: str) -> Iterator[Row | None]:
     try:
         splits = datasets.load_dataset(name)
     except Exception as error:  # offline, unknown name, no access: the library's own words say which
-        raise ValueError(f"{name} is no file or folder, and not a data set that could be loaded: {error}") from error
+        raise ValueError(
+            f"{name} is not a file or folder, and loading it as a Hugging Face data set failed: {error}"
+        ) from error
     for stem, table in splits.items():
         if stem not in STEMS:
             continue
@@ -166,10 +173,12 @@ def _read_hub(name: str) -> Iterator[Row | None]:
 
 
 def to_row(values: dict[str, Any], place: str, split: str) -> Row | None:
-    """A record as a Row; None where its label is null (a teacher's refusal). Raises ValueError naming `place`."""
+    """A record as a Row; None where its label is null (a teacher's refusal). Raises ValueError if it is invalid."""
     missing = [name for name in ("text", "label") if name not in values]
     if missing:
-        raise ValueError(f"{place}: no {' and no '.join(missing)}; its fields are {', '.join(map(str, values))}")
+        raise ValueError(
+            f"{place}: the field {' and '.join(missing)} is missing; its fields are {', '.join(map(str, values))}"
+        )
     text, label = values["text"], values["label"]
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"{place}: text must be a non-empty string, got {text!r}")

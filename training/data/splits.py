@@ -130,7 +130,9 @@ def _read_splits(home: Path | None) -> dict[str, Any]:
         stored = json.loads(path.read_text(encoding="utf-8"))
         return {"salt": str(stored["salt"]), "splits": dict(stored["splits"])}
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); restore it: without it rows would change splits") from error
+        raise ValueError(
+            f"{path} is damaged ({error}); restore it from a backup: without it rows would change splits"
+        ) from error
 
 
 def _write_splits(home: Path, salt: str, splits: dict[str, str]) -> None:

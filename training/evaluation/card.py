@@ -167,6 +167,6 @@ def _origin(manifest: Manifest, report: Mapping[str, Any]) -> str:
         ("base model", f"{manifest.base['name']}, SHA-256 `{manifest.base['sha256']}`"),
         ("lineage", f"version {manifest.lineage['version']}, delta spent {manifest.lineage['delta_spent']:.4f}"),
         ("libraries", ", ".join(f"{name} {version}" for name, version in sorted(manifest.libraries.items()))),
-        ("dials", ", ".join(f"{name} = {value!r}" for name, value in report["dials"].items())),
+        ("settings", ", ".join(f"{name} = {value!r}" for name, value in report["settings"].items())),
     ]
     return "## Where it comes from\n\n" + _table(("what", "value"), rows)

@@ -10,7 +10,7 @@ import numpy as np
 
 
 def binomial_p_value(errors: int, accepted: int, most: float) -> float:
-    """P(at most `errors` errors among `accepted`) if the true error rate were `most`: small means surely lower."""
+    """P(at most `errors` errors among `accepted`) if the true error rate were `most`: small means that it is lower."""
     if accepted == 0:
         return 1.0
     log_odds = math.log(most) - math.log1p(-most)

@@ -81,7 +81,7 @@ class BatchLabeller:
         return [batch.reservation for batch in self.batches]
 
     async def run(self, queries: Sequence[Query], tick: Callable[[], object]) -> None:
-        """Label all; `tick` is called after each. Raises Stopped."""
+        """Label all; `tick` is called after each. Raises Stopped if the run is to end."""
         known = {query.id: query for query in queries}
         for batch in list(self.batches):  # what an earlier run left
             await self._see_through(batch, known, tick)
@@ -208,7 +208,7 @@ class BatchLabeller:
         return receipts, errors
 
     async def _retry(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Try a call that changes nothing again, as long as that may help. Raises Stopped."""
+        """Try a call that changes nothing again, as long as that may help. Raises Stopped if it still fails."""
         try:
             return await self.patience.retry(call)
         except TeacherError as error:

@@ -28,7 +28,7 @@ class SyncLabeller:
         self._settled = asyncio.Event()
 
     async def run(self, queries: Sequence[Query], tick: Callable[[], object]) -> None:
-        """Label all; `tick` is called after each. Raises Stopped."""
+        """Label all; `tick` is called after each. Raises Stopped if the run is to end."""
         waiting = collections.deque(queries)
         # One answer first: it writes the provider's cache that the others read, and shows what would fail them all.
         for tried in range(min(FIRST, len(waiting))):

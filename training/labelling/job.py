@@ -86,7 +86,7 @@ class Job:
             self.answers[receipt.query].append(receipt)
 
     def rows(self) -> dict[str, dict[str, Any]]:
-        """The output's rows from this teacher and prompt, by query id. Raises ValueError naming a line that is none."""
+        """The output's rows from this teacher and prompt, by query id. Raises ValueError if a line is invalid."""
         found: dict[str, dict[str, Any]] = {}
         for number, line in enumerate(self.out.read_text(encoding="utf-8").split("\n"), 1):
             if not line:
@@ -95,7 +95,7 @@ class Job:
                 row = json.loads(line)
                 question = (row.get("labeler"), row.get("prompt_id"))
             except (ValueError, AttributeError) as error:
-                raise ValueError(f"{self.out}:{number} is no row of labels: {line[:60]!r}") from error
+                raise ValueError(f"{self.out}:{number} is not a row of labels: {line[:60]!r}") from error
             if row.get("query") and question == (self.teacher.name, self.teacher.prompt_id):
                 found[str(row["query"])] = row
         return found

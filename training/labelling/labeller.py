@@ -53,7 +53,7 @@ class Plan:
 async def make_plan(job: Job, queries: Sequence[Query]) -> Plan:
     """Estimate tokens and dollars. For Claude the API counts the fixed part, free of charge; the rest is estimated.
 
-    Raises TeacherError where the API will not even count: it would not label either.
+    Raises TeacherError if the API refuses to count tokens: it would not label either.
     """
     texts = [query.text for query in queries for _ in range(job.needs(query))]
     most = sum(job.most(query) * job.teacher.worst_case(query.text) for query in queries)
@@ -91,7 +91,7 @@ class Options:
 async def label(queries: Sequence[Query], job: Job, options: Options) -> dict[str, str]:
     """Label `queries` into the job's output and return why those without an answer have none, by query id.
 
-    Raises TeacherError before anything is spent where the teacher cannot be used at all.
+    Raises TeacherError, before anything is spent, if the teacher cannot be used at all.
     """
     batches = _batches(job, options)
     job.ledger.doubt_open(keep=batches.reservations if batches else ())
@@ -133,7 +133,7 @@ def _batches(job: Job, options: Options) -> BatchLabeller | None:
         return BatchLabeller(job, options.batch_size, options.poll_s, patience=options.patience)
     if under_way(job.home):
         raise ValueError(
-            f"a batch is under way for {job.out}: go on with --mode batch, or its answers are paid for twice"
+            f"a batch is under way for {job.out}: run again with --mode batch first, or its answers are paid for twice"
         )
     return None
 
@@ -163,7 +163,7 @@ def consent(yes: bool) -> Callable[[Plan], bool]:
         if yes or not plan.most:
             return True
         if not sys.stdin.isatty():
-            print("nothing was asked: say --yes to spend without being asked", file=sys.stderr)
+            print("nothing was labelled: give --yes to spend without a question", file=sys.stderr)
             return False
         return input("go on? [y/N] ").strip().lower() in ("y", "yes")
 

@@ -44,7 +44,7 @@ class Queries:
 def read_queries(path: Path, redact: Redactor) -> Queries:
     """Read .jsonl, .csv or .parquet records with a `text`, or one query a line from any other file.
 
-    Raises ValueError, naming file and line, for anything else.
+    Raises ValueError, naming file and line, if it is invalid.
     """
     found: dict[str, Query] = {}
     read = 0
@@ -56,7 +56,7 @@ def read_queries(path: Path, redact: Redactor) -> Queries:
         query = to_query(repair(text), values, redact)
         found.setdefault(query.key, query)
     if not found:
-        raise ValueError(f"{path} holds no query")
+        raise ValueError(f"{path} has no queries")
     return Queries(tuple(found.values()), read)
 
 

@@ -50,6 +50,6 @@ class Streak:
         self.reason = self.reason or reason
 
     def check(self) -> None:
-        """To be called before every call. Raises Stopped once the run is to end."""
+        """To be called before every call. Raises Stopped if the run is to end."""
         if self.reason is not None:
             raise Stopped(self.reason)

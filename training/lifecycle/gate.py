@@ -1,8 +1,8 @@
 """The gate: may a challenger take the champion's place? Statistics over the same rows answered by both.
 
-The challenger is published only if it has a certificate at the policy's target, is surely not more than one point less
-accurate than the champion, is on no intent surely worse, does not defer more by over two points, and is not slower or
-larger than stated.
+The challenger is published only if it has a certificate at the policy's target, is non-inferior to the champion (with
+95 % confidence at most one point less accurate), is not significantly worse on any intent, does not defer over two
+points more, and is not slower or larger than stated.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Verdict:
     figures: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def surely_worse(self) -> bool:
+    def significantly_worse(self) -> bool:
         """Whether the challenger is significantly worse than the champion, in all or on an intent."""
         return bool(self.figures.get("vetoed")) or self.figures.get("p_not_worse", 1.0) <= LEVEL
 
@@ -116,7 +116,7 @@ def _accuracy_reasons(figures: dict[str, Any], most_points: float) -> list[str]:
 def _veto_reason(intent: str, labels: Sequence[str] | np.ndarray, champion: np.ndarray, challenger: np.ndarray) -> str:
     lost, won = _lost_and_won(intent, labels, champion, challenger)
     rows = sum(label == intent for label in labels)
-    return f"it is worse on the intent {intent!r}: {lost} answers lost and {won} won on {rows} rows"
+    return f"it is significantly worse on the intent {intent!r}: {lost} answers lost and {won} won on {rows} rows"
 
 
 def _deferral_reasons(champion: Served, challenger: Served, target: float, most: float) -> list[str]:

@@ -59,8 +59,8 @@ def train(config: Config, judge: Judge | None = None) -> Path:
 
     `judge` looks at the finished bundle and gives reasons not to let it serve; it is then kept as rejected.
 
-    Raises ValueError for data or dials that are off, Busy if another run has the model, ParityError if the exported
-    file does not answer as the student does.
+    Raises ValueError if the data or a setting is invalid, Busy if another run trains the model, ParityError if the
+    exported file does not answer as the student does.
     """
     stage = Stages()
     with take_lock(config.home / ".lock", f"another run is training {config.home}"):
@@ -91,7 +91,7 @@ def train(config: Config, judge: Judge | None = None) -> Path:
             classifier = classifier.at(DEFAULT_TARGET, manifest)
             test = score(classifier, data.split("test"))
             report = evaluate.report(classifier, test)
-            report |= {"parity": asdict(parity), "dials": config.shown(), "tally": data.tally}
+            report |= {"parity": asdict(parity), "settings": config.shown(), "tally": data.tally}
             report["calibration"] |= reference
             report["torch_on_test"] = _torch_on_test(trained, tokenizer, test, data.taxonomy.out_of_scope)
             report["slices"] = evaluate.challenge(classifier, test, data.split("train"))
@@ -111,7 +111,7 @@ def train(config: Config, judge: Judge | None = None) -> Path:
 
 
 def _run_folder(config: Config, data: Dataset) -> Path:
-    """Where this run keeps what it would need after a kill: the same data and dials find it again."""
+    """Where this run keeps what it would need after a kill: the same data and settings find it again."""
     name = hashlib.sha256(f"{config.id()}\n{data.id()}".encode()).hexdigest()[:16]
     run = config.home / ".runs" / name
     run.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ def _student(config: Config, data: Dataset, base: student.Base, run: Path) -> tu
         trained = fit.train(data.split("train"), data.taxonomy.names, base, config, run / "checkpoints")
         student.save(*trained, finished)
     else:
-        print("trained already: going on from where the last run was killed")
+        print("already trained: continuing where the last run stopped")
     return student.load(finished, data.taxonomy.names)
 
 

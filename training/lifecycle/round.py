@@ -46,7 +46,7 @@ class Options:
     budget: int = setting(200, "how many of --queries may be labelled per round")
     max_usd: float | None = setting(None, "hard cap for labelling, over all rounds")
     target: float = setting(0.95, "the policy's target: a challenger without this certificate is not published")
-    least_new: int = setting(50, "new labelled rows that make a round worth while")
+    least_new: int = setting(50, "new labelled rows that make a round worthwhile")
     least_calibration: int = setting(500, "sampled requests from which on the live sample judges")
     half_life_days: float = setting(0.0, "days in which the weight of a live training row halves; 0: never")
     human_weight: float = setting(1.0, "weight of a person's correction in training")
@@ -108,7 +108,7 @@ class Refresh:
         rows = self._merged(known, found, answers)
         new = [row for row in rows if row.round == self.round]
         if len(new) < max(1, self.options.least_new):
-            self.summary.reasons = [f"{len(new)} new labelled rows, {self.options.least_new} make a round"]
+            self.summary.reasons = [f"{len(new)} new labelled rows are too few, a round needs {self.options.least_new}"]
             return self.summary
         live.write_live(self.home, rows)
         rows = live.in_use(rows)
@@ -216,9 +216,10 @@ class Refresh:
         """Reasons not to publish; none where the challenger passes."""
         held_out = live.held_out(self.base, rows, self.round, self.suspect)
         verdict = compare(self._champion(), challenger, held_out, self.options.target)
-        # Labels of a round whose student is surely worse may be why: a student trained on some of them would do well on
-        # the others. Once a student that was trained on them passes, they are cleared.
-        self.suspect = [] if verdict.published else [*self.suspect, *([self.round] if verdict.surely_worse else [])]
+        # Labels of a round whose student is significantly worse may be why: a student trained on some of them would do
+        # well on the others. Once a student that was trained on them passes, they are cleared.
+        worse = [self.round] if verdict.significantly_worse else []
+        self.suspect = [] if verdict.published else [*self.suspect, *worse]
         self.summary.figures = dict(verdict.figures)
         self.summary.reasons = list(verdict.reasons)
         for reason in verdict.reasons:
@@ -239,15 +240,20 @@ def _read_state(home: Path) -> dict[str, Any]:
 
 
 def refresh(config: Config, options: Options, dry: bool = False) -> Summary:
-    """Refresh one model. Raises Busy where another refresh or training is at work, ValueError for what is off."""
+    """Refresh one model. Raises Busy if another refresh or training is at work, ValueError if data or a
+    setting is invalid.
+    """
     with take_lock(config.home / ".refresh.lock", f"another refresh of {config.home} is at work"):
         return Refresh(config, options).run(dry)
 
 
 def drop_round(config: Config, number: int) -> int:
-    """Take the teachers' labels of a round out of use; how many they were. Raises Busy, and ValueError for no such."""
+    """Stop using the teachers' labels of a round; how many they were.
+
+    Raises Busy if a refresh is at work, ValueError if there are none.
+    """
     with take_lock(config.home / ".refresh.lock", f"another refresh of {config.home} is at work"):
         count = live.drop_round(config.home, number)
     if not count:
-        raise ValueError(f"{config.home} has no teachers' labels of a round {number} in use")
+        raise ValueError(f"{config.home} uses no teachers' labels of round {number}")
     return count

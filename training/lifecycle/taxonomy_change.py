@@ -29,7 +29,7 @@ class Change:
 
     @classmethod
     def between(cls, old: Taxonomy, new: Taxonomy, given: Mapping[str, str]) -> Change:
-        """Raises ValueError for an old intent that is gone and not mapped, and for a mapping of or to none."""
+        """Raises ValueError if an old intent is gone and not mapped, or a mapping names an unknown intent."""
         for name, target in given.items():
             if name not in old.names or target not in new.names:
                 raise ValueError(f"--map {name}={target}: {name!r} must be an old intent and {target!r} a new one")
@@ -37,7 +37,7 @@ class Change:
         gone = sorted(name for name, target in mapping.items() if target not in new.names)
         if gone:
             where = f"--map {gone[0]}=NEW"
-            raise ValueError(f"{', '.join(gone)} would lose its labels: say where they go with {where}")
+            raise ValueError(f"{', '.join(gone)} would lose its labels: map it to a new intent with {where}")
         return cls(mapping, tuple(name for name in new.names if name not in mapping.values()))
 
 
@@ -64,7 +64,10 @@ def _changed(row: Row, change: Change, answer: dict[str, Any] | None) -> dict[st
 
 
 def to_ask(data: Dataset, change: Change, among: Sequence[str]) -> list[Row]:
-    """The rows that may be of a new intent: those labelled with one of `among`, or all. Raises ValueError."""
+    """The rows that may be of a new intent: those labelled with one of `among`, or all.
+
+    Raises ValueError if one of `among` is unknown.
+    """
     for name in among:
         if name not in data.taxonomy.names:
             raise ValueError(f"--among {name}: expected an old intent ({', '.join(data.taxonomy.names)})")

@@ -55,7 +55,7 @@ class Harvest:
 
 
 def read_live(home: Path) -> list[LiveRow]:
-    """The rows kept so far. Raises ValueError naming the line of a damaged file."""
+    """The rows kept so far. Raises ValueError, naming the line, if the file is damaged."""
     path = home / "live.jsonl"
     if not path.is_file():
         return []
@@ -66,7 +66,9 @@ def read_live(home: Path) -> list[LiveRow]:
         try:
             rows.append(LiveRow(**json.loads(line)))
         except (ValueError, TypeError) as error:
-            raise ValueError(f"{path}:{number} is damaged ({error}); restore it: its splits are for ever") from error
+            raise ValueError(
+                f"{path}:{number} is damaged ({error}); restore it from a backup: its splits must not change"
+            ) from error
     return rows
 
 
@@ -77,7 +79,7 @@ def write_live(home: Path, rows: Iterable[LiveRow]) -> None:
 
 
 def drop_round(home: Path, number: int) -> int:
-    """Take the teachers' labels of a round out of use, and return how many they were. What persons said stays."""
+    """Stop using the teachers' labels of a round, and return how many they were. What people said stays."""
     rows = read_live(home)
     gone = {row.key for row in rows if row.round == number and not _human(row) and row.split != DROPPED}
     write_live(home, [replace(row, split=DROPPED) if row.key in gone else row for row in rows])
@@ -165,7 +167,7 @@ def _in_sample(answer: TeacherAnswer, decision: Decision | None, salt: str) -> b
 
 
 def _take_correction(found: Harvest, key: str, correction: Correction, taken: set[str], number: int) -> None:
-    """A person's word goes to train, under a key of its own where the query is known already: there persons win."""
+    """A person's word goes to train, under a key of its own where the query is known already: there people win."""
     found.tally["corrected by a person"] += 1
     own = f"{key}:human" if key in taken else key
     row = LiveRow(own, correction.text, correction.intent, "human", "", "train", number, correction.time)

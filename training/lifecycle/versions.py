@@ -65,7 +65,7 @@ def serving(home: Path) -> str | None:
 
 
 def switch(home: Path, version: str) -> None:
-    """Let `version` serve, after verifying it. Raises BundleError where it must not be served."""
+    """Let `version` serve, after verifying it. Raises BundleError if it must not be served."""
     if version not in versions(home):
         raise BundleError(f"{home} has no version {version!r}; it has {', '.join(versions(home)) or 'none'}")
     Bundle.load(home / version)

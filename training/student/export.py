@@ -78,7 +78,7 @@ def write_model(student: Student, tokenizer: PreTrainedTokenizerFast, folder: Pa
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hush the exporters' remarks on their own inner life: tracing of constants, advice on steps that follow anyway."""
+    """Silence exporter warnings that users cannot act on."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
@@ -147,7 +147,7 @@ def check_parity(
 ) -> Parity:
     """Compare the shipped file with the torch model, text by text, through `Classifier` at temperature 1.
 
-    Raises ParityError where they give the same label to fewer than 95 % of the texts.
+    Raises ParityError if they give the same label to fewer than 95 % of the texts.
     """
     ours = np.array([classifier.probabilities(text) for text in texts])
     theirs = torch_probabilities(student, tokenizer, texts)

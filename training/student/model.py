@@ -99,7 +99,7 @@ def _embedded_folder() -> Path:
 
     found = sorted(Path(package.__file__).parent.rglob("model.safetensors"))
     if not found:
-        raise ValueError(f"the package that embeds {EMBEDDED_BASE} holds no model.safetensors; reinstall monoku[train]")
+        raise ValueError(f"the package that embeds {EMBEDDED_BASE} has no model.safetensors; reinstall monoku[train]")
     return found[0].parent
 
 
@@ -112,7 +112,7 @@ def file_sha256(path: Path) -> str:
 def load_base(base: Base, labels: Sequence[str], max_tokens: int) -> tuple[Student, PreTrainedTokenizerFast]:
     """The untrained student and its tokenizer, which no longer ends a text with a separator.
 
-    Raises ValueError where the base model cannot be loaded.
+    Raises ValueError if the base model cannot be loaded.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(base.location, use_fast=True)
