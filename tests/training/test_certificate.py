@@ -4,19 +4,26 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom
+from mapie.risk_control.fwer_control import control_fwer
 
 from training.evaluation import certificate as calibrate
-from training.evaluation.calibrate import fit_temperature
+from training.evaluation.calibrate import fit_temperature, log_likelihood
 from training.evaluation.certificate import RULES_ALONE, TARGETS, certificates, certify, thresholds_to_test
 from training.evaluation.statistics import binomial_p_value
+
+
+def summed_tail(errors: int, accepted: int, most: float) -> float:
+    log_odds, term, total = math.log(most) - math.log1p(-most), accepted * math.log1p(-most), 0.0
+    for k in range(errors + 1):
+        total += math.exp(term)
+        term += math.log((accepted - k) / (k + 1)) + log_odds if k < accepted else 0.0
+    return min(1.0, total)
 
 
 @given(st.integers(0, 60), st.integers(0, 2000), st.floats(0.005, 0.3))
 def test_the_p_value_is_the_binomial_tail(errors: int, extra: int, most: float) -> None:
     accepted = errors + extra
-    expected = binom.cdf(errors, accepted, most) if accepted else 1.0
-    assert binomial_p_value(errors, accepted, most) == pytest.approx(expected, rel=1e-6, abs=1e-12)
+    assert binomial_p_value(errors, accepted, most) == pytest.approx(summed_tail(errors, accepted, most), abs=1e-9)
 
 
 def sample(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -25,19 +32,14 @@ def sample(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]
     return scores, rng.random(size) < 1 - (1 - scores) ** 1.5
 
 
-def risk_above(threshold: float) -> float:
-    scores, correct = sample(np.random.default_rng(99), 400_000)
-    accepted = scores > threshold
-    return float((~correct[accepted]).mean())
-
-
 def test_the_promise_is_kept_over_many_draws() -> None:
     rng = np.random.default_rng(0)
     delta, draws, broken = 0.1, 300, 0
+    scores, correct = sample(np.random.default_rng(99), 400_000)
     for _ in range(draws):
         order = thresholds_to_test(*sample(rng, 400), 0.95)
-        certificate = certify(order, *sample(rng, 600), 0.95, delta)
-        broken += certificate.accept_above is not None and risk_above(certificate.accept_above) > 0.05
+        threshold = certify(order, *sample(rng, 600), 0.95, delta).accept_above
+        broken += threshold is not None and (~correct[scores > threshold]).mean() > 0.05
     assert broken / draws <= delta + 2 * math.sqrt(delta * (1 - delta) / draws)
 
 
@@ -55,6 +57,18 @@ def test_testing_stops_at_the_first_failure() -> None:
     certificate = certify([0.8, 0.4, 0.0], scores, correct, 0.97, 0.05)
     assert certificate.accept_above == 0.8  # 0.0 would pass again, but comes after a failure
     assert (certificate.accepted, certificate.agreement) == (400, 1.0)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(TARGETS), st.floats(0.001, 0.3))
+def test_what_is_certified_is_what_mapies_fixed_sequence_test_rejects(seed: int, target: float, delta: float) -> None:
+    rng = np.random.default_rng(seed)
+    order = thresholds_to_test(*sample(rng, 150), target)
+    scores, correct = sample(rng, 300)
+    parts = [correct[scores > threshold] for threshold in order]
+    p_values = [summed_tail(int((~part).sum()), len(part), 1 - target) for part in parts]
+    rejected = control_fwer(np.array(p_values), delta, "fixed_sequence")
+    certified = certify(order, scores, correct, target, delta).accept_above
+    assert certified == (order[rejected[-1]] if len(rejected) else None)
 
 
 def test_a_threshold_may_be_zero_or_not_exist() -> None:
@@ -143,11 +157,33 @@ def test_a_lineage_spends_at_most_delta_for_ever() -> None:
         calibrate.lineage_delta(0.05, 0)
 
 
-@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
-def test_the_temperature_that_made_the_labels_is_found(temperature: float) -> None:
-    rng = np.random.default_rng(2)
-    logits = rng.normal(0, 2, (20_000, 4))
+def drawn(temperature: float, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Logits, and labels drawn from them at a temperature."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 2, (rows, 4))
     shares = np.exp(logits / temperature)
     shares /= shares.sum(1, keepdims=True)
-    labels = (shares.cumsum(1) < rng.random((len(logits), 1))).sum(1)
+    return logits, (shares.cumsum(1) < rng.random((rows, 1))).sum(1)
+
+
+def golden_section(logits: np.ndarray, labels: np.ndarray) -> float:
+    low, high, ratio = math.log(0.05), math.log(20.0), (math.sqrt(5) - 1) / 2
+    for _ in range(60):
+        left, right = high - ratio * (high - low), low + ratio * (high - low)
+        if log_likelihood(logits, labels, math.exp(left)) > log_likelihood(logits, labels, math.exp(right)):
+            high = right
+        else:
+            low = left
+    return math.exp((low + high) / 2)
+
+
+@given(st.floats(0.2, 5), st.integers(0, 2**32 - 1))
+def test_the_temperature_is_the_one_that_golden_section_finds(temperature: float, seed: int) -> None:
+    logits, labels = drawn(temperature, 100, seed)
+    assert fit_temperature(logits, labels) == pytest.approx(golden_section(logits, labels), rel=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
+def test_the_temperature_that_made_the_labels_is_found(temperature: float) -> None:
+    logits, labels = drawn(temperature, 20_000, 2)
     assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.05)

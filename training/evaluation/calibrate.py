@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 
 from inference.bundle.manifest import DEFAULT_TARGET, Certificate, Manifest
 from inference.bundle.rules import measure
@@ -26,21 +27,17 @@ def log_likelihood(logits: np.ndarray, labels: np.ndarray, temperature: float) -
 
 
 def fit_temperature(dev_logits: np.ndarray, dev_labels: np.ndarray) -> float:
-    """The temperature in [0.05, 20] that makes dev likeliest (Guo et al. 2017), by golden-section search.
+    """The temperature in [0.05, 20] that makes dev likeliest (Guo et al. 2017).
 
     `dev_logits` has shape (rows, labels); log-probabilities do as well, for they are logits.
     """
-    low, high = math.log(0.05), math.log(20.0)
-    ratio = (math.sqrt(5) - 1) / 2
-    for _ in range(60):
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        if log_likelihood(dev_logits, dev_labels, math.exp(left)) > log_likelihood(
-            dev_logits, dev_labels, math.exp(right)
-        ):
-            high = right
-        else:
-            low = left
-    return math.exp((low + high) / 2)
+    found = minimize_scalar(
+        lambda log_temperature: -log_likelihood(dev_logits, dev_labels, math.exp(log_temperature)),
+        bounds=(math.log(0.05), math.log(20.0)),
+        method="bounded",
+        options={"xatol": 1e-7},
+    )
+    return math.exp(found.x)
 
 
 def calibrated(classifier: Classifier, data: Dataset, delta: float) -> tuple[Manifest, dict[str, Any]]:

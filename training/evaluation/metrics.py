@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import datasets
 import evaluate
 import numpy as np
+from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
 _DESCRIPTION = "Computed locally; nothing is fetched."
 
@@ -26,7 +27,7 @@ class Accuracy(_Metric):
     """Share of predictions that equal the reference."""
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-        return {"accuracy": float((np.asarray(predictions) == np.asarray(references)).mean())}
+        return {"accuracy": float(accuracy_score(references, predictions))}
 
 
 class PerClass(_Metric):
@@ -36,19 +37,17 @@ class PerClass(_Metric):
     """
 
     def _compute(self, predictions: Any, references: Any, classes: int) -> dict[str, Any]:
-        confusion = np.zeros((classes, classes), dtype=np.int64)
-        np.add.at(confusion, (np.asarray(references), np.asarray(predictions)), 1)
-        hits, support, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
-        precision = hits / np.maximum(predicted, 1)
-        recall = hits / np.maximum(support, 1)
-        f1 = 2 * hits / np.maximum(support + predicted, 1)
+        labels = range(classes)
+        precision, recall, f1, support = precision_recall_fscore_support(
+            references, predictions, labels=labels, zero_division=0
+        )
         return {
             "precision": precision.tolist(),
             "recall": recall.tolist(),
             "f1": f1.tolist(),
             "support": support.tolist(),
             "macro_f1": float(f1[support > 0].mean()),
-            "confusion": confusion.tolist(),
+            "confusion": confusion_matrix(references, predictions, labels=labels).tolist(),
         }
 
 
@@ -74,11 +73,7 @@ class Auroc(_Metric):
     columns: ClassVar = {"predictions": datasets.Value("float64"), "references": datasets.Value("int64")}
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-        score, positive = np.asarray(predictions), np.asarray(references, dtype=bool)
-        _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
-        ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-        n, m = int(positive.sum()), int((~positive).sum())
-        return {"auroc": float((ranks[positive].sum() - n * (n + 1) / 2) / (n * m))}
+        return {"auroc": float(roc_auc_score(references, predictions))}
 
 
 def compute(metric: type[_Metric], predictions: Any, references: Any, **options: Any) -> dict[str, Any]:

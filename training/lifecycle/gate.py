@@ -14,14 +14,7 @@ from typing import Any
 import numpy as np
 
 from training.evaluation.scored import Served
-from training.evaluation.statistics import (
-    LEVEL,
-    _lost_and_won,
-    binomial_p_value,
-    non_inferiority,
-    rows_needed,
-    worse_intents,
-)
+from training.evaluation.statistics import LEVEL, discordant, non_inferiority, p_not_worse, rows_needed, worse_intents
 
 MIN_ROWS = 100
 
@@ -86,14 +79,14 @@ def judge(
 
 
 def _paired_figures(champion: np.ndarray, challenger: np.ndarray) -> dict[str, Any]:
-    rows, lost, won = len(champion), int((champion & ~challenger).sum()), int((challenger & ~champion).sum())
+    rows, (lost, won) = len(champion), discordant(champion, challenger)
     return {
         "rows": rows,
         "champion_accuracy": float(champion.mean()) if rows else None,
         "challenger_accuracy": float(challenger.mean()) if rows else None,
         "lost": lost,
         "won": won,
-        "p_not_worse": binomial_p_value(won, lost + won, 0.5) if lost + won else 1.0,
+        "p_not_worse": p_not_worse(lost, won),
         "worse_by_at_most": non_inferiority(champion, challenger) if rows else None,
     }
 
@@ -114,9 +107,10 @@ def _accuracy_reasons(figures: dict[str, Any], most_points: float) -> list[str]:
 
 
 def _veto_reason(intent: str, labels: Sequence[str] | np.ndarray, champion: np.ndarray, challenger: np.ndarray) -> str:
-    lost, won = _lost_and_won(intent, labels, champion, challenger)
-    rows = sum(label == intent for label in labels)
-    return f"it is significantly worse on the intent {intent!r}: {lost} answers lost and {won} won on {rows} rows"
+    rows = np.asarray(labels) == intent
+    lost, won = discordant(champion[rows], challenger[rows])
+    told = f"{lost} answers lost and {won} won on {rows.sum()} rows"
+    return f"it is significantly worse on the intent {intent!r}: {told}"
 
 
 def _deferral_reasons(champion: Served, challenger: Served, target: float, most: float) -> list[str]:
