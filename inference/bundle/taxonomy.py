@@ -109,17 +109,13 @@ class Taxonomy:
         return cls(intents, _strings("ties", values.get("ties", [])), rules)
 
     def to_toml(self) -> str:
-        """The TOML text that `parse` reads back to an equal taxonomy."""
-        lines = [f"ties = {_array(self.ties)}"]
-        for intent in self.intents:
-            lines += ["", "[[intents]]", f"name = {_quote(intent.name)}", f"definition = {_quote(intent.definition)}"]
-            lines.append(f"examples = {_array(intent.examples)}")
-            lines.append(f"out_of_scope = {str(intent.out_of_scope).lower()}")
-        for rule in self.rules:
-            lines += ["", "[[rules]]", f"name = {_quote(rule.name)}", f"intent = {_quote(rule.intent)}"]
-            lists = (("any", rule.any), ("all", rule.all), ("none", rule.none))
-            lines += [f"{key} = {_array(keywords)}" for key, keywords in lists if keywords]
-        return "\n".join(lines) + "\n"
+        """The TOML text that `parse` reads back to an equal taxonomy. Needs the extra `train`."""
+        import tomli_w
+
+        values = asdict(self)
+        # A rule without a list of keywords leaves it out: an empty one is refused.
+        values["rules"] = [{key: value for key, value in rule.items() if value} for rule in values["rules"]]
+        return tomli_w.dumps(values)
 
 
 def _refuse_unknown(where: str, values: dict[str, Any], known: set[str]) -> None:
@@ -164,12 +160,3 @@ def _strings(where: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise ValueError(f"{where} must be a list of strings, got {value!r}")
     return tuple(value)
-
-
-def _quote(text: str) -> str:
-    # A JSON string is a TOML basic string, but for DEL, which TOML wants escaped.
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _array(items: Iterable[str]) -> str:
-    return "[" + ", ".join(_quote(item) for item in items) + "]"

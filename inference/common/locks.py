@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 from pathlib import Path
-from typing import IO
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from filelock import AcquireReturnProxy
 
 from inference.common.errors import MonokuError
 
@@ -13,13 +15,16 @@ class Busy(MonokuError):
     """Another process holds the lock. The message says what it is doing."""
 
 
-def take_lock(path: Path, doing: str) -> IO[str]:
-    """Hold the lock at `path` until the returned file is closed. Raises Busy(`doing`) if another process has it."""
+def take_lock(path: Path, doing: str) -> AcquireReturnProxy[Any]:
+    """Hold the lock at `path` for a `with` block, or until what is returned has its `lock.release()` called.
+
+    Raises Busy(`doing`) where another process has it. Needs the extra `train`.
+    """
+    from filelock import FileLock, Timeout
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("w")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
+        # Whoever holds the lock may give it back in another thread.
+        return FileLock(path, thread_local=False).acquire(timeout=0)
+    except Timeout as error:
         raise Busy(doing) from error
-    return file

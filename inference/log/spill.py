@@ -7,7 +7,6 @@ it lives; a file without a living owner belongs to whoever locks it first.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import itertools
 import json
@@ -221,11 +220,16 @@ def _create(folder: Path) -> tuple[io.FileIO, Path]:
         fsync(folder)
     except OSError:
         file.close()
+        draft.unlink(missing_ok=True)
         raise
     return file, path
 
 
 def _lock(file: io.FileIO) -> bool:
+    try:
+        import fcntl
+    except ImportError:
+        raise OSError("spill files need POSIX file locks, which this system does not have") from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

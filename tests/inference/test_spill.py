@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.log import spill as spill_module
+from inference.log.database import Store
 from inference.log.decision_log import Count
 from inference.log.rows import Row, to_values
-from inference.log.spill import Spill
+from inference.log.spill import Sink, Spill
 from tests.logged import ROWS, answer, correction, decision
 
 
@@ -118,7 +119,7 @@ OTHER = """
 import sys
 from pathlib import Path
 from inference.log import Correction
-from inference.spill import Spill
+from inference.log.spill import Spill
 spill = Spill(Path(sys.argv[1]))
 spill.append([Correction("theirs", 1.0, "t", "i")])
 print("spilled", flush=True)
@@ -156,7 +157,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from inference.log import Correction
-from inference.spill import Spill
+from inference.log.spill import Spill
 spill = Spill(Path(sys.argv[1]))
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 resource.setrlimit(resource.RLIMIT_FSIZE, (65536, hard))
@@ -189,3 +190,17 @@ def test_closing_leaves_rows_and_removes_what_is_empty(tmp_path: Path) -> None:
     with contextlib.closing(spill):
         spill.append([answer("a")])
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_where_the_system_has_no_file_locks_the_sink_says_so_and_keeps_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    (tmp_path / "log.db").mkdir()  # so that the database fails
+    sink = Sink(Store(tmp_path / "log.db"), tmp_path / "spill")
+    assert not sink.commit([answer("a")])
+    assert not sink.save([answer("a")])
+    assert "POSIX file locks" in str(sink.error)
+    assert list((tmp_path / "spill").iterdir()) == []
+    assert sink.read_back() == 0
+    sink.let_go()

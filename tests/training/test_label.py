@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from inference.bundle.taxonomy import Taxonomy
+from inference.common.locks import take_lock
 from inference.money.ledger import Ledger
 from inference.money.prices import Usage, cost
 from inference.teachers.own import FunctionTeacher
@@ -333,12 +334,8 @@ def test_a_row_that_a_kill_cut_short_is_written_again(home: Path, api: FakeAPI) 
 
 
 def test_a_second_process_on_the_same_output_says_so(home: Path, api: FakeAPI) -> None:
-    import fcntl
-
     write_queries(home, 2)
-    (home / ".out.jsonl.job").mkdir()
-    with (home / ".out.jsonl.job" / "lock").open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with take_lock(home / ".out.jsonl.job" / "lock", "held by a test"):
         assert labelling.main(arguments(home, api.url)) == 2
 
 

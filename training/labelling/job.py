@@ -78,7 +78,7 @@ class Job:
         os.fsync(self._file_out.fileno())
         self._file_out.close()
         self.ledger.close()
-        self._lock.close()
+        self._lock.lock.release()
 
     def _file(self, name: str, receipt: Receipt) -> None:
         if name not in self._filed:  # the results of a batch may be read twice
