@@ -19,7 +19,7 @@ from typing import Any
 
 from inference.bundle.manifest import DEFAULT_TARGET, BundleError, read_manifest, resolve
 from inference.common.commands import DONE, Parser, command
-from inference.money.prices import CACHED_FROM_TOKENS, Usage, cost, price_of
+from inference.money.prices import CACHED_FROM_TOKENS, Usage, add_prices_flag, cost, price_of
 
 DAYS = 30
 SONNET, OLD_HAIKU, HAIKU = "claude-3-5-sonnet-20241022", "claude-3-haiku-20240307", "claude-haiku-5-5"
@@ -160,6 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--prompt-tokens", type=_count, default=700, help="tokens of the system prompt (default %(default)s)"
     )
+    add_prices_flag(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args(argv)
     load = Load(arguments.requests_per_day, arguments.tokens_in, arguments.tokens_out, arguments.prompt_tokens)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from inference.bundle.taxonomy import Taxonomy
 from inference.common.commands import DONE, Parser, command
+from inference.money.prices import add_prices_flag
 from inference.teachers.registry import FORMS, HAIKU
 from training.data import dataset
 from training.lifecycle.taxonomy_change import Change, ask_teacher, changed, to_ask, write
@@ -68,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--teacher", default=HAIKU, help=f"{FORMS} (default %(default)s)")
     parser.add_argument("--mode", choices=("sync", "batch"), default="sync", help="batch: half the price")
+    add_prices_flag(parser)
     parser.add_argument("--max-usd", type=float, help="never spend more on labelling")
     parser.add_argument(
         "--redactor", default="builtin", help="what removes personal data: builtin, none, or MODULE:FUNCTION"

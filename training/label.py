@@ -21,7 +21,7 @@ from pathlib import Path
 from inference.bundle.redact import load_redactor
 from inference.bundle.taxonomy import Taxonomy
 from inference.common.commands import DONE, SOME_FAILED, Parser, command
-from inference.money.prices import Usage, shown
+from inference.money.prices import Usage, add_prices_flag, shown
 from inference.teachers.registry import FORMS, HAIKU, open_teacher
 from training.labelling.job import Job
 from training.labelling.labeller import Options, consent, label
@@ -64,6 +64,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--second-opinion", action="store_true", help="query the teacher again for training rows that look wrong"
     )
+    add_prices_flag(parser)
     parser.add_argument("--max-usd", type=float, help="never spend more on this output, earlier runs included")
     parser.add_argument("--workers", type=int, default=8, help="concurrent calls (default %(default)s)")
     parser.add_argument("--batch-size", type=int, default=10_000, help="queries per batch (default %(default)s)")

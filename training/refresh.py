@@ -16,7 +16,7 @@ from dataclasses import asdict
 
 from inference.common import settings
 from inference.common.commands import DONE, Parser, command, naming_full_disk
-from inference.money.prices import shown
+from inference.money.prices import add_prices_flag, shown
 from training.lifecycle.round import Options, Summary, drop_round, refresh
 from training.student.config import add_flags, from_flags
 
@@ -25,6 +25,7 @@ def _parser() -> Parser:
     parser = Parser(description="Relabel and retrain a model from its decision log.")
     add_flags(parser)
     settings.add_flags(parser, Options, leave_out=("from_data",))
+    add_prices_flag(parser)
     parser.add_argument("--no-data", dest="from_data", action="store_false", help="no base data: the log alone")
     parser.add_argument("--dry-run", action="store_true", help="print what would be chosen and what it costs at most")
     parser.add_argument(

@@ -23,8 +23,6 @@ DAY_S = 86_400.0
 LONGEST_KEY = 512
 # What BERT's tokenizer takes for white space. It drops the control characters at which str.split would split.
 _WHITE = re.compile("[\t\n\r \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
-# It looks for these in the text as it was typed, so their case counts even where it lower-cases the rest.
-_SPECIAL = re.compile(r"\[(?:CLS|SEP|PAD|UNK|MASK)\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +36,15 @@ class Entry:
     confidence: float | None
     source: str
     bundle_id: str | None
-    accepted: bool = True
-    alternatives: tuple[tuple[str, float], ...] = ()
 
     def holds_for(self, bundle_id: str | None) -> bool:
         """Whether this may answer while `bundle_id` serves."""
         return self.source == "teacher" or self.bundle_id == bundle_id
 
 
-def normalise(text: str, lower: bool = False) -> str:
-    """`text` without what a BERT tokenizer does not see: runs of white space and, with `lower`, case.
-
-    Texts of one normal form have the same tokens.
-    """
-    text = _WHITE.sub(" ", text).strip(" ")
-    if not lower or _SPECIAL.search(text):
-        return text
-    # Letter by letter, as the tokenizer does it: str.lower gives a Σ at the end of a word another small letter.
-    return text.lower() if text.isascii() else "".join([letter.lower() for letter in text])
+def normalise(text: str) -> str:
+    """`text` without what a BERT tokenizer does not see, runs of white space: of one normal form, the same tokens."""
+    return _WHITE.sub(" ", text).strip(" ")
 
 
 class MemoryCache:
@@ -108,8 +97,6 @@ def refuse_unfit(entry: Entry) -> None:
     """Raise ValueError for an answer that must not be given again."""
     if entry.source not in SOURCES:
         raise ValueError(f"an answer of {entry.source!r} must not be cached; only {', '.join(SOURCES)} may be")
-    if not entry.accepted:
-        raise ValueError(f"an answer of {entry.source!r} that was not accepted must not be cached")
 
 
 def digest(text: str) -> bytes:

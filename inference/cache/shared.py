@@ -127,17 +127,20 @@ def _read(value: object, labels: Collection[str] | None) -> Entry | None:
     """The entry that a value of Redis holds; None for a value that we would not have written."""
     try:
         found = json.loads(value)  # type: ignore[arg-type]
-        alternatives = tuple([(name, share) for name, share in found.pop("alternatives")])
-        entry = Entry(**found, alternatives=alternatives)
+        # The version before wrote two fields more: alternatives, which nobody read, and accepted, which was True.
+        found.pop("alternatives", None)
+        accepted = found.pop("accepted", True)
+        entry = Entry(**found)
         refuse_unfit(entry)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return None
-    names = (entry.intent, *(name for name, _ in alternatives))
-    shares = (0.0 if entry.confidence is None else entry.confidence, *(share for _, share in alternatives))
+    share = 0.0 if entry.confidence is None else entry.confidence
     good = (
-        all(isinstance(name, str) and (labels is None or name in labels) for name in names)
-        and all(isinstance(share, (int, float)) and 0 <= share <= 1 for share in shares)
+        isinstance(entry.intent, str)
+        and (labels is None or entry.intent in labels)
+        and isinstance(share, (int, float))
+        and 0 <= share <= 1
         and isinstance(entry.bundle_id, (str, type(None)))
-        and entry.accepted is True
+        and accepted is True
     )
     return entry if good else None

@@ -1,7 +1,7 @@
 """What a call costs: dollars from measured token usage, by a table of published prices with their source and date.
 
 Money is in whole nano-dollars (1e-9 dollars), so that sums are exact. A price that is missing here is added with
-`add_price`, or with `load_prices` from a file of such tables, `long` and the cache prices being optional:
+`add_price`, or with `load_prices` (`--prices FILE`) from a file of such tables, `long` and cache prices being optional:
 
     [[prices]]
     model = "claude-haiku-6"
@@ -20,7 +20,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
 
 LONG_PROMPT_TOKENS = 100_000
 OVERHEAD_TOKENS = 500  # what a provider adds to a prompt of its own: the frame of the conversation, of the schema
@@ -129,7 +132,6 @@ PRICES: dict[str, Price] = {
     "gpt-5.4-nano": Price(0.20, 1.25, _NANO, "2026-11", cache_read=0.02),
     "gemini-3.5-flash-lite": Price(0.30, 2.50, _LITE, "2026-10"),
 }
-FREE = Price(0.0, 0.0, "a server of your own", "", note="free of charge")
 
 
 def add_price(model: str, price: Price) -> None:
@@ -171,15 +173,26 @@ def _entry(values: dict[str, Any]) -> tuple[str, Price]:
     return model, price
 
 
-def price_of(model: str, local: bool = False) -> Price:
-    """The price of a model, nothing for one that runs `local`ly. Raises ValueError if it is not in the table."""
-    if local:
-        return FREE
+def add_prices_flag(parser: ArgumentParser) -> None:
+    """Give a command the flag --prices FILE: `load_prices` reads the file while the command line is parsed."""
+    from argparse import ArgumentTypeError
+
+    def load(path: str) -> dict[str, Price]:
+        try:
+            return load_prices(path)
+        except (ValueError, OSError) as error:
+            raise ArgumentTypeError(str(error)) from error
+
+    parser.add_argument("--prices", type=load, metavar="FILE", help="a TOML file of [[prices]] to add or replace")
+
+
+def price_of(model: str) -> Price:
+    """The price of a model. Raises ValueError if it is not in the table."""
     if model not in PRICES:
         raise ValueError(
-            f"no price for the model {model!r}; known are {', '.join(sorted(PRICES))}. Add it with "
-            f"add_price({model!r}, Price(input=..., output=..., source=..., date=...)) in dollars per million tokens, "
-            "or with load_prices(FILE), both in inference.money.prices"
+            f"no price for the model {model!r}; known are {', '.join(sorted(PRICES))}. Add it with --prices FILE, "
+            f'where FILE has [[prices]], model = "{model}", input = ..., output = ... (dollars per million tokens), '
+            'source = "...", date = "..."; in Python with add_price or load_prices of inference.money.prices'
         )
     return PRICES[model]
 

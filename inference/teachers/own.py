@@ -64,14 +64,13 @@ class FunctionTeacher:
 class RecordedTeacher:
     """Answers from a file of JSON lines with `text` and `label`, and `latency_ms` and `cost_usd` where recorded.
 
-    With `replay_latency` an answer takes as long as the recorded one did. A text that the file lacks is a TeacherError.
+    A text that the file lacks is a TeacherError.
     """
 
-    def __init__(self, path: str | Path, taxonomy: Taxonomy, replay_latency: bool = False) -> None:
+    def __init__(self, path: str | Path, taxonomy: Taxonomy) -> None:
         self.name = f"recorded:{path}"
         self.prompt = Prompt.of(taxonomy)
         self.prompt_id = self.prompt.id
-        self.replay_latency = replay_latency
         self.answers = _read_recorded(Path(path))
 
     async def ask(self, text: str, timeout_s: float) -> Reply:
@@ -80,10 +79,6 @@ class RecordedTeacher:
         if row is None:
             raise TeacherError("missing", f"{self.name} has no answer for {text[:60]!r}")
         latency = row["latency_ms"] / 1000 if "latency_ms" in row else None
-        if self.replay_latency and latency:
-            await asyncio.sleep(min(latency, timeout_s))
-            if latency > timeout_s:
-                raise TeacherError("timeout", f"the recorded answer took {latency:g} s, over {timeout_s:g} s")
         nano = self.worst_case(text)
         try:
             return Reply(self.prompt.match(row["label"]), nano=nano, latency_s=latency)

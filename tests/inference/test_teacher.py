@@ -78,12 +78,6 @@ def test_recorded_answers_come_with_their_cost_and_latency(recorded: Path) -> No
     fails(teacher, "missing", "d")
 
 
-def test_recorded_latency_is_replayed_and_meets_the_deadline(recorded: Path) -> None:
-    teacher = RecordedTeacher(recorded, TAXONOMY, replay_latency=True)
-    assert ask(teacher, "a").label == "tickets"
-    fails(teacher, "timeout", "a", timeout_s=0.01)
-
-
 @pytest.mark.parametrize("line", ["{", "[]", '{"text": "a"}', '"x"'])
 def test_recorded_answers_that_are_none_are_refused_by_line(tmp_path: Path, line: str) -> None:
     path = tmp_path / "labels.jsonl"
@@ -112,7 +106,7 @@ def test_teachers_are_opened_by_name(recorded: Path) -> None:
         ("claude", "expected anthropic:MODEL"),
         ("anthropic:", "expected anthropic:MODEL"),
         ("anthropic:claude-9", "no price for the model 'claude-9'"),
-        ("openai:nobody", "add_price"),
+        ("openai:nobody", "--prices FILE"),
         ("recorded:/no/such/file", "cannot be read"),
         ("python:json:nothing", "the teacher python:json:nothing cannot be imported"),
         ("python:json", "expected"),
