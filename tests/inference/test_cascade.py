@@ -360,11 +360,14 @@ def without_digits(text: str) -> str:
 
 def test_a_custom_redactor_is_named_by_the_application_never_imported_for_a_bundle(home: Path) -> None:
     version = home / str(versions.serving(home))
-    seal(version, replace(read_manifest(version), redactor="tests.test_cascade:without_digits"))
+    seal(version, replace(read_manifest(version), redactor="tests.inference.test_cascade:without_digits"))
     with pytest.raises(BundleError, match="without_digits"):
         Cascade.load(home)
     teacher = Counting()
-    for settings in ({"redactor": without_digits}, {"policy": Policy(redactor="tests.test_cascade:without_digits")}):
+    for settings in (
+        {"redactor": without_digits},
+        {"policy": Policy(redactor="tests.inference.test_cascade:without_digits")},
+    ):
         with tiered(home, teacher, **settings) as cascade:
             assert cascade.classify(f"order 123 {len(teacher.asked)}").source == "teacher"
     assert not any(letter.isdigit() for text in teacher.asked for letter in text)

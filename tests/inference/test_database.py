@@ -161,7 +161,7 @@ def test_purged_text_is_gone_from_the_file(tmp_path: Path) -> None:
 WRITER = """
 import sys, time
 from inference.log import Correction
-from inference.store import Store
+from inference.log.database import Store
 store = Store(sys.argv[1])
 sys.stdin.readline()
 store.write([Correction(sys.argv[2], 1.0, "t", "i")])

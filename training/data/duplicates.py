@@ -12,6 +12,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from tqdm import tqdm
+
 SHINGLE = 4
 THRESHOLD = 0.75
 
@@ -33,7 +35,8 @@ def near_pairs(texts: Sequence[str]) -> list[tuple[int, int]]:
     counts = collections.Counter(shingle for one in sets for shingle in one)
     index: dict[str, list[int]] = collections.defaultdict(list)
     pairs = []
-    for j in sorted(range(len(sets)), key=lambda k: len(sets[k])):
+    order = sorted(range(len(sets)), key=lambda k: len(sets[k]))
+    for j in tqdm(order, "looking for near-duplicates", unit="text", leave=False, disable=None):
         candidates: set[int] = set()
         rare_first = sorted(sets[j], key=lambda shingle: (counts[shingle], shingle))
         for shingle in rare_first[: len(rare_first) - math.ceil(THRESHOLD * len(rare_first)) + 1]:

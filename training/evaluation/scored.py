@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from tqdm import tqdm
 
 from inference.classifier import Classifier
 from training.data.rows import Row
@@ -70,7 +71,7 @@ def score(classifier: Classifier, rows: Sequence[Row]) -> Scored:
     for row in rows[:WARM_UP]:
         classifier.probabilities(row.text)
     seconds, probabilities = [], []
-    for row in rows:
+    for row in tqdm(rows, "scoring", unit="row", leave=False, disable=None):
         start = time.perf_counter()
         probabilities.append(classifier.probabilities(row.text))
         seconds.append(time.perf_counter() - start)

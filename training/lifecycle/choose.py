@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+from tqdm import tqdm
+
 from inference.classifier import Classifier
 
 
@@ -16,7 +18,7 @@ def choose(champion: Classifier | None, texts: Sequence[str], budget: int) -> li
     if champion is None:
         return sorted(texts, key=lambda text: hashlib.sha256(text.encode()).digest())[:budget]
     waiting: dict[str, list[tuple[float, str]]] = {}
-    for text in texts:
+    for text in tqdm(texts, "choosing", unit="text", leave=False, disable=None):
         intent, confidence = champion.best_guess(text)
         waiting.setdefault(intent, []).append((confidence, text))
     queues = [sorted(found) for found in waiting.values()]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import nn
+from tqdm import tqdm
 
 if TYPE_CHECKING:
     from training.student.model import Collator, Item, Student
@@ -29,7 +30,7 @@ def embeddings(student: Student, items: Sequence[Item], collate: Collator) -> to
     """Frozen embeddings, shape (rows, hidden)."""
     student.eval()
     out = torch.empty(len(items), student.head.in_features)
-    for index in batches_by_length(items, 64):
+    for index in tqdm(list(batches_by_length(items, 64)), "embedding", unit="batch", leave=False, disable=None):
         batch = collate([items[i] for i in index])
         out[index] = student.embed(batch["input_ids"], batch["attention_mask"]).float()
     return out
