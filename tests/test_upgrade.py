@@ -16,12 +16,16 @@ import pytest
 
 from inference.cascade import Cascade
 from inference.classifier import Classifier
-from inference.guard import Ledger, SpendLimit
+from inference.common.commands import KEPT
 from inference.log import DecisionLog
-from inference.policy import Policy
+from inference.money.ledger import Ledger, SpendLimit
+from inference.serving.policy import Policy
 from tests import fake_wire
 from tests.fake_api import Batch, FakeAPI
-from training import dataset, label, publish, refresh
+from training import label, publish, refresh
+from training.data import dataset
+from training.data.splits import SPLITS
+from training.lifecycle import versions
 
 OLD = Path(__file__).parent / "old"
 EXPECTED: dict[str, Any] = json.loads((OLD / "expected.json").read_text(encoding="utf-8"))
@@ -102,7 +106,7 @@ def test_versions_are_listed_and_can_serve_again(home: Path, capsys: pytest.Capt
     assert capsys.readouterr().out.splitlines() == [f"{serving}  serving", f"{rejected}  rejected: {reasons}"]
     assert publish.main([*flags, "--promote", rejected]) == 0
     assert publish.main([*flags, "--rollback"]) == 0
-    assert publish.serving(home) == serving == EXPECTED["serving"]
+    assert versions.serving(home) == serving == EXPECTED["serving"]
 
 
 # The rounds.
@@ -129,17 +133,17 @@ def test_the_bundle_is_champion_of_the_next_round_and_live_rows_keep_their_split
     old: Path, home: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {row["key"]: row for row in lines(home / "live.jsonl")}
-    assert {row["split"] for row in before.values()} == {*dataset.SPLITS, "dropped"}
+    assert {row["split"] for row in before.values()} == {*SPLITS, "dropped"}
     quick = ["--base", str(tiny_base), "--epochs", "1", "--noisy-copies", "0"]
     status = refresh.main(refresh_flags(old, *quick))
     summary = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (status, summary["round"]) == (refresh.KEPT, 3), summary
+    assert (status, summary["round"]) == (KEPT, 3), summary
     figures, then = summary["figures"], EXPECTED["gate"]
     assert figures["rows"] == then["rows"]
     assert figures["champion_accuracy"] == pytest.approx(then["champion_accuracy"], abs=0.03)
     assert figures["coverage"][0] == pytest.approx(then["coverage"], abs=0.03)
-    assert publish.serving(home) == EXPECTED["serving"]
-    assert publish.next_lineage_version(home) == EXPECTED["next_lineage_version"] + 1
+    assert versions.serving(home) == EXPECTED["serving"]
+    assert versions.next_lineage_version(home) == EXPECTED["next_lineage_version"] + 1
     assert 2 in json.loads((home / "refresh.json").read_text(encoding="utf-8"))["suspect"]
     after = {row["key"]: row for row in lines(home / "live.jsonl")}
     grown = {key for key, row in before.items() if after[key]["requests"] > row["requests"]}
