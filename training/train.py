@@ -9,10 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-import transformers
-
 from inference.common.commands import DONE, Parser, command, naming_full_disk
-from training.lifecycle.pipeline import train
 from training.student.config import add_flags, from_flags
 
 
@@ -22,6 +19,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(description="Train a student on labelled queries and publish it as a certified bundle.")
     add_flags(parser)
     config = from_flags(parser.parse_args(argv))
+    # torch and transformers take seconds to import; --help and an invalid setting need neither.
+    import transformers
+
+    from training.lifecycle.pipeline import train
+
     transformers.logging.set_verbosity_error()
     with naming_full_disk(config.home):
         train(config)
