@@ -26,6 +26,7 @@ from inference.bundle.redact import Redactor, load_redactor, of_the_beginning
 from inference.bundle.taxonomy import Taxonomy
 from inference.cache.memory import Entry
 from inference.cache.shared import Cache
+from inference.common.text import canonical
 from inference.log.decision_log import DecisionLog
 from inference.money.ledger import Ledger
 from inference.money.prices import dollars
@@ -266,6 +267,7 @@ class Cascade:
         """
         tier = self._watch.tier
         names = (tier.taxonomy if tier else self.taxonomy).names
+        intent = canonical(str(intent))
         if intent not in names:
             raise ValueError(f"{intent!r} is not an intent; the intents are {', '.join(names)}")
         self._recorder.correct(id, intent, text)

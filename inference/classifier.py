@@ -65,7 +65,7 @@ class Classifier:
         if type(threads) is not int or threads < 1:
             raise ValueError(f"threads must be a whole number of at least 1, got {threads!r}")
         self.bundle = bundle
-        self.labels = bundle.manifest.labels
+        self.labels = bundle.taxonomy.names
         self.threads = threads
         self.certificate = _choose(bundle.manifest.certificates, target)
         # No threshold means that nothing is accepted: no probability exceeds infinity, and no rule is run.

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from inference.bundle.manifest import DEFAULT_TARGET
 from inference.classifier import Classifier
+from inference.common import jsonl
 from inference.common.commands import DONE, SOME_FAILED, Parser, command
 from inference.common.text import repair
 
@@ -46,19 +47,13 @@ def answer_lines(classifier: Classifier, lines: Iterable[bytes]) -> Iterator[dic
 
 def read_line(line: bytes) -> dict[str, Any]:
     """The fields of a line: a JSON object's, or `text` alone for plain text. Raises ValueError if it is invalid."""
-    try:
-        text = line.decode("utf-8").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8: {error.reason} at byte {error.start}") from error
+    text = jsonl.decode(line)
     if not text.lstrip().startswith("{"):
         return {"text": text}
-    try:
-        fields = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"looks like JSON but does not parse: {error}") from error
+    fields = jsonl.parse(text)
     if not isinstance(fields.get("text"), str):
         raise ValueError(f"expected a string in the field `text`, its fields are {', '.join(fields) or 'none'}")
-    return dict(fields)
+    return fields
 
 
 def write(values: dict[str, Any]) -> None:

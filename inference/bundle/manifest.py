@@ -17,6 +17,7 @@ from inference.bundle.rules import MeasuredRule
 from inference.bundle.taxonomy import Taxonomy
 from inference.common.errors import MonokuError
 from inference.common.files import fsync, write_atomically
+from inference.common.text import canonical
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -191,7 +192,7 @@ def _taxonomy(content: bytes, manifest: Manifest, root: Path) -> Taxonomy:
         taxonomy = Taxonomy.parse(content.decode("utf-8"))
     except ValueError as error:
         raise BundleError(f"{root}: {TAXONOMY}: {error}") from error
-    if taxonomy.names != manifest.labels:
+    if taxonomy.names != tuple(map(canonical, manifest.labels)):  # older bundles have labels as they were written
         raise BundleError(f"{root}: labels {list(manifest.labels)} are not the taxonomy's {list(taxonomy.names)}")
     return taxonomy
 

@@ -10,15 +10,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from inference.common.text import canonical
+
 
 @dataclass(frozen=True)
 class Intent:
-    """One class of the taxonomy. `out_of_scope` marks the class for what the application cannot act on."""
+    """One class of the taxonomy. `out_of_scope` marks the class for what the application cannot act on.
+
+    Names take their canonical form, here as in a rule: "billing" and "billing " are one.
+    """
 
     name: str
     definition: str = ""
     examples: tuple[str, ...] = ()
     out_of_scope: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", canonical(self.name))
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,7 @@ class Rule:
     none: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "intent", canonical(self.intent))
         if not self.name:
             raise ValueError("a rule has an empty name")
         if not self.any:
@@ -88,9 +97,9 @@ class Taxonomy:
 
     @classmethod
     def of(cls, names: Iterable[str], out_of_scope: Iterable[str] = ()) -> Taxonomy:
-        """A taxonomy of bare names, sorted, for data that comes without one."""
-        outside = frozenset(out_of_scope)
-        return cls(tuple(Intent(name, out_of_scope=name in outside) for name in sorted(set(names))))
+        """A taxonomy of bare names, sorted, for data that comes without one. Names with one canonical form are one."""
+        outside = frozenset(map(canonical, out_of_scope))
+        return cls(tuple(Intent(name, out_of_scope=name in outside) for name in sorted(set(map(canonical, names)))))
 
     @classmethod
     def load(cls, path: str | Path) -> Taxonomy:
@@ -102,7 +111,7 @@ class Taxonomy:
 
     @classmethod
     def parse(cls, text: str) -> Taxonomy:
-        values = tomllib.loads(text)
+        values = tomllib.loads(text.removeprefix("\ufeff"))
         _refuse_unknown("the file", values, {"intents", "ties", "rules"})
         intents = tuple(_intent(entry) for entry in _tables(values, "intents"))
         rules = tuple(_rule(entry) for entry in _tables(values, "rules"))

@@ -145,7 +145,7 @@ def load_prices(path: str | Path) -> dict[str, Price]:
     Raises ValueError if the file or a price in it is invalid, OSError if it cannot be read.
     """
     try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
         entries = values.pop("prices", None)
         if values or not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise ValueError("expected nothing but [[prices]] tables")

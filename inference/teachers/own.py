@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from inference.bundle.taxonomy import Taxonomy
+from inference.common import jsonl
 from inference.teachers.prompt import Prompt, Refused
 from inference.teachers.teacher import Reply, TeacherError
 
@@ -96,15 +96,10 @@ class RecordedTeacher:
 def _read_recorded(path: Path) -> Mapping[str, dict[str, Any]]:
     answers: dict[str, dict[str, Any]] = {}
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        for place, row in jsonl.read(path):
+            if "label" not in row or not isinstance(row.get("text"), str):
+                raise ValueError(f"{place}: expected an object with text and label, got {str(row)[:60]}")
+            answers[row["text"]] = row
+    except OSError as error:
         raise ValueError(f"recorded answers cannot be read from {path}: {error}") from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            answers[row["text"]] = {**row, "label": row["label"]}
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}:{number}: expected an object with text and label, got {line[:60]!r}") from error
     return answers

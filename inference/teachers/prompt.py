@@ -15,7 +15,7 @@ from typing import Any
 
 from inference.bundle.taxonomy import Intent, Taxonomy
 from inference.common.errors import MonokuError
-from inference.common.text import MOST_CHARACTERS, repair
+from inference.common.text import MOST_CHARACTERS, canonical, repair
 
 # Beyond this, providers refuse the schema as too complex: the answer is then a string that is checked here.
 MOST_ENUMERATED = 100
@@ -72,7 +72,7 @@ class Prompt:
 
     def match(self, label: object) -> str:
         """`label` in the taxonomy's spelling, whatever its case. Raises Refused if it is not an intent."""
-        found = self.by_folded.get(label.strip().casefold()) if isinstance(label, str) else None
+        found = self.by_folded.get(canonical(label).casefold()) if isinstance(label, str) else None
         if found is None:
             raise Refused(f"not an intent of the taxonomy: {str(label)[:80]!r}")
         return found

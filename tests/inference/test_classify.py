@@ -62,6 +62,15 @@ def test_lines_keep_order_and_fields_and_bad_ones_are_named(tiny_home: Path) -> 
     assert all(("intent" in answer) != ("error" in answer) for answer in answers)
 
 
+def test_a_byte_order_mark_and_windows_line_ends_change_nothing(tiny_home: Path) -> None:
+    lines = ['\ufeff{"id": 7, "text": "refund the invoice"}', "refund\u2028the invoice", '{"text": "x", "n": NaN}']
+    status, answers, _ = run(tiny_home, "--jsonl", given="\r\n".join(lines).encode())
+    assert status == 1
+    assert (answers[0]["id"], answers[0]["intent"]) == (7, "payments")
+    assert answers[1]["text"] == "refund\u2028the invoice"
+    assert answers[2] == {"line": 3, "error": "not valid JSON: NaN is not allowed; write null"}
+
+
 def test_answers_stream(tiny_home: Path) -> None:
     command = [sys.executable, "-m", "inference.classify", "--bundle", str(tiny_home), "--jsonl"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.bundle.taxonomy import Intent, Rule, Taxonomy
+from inference.common.text import canonical
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-NAMES = st.lists(TEXT.filter(bool), min_size=2, max_size=5, unique_by=str.casefold)
+NAMES = st.lists(TEXT.filter(canonical), min_size=2, max_size=5, unique_by=lambda name: canonical(name).casefold())
 KEYWORDS = st.lists(TEXT.filter(str.strip), max_size=3).map(tuple)
 LISTS = st.lists(st.tuples(KEYWORDS.filter(bool), KEYWORDS, KEYWORDS), max_size=3)
 
@@ -69,6 +70,8 @@ R = TWO + 'name = "r"\nintent = "a"\n'
         ("", "at least two intents"),
         ('[[intents]]\nname = "a"\n[[intents]]\nname = "A"\n', "differ in more than upper and lower case"),
         ('[[intents]]\nname = "a"\n[[intents]]\nname = ""\n', "empty name"),
+        ('[[intents]]\nname = "a"\n[[intents]]\nname = " \u200b"\n', "empty name"),
+        ('[[intents]]\nname = "\u00e9"\n[[intents]]\nname = "E\u0301 "\n', "differ in more than case"),
         ('[[intents]]\nname = "a"\ncolour = "red"\n', "unknown key colour"),
         ('[[intents]]\ndefinition = "a"\n', "needs a name"),
         ('[[intents]]\nname = "a"\nexamples = "b"\n', "list of strings"),
@@ -83,6 +86,24 @@ def test_a_taxonomy_that_is_off_is_refused_by_file_and_reason(tmp_path: Path, te
     with pytest.raises(ValueError, match=complaint) as error:
         Taxonomy.load(path)
     assert str(path) in str(error.value)
+
+
+def test_names_that_only_look_different_are_one() -> None:
+    assert Taxonomy.of(["caf\u00e9", "cafe\u0301 ", "\ufeffb"], ["b\xa0"]) == Taxonomy.of(["caf\u00e9", "b"], ["b"])
+    rule = Rule("r", " b\u200b", ("x",))
+    assert Taxonomy((Intent("a "), Intent("b")), rules=(rule,)).rules[0].intent == "b"
+
+
+def test_the_id_of_names_in_canonical_form_is_what_it_was() -> None:
+    assert Taxonomy.of(["billing", "other"], ["other"]).id() == (
+        "43c70520372fd6da22ba1d796517077a968fcafb06c5bbe595700c2bb3228d86"
+    )
+
+
+def test_a_byte_order_mark_is_no_part_of_a_taxonomy(tmp_path: Path) -> None:
+    path = tmp_path / "taxonomy.toml"
+    path.write_text(Taxonomy.of(["a", "b"]).to_toml(), encoding="utf-8-sig")
+    assert Taxonomy.load(path) == Taxonomy.of(["a", "b"])
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:

@@ -366,4 +366,4 @@ def test_bad_options_are_one_clear_line(
     (tmp_path / "models" / "tiny").mkdir(parents=True, exist_ok=True)
     (tmp_path / "models" / "tiny" / "live.jsonl").write_text("{")
     assert refresh.main(start()) == FAILED
-    assert "live.jsonl:1 is damaged" in capsys.readouterr().err
+    assert "live.jsonl:1: not valid JSON" in capsys.readouterr().err

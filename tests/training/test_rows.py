@@ -55,6 +55,7 @@ def test_extra_fields_are_kept_and_refusals_counted(tmp_path: Path) -> None:
         ({"text": 3, "label": "a"}, "text must be a non-empty string, got 3"),
         ({"text": "  ", "label": "a"}, "text must be a non-empty string"),
         ({"text": "hi", "label": ["a"]}, "label must be a non-empty string"),
+        ({"text": "hi", "label": " \u200b"}, "label must be a non-empty string"),
         ({"text": "hi", "label": "a", "shares": {"a": -1}}, "shares must map"),
         ({"text": "hi", "label": "a", "split": "dev2"}, "split must be one of"),
         ({"text": "hi", "label": "a", "weight": "heavy"}, "weight must be"),
@@ -68,11 +69,14 @@ def test_a_wrong_record_is_refused_by_place_and_reason(values: dict[str, object]
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (b'{"text": "hi", "label": "a"}\n{"text": \n', "queries.jsonl:2: expected a line of JSON in UTF-8"),
-        (b'\xff\xfe{"text": 1}\n', "queries.jsonl:1: expected a line of JSON in UTF-8"),
+        (
+            b'{"text": "hi", "label": "a"}\n{"text": \n',
+            "queries.jsonl:2: not valid JSON: Expecting value",
+        ),
+        (b'\xff\xfe{"text": 1}\n', "queries.jsonl:1: not UTF-8: invalid start byte at byte 1"),
         (b"[1]\n", "queries.jsonl:1: expected a JSON object, got list"),
         (b"", "no labelled row"),
-        (bytes(range(256)) * 40, "queries.jsonl:1: expected a line of JSON in UTF-8"),
+        (bytes(range(256)) * 40, "queries.jsonl:1: not valid JSON"),
     ],
 )
 def test_a_damaged_file_is_refused_by_line(tmp_path: Path, content: bytes, complaint: str) -> None:
@@ -86,6 +90,24 @@ def test_labels_outside_the_taxonomy_are_refused(tmp_path: Path) -> None:
     lines(tmp_path / "queries.jsonl", TWO)
     with pytest.raises(ValueError, match="labels not in the taxonomy: b; its intents are a, c"):
         read_source(str(tmp_path))
+
+
+def test_labels_that_only_look_different_are_one(tmp_path: Path) -> None:
+    texts = ["one", "two", "three", "four", "five"]
+    labels = ["caf\u00e9", "cafe\u0301 ", "\tcaf\u00e9\u200b", "\ufeffcaf\u00e9", "b"]
+    rows = [{"text": text, "label": label, "gold": label} for text, label in zip(texts, labels, strict=True)]
+    rows[4]["shares"] = {"b": 1, "b ": 1, "cafe\u0301": 2}  # type: ignore[assignment]
+    source = read_source(str(lines(tmp_path / "queries.jsonl", rows)))
+    assert source.taxonomy.names == ("b", "caf\u00e9")
+    assert {row.label for row in source.rows} == {row.gold for row in source.rows} == {"b", "caf\u00e9"}
+    assert source.rows[4].shares == {"b": 0.5, "caf\u00e9": 0.5}
+
+
+def test_a_number_that_json_does_not_know_is_null(tmp_path: Path) -> None:
+    table = [{**row, "score": float("nan"), "more": {"deep": [float("inf")]}} for row in TWO]
+    datasets.Dataset.from_list(table).to_parquet(tmp_path / "rows.parquet")
+    rows = read_source(str(tmp_path / "rows.parquet")).rows
+    assert [row.extra for row in rows] == [{"score": None, "more": {"deep": [None]}}] * 2
 
 
 def test_places_that_hold_no_data_are_named(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import hashlib
-import json
+import math
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from inference.bundle.taxonomy import Taxonomy
-from inference.common.text import repair
+from inference.common import jsonl
+from inference.common.text import canonical, repair
 from training.data.duplicates import normalise
 
 STEMS = {
@@ -122,7 +124,7 @@ def records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises ValueError, naming the place, if one is invalid.
     """
     if path.suffix == ".jsonl":
-        yield from _json_lines(path)
+        yield from jsonl.read(path)
         return
     import datasets
 
@@ -134,22 +136,16 @@ def records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         except Exception as error:  # the library wraps whatever its readers raise
             raise ValueError(f"{path} cannot be read as {path.suffix[1:]}: {error.__cause__ or error}") from error
     for number, values in enumerate(rows, 1):
-        yield f"{path} row {number}", values
+        yield f"{path} row {number}", _with_null(values)
 
 
-def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            place = f"{path}:{number}"
-            try:
-                values = json.loads(line.decode("utf-8"))
-            except ValueError as error:
-                raise ValueError(f"{place}: expected a line of JSON in UTF-8: {error}") from error
-            if not isinstance(values, dict):
-                raise ValueError(f"{place}: expected a JSON object, got {type(values).__name__}")
-            yield place, values
+def _with_null(value: Any) -> Any:
+    """`value` with null for every number that JSON does not know."""
+    if isinstance(value, dict):
+        return {name: _with_null(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_with_null(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _read_hub(name: str) -> Iterator[Row | None]:
@@ -184,14 +180,14 @@ def to_row(values: dict[str, Any], place: str, split: str) -> Row | None:
         raise ValueError(f"{place}: text must be a non-empty string, got {text!r}")
     if label is None:
         return None
-    if not isinstance(label, str) or not label:
+    if not isinstance(label, str) or not canonical(label):
         raise ValueError(f"{place}: label must be a non-empty string, got {label!r}")
     text = repair(text)
     return Row(
         id=str(values.get("id") or text_key(text)),
         text=text,
-        label=label,
-        gold=values.get("gold"),
+        label=canonical(label),
+        gold=_gold(values.get("gold")),
         labeler=str(values.get("labeler") or "author"),
         shares=_shares(values.get("shares"), place),
         split=split or _split(values.get("split"), place),
@@ -212,8 +208,14 @@ def _shares(value: Any, place: str) -> dict[str, float] | None:
     good = isinstance(value, dict) and value and all(type(v) in (int, float) and v >= 0 for v in value.values())
     if not good or sum(value.values()) <= 0:
         raise ValueError(f"{place}: shares must map intents to votes, got {value!r}")
-    total = sum(value.values())
-    return {name: votes / total for name, votes in value.items()}
+    votes: collections.Counter[str] = collections.Counter()
+    for name, count in value.items():
+        votes[canonical(name)] += count
+    return {name: count / votes.total() for name, count in votes.items()}
+
+
+def _gold(value: Any) -> Any:
+    return canonical(value) if isinstance(value, str) else value
 
 
 def _split(value: Any, place: str) -> str:

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from inference.common import jsonl
 from inference.common.files import private_file, private_folder
 from inference.common.locks import take_lock
 from inference.money.ledger import Ledger
@@ -87,18 +88,9 @@ class Job:
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """The output's rows from this teacher and prompt, by query id. Raises ValueError if a line is invalid."""
-        found: dict[str, dict[str, Any]] = {}
-        for number, line in enumerate(self.out.read_text(encoding="utf-8").split("\n"), 1):
-            if not line:
-                continue
-            try:
-                row = json.loads(line)
-                question = (row.get("labeler"), row.get("prompt_id"))
-            except (ValueError, AttributeError) as error:
-                raise ValueError(f"{self.out}:{number} is not a row of labels: {line[:60]!r}") from error
-            if row.get("query") and question == (self.teacher.name, self.teacher.prompt_id):
-                found[str(row["query"])] = row
-        return found
+        question = (self.teacher.name, self.teacher.prompt_id)
+        rows = (row for _, row in jsonl.read(self.out) if (row.get("labeler"), row.get("prompt_id")) == question)
+        return {str(row["query"]): row for row in rows if row.get("query")}
 
     def open(self, queries: Iterable[Query]) -> list[Query]:
         """The queries that still need an answer; rows of those that need none are written if they are not yet."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from inference.bundle.redact import Redactor
+from inference.common import jsonl
 from inference.common.text import repair
 from training.data.rows import FORMATS, records, text_key
 
@@ -72,15 +73,6 @@ def to_query(text: str, values: dict[str, Any], redact: Redactor) -> Query:
 def _records(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
     if not path.is_file():
         raise ValueError(f"no such file: {path}")
-    return records(path) if path.suffix in FORMATS else _lines(path)
-
-
-def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                text = line.decode("utf-8").strip()
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{path}:{number}: not UTF-8: {error.reason} at byte {error.start}") from error
-            if text:
-                yield f"{path}:{number}", {"text": text}
+    if path.suffix in FORMATS:
+        return records(path)
+    return ((place, {"text": text}) for place, text in jsonl.read_text(path))

@@ -13,6 +13,7 @@ from typing import Any
 from inference.bundle.redact import load_redactor
 from inference.bundle.taxonomy import Taxonomy
 from inference.common.files import private_file
+from inference.common.text import canonical
 from inference.teachers.registry import open_teacher
 from training.data.dataset import Dataset
 from training.data.rows import Row, text_key, to_record
@@ -30,6 +31,7 @@ class Change:
     @classmethod
     def between(cls, old: Taxonomy, new: Taxonomy, given: Mapping[str, str]) -> Change:
         """Raises ValueError if an old intent is gone and not mapped, or a mapping names an unknown intent."""
+        given = {canonical(name): canonical(target) for name, target in given.items()}
         for name, target in given.items():
             if name not in old.names or target not in new.names:
                 raise ValueError(f"--map {name}={target}: {name!r} must be an old intent and {target!r} a new one")

@@ -15,7 +15,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from inference.common import jsonl
 from inference.common.files import private_folder, write_atomically
+from inference.common.text import canonical
 from inference.log.decision_log import Correction, Decision, DecisionLog, TeacherAnswer
 from training.data.dataset import Dataset
 from training.data.rows import Row, text_key, to_record
@@ -43,6 +45,10 @@ class LiveRow:
     requests: int = 1
     shares: dict[str, float] | None = None
 
+    def __post_init__(self) -> None:
+        # Logs and files of earlier versions have labels as they were written.
+        object.__setattr__(self, "label", canonical(self.label))
+
 
 @dataclass
 class Harvest:
@@ -59,17 +65,17 @@ def read_live(home: Path) -> list[LiveRow]:
     path = home / "live.jsonl"
     if not path.is_file():
         return []
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
-        if not line:
-            continue
-        try:
-            rows.append(LiveRow(**json.loads(line)))
-        except (ValueError, TypeError) as error:
-            raise ValueError(
-                f"{path}:{number} is damaged ({error}); restore it from a backup: its splits must not change"
-            ) from error
-    return rows
+    try:
+        return [_live_row(place, values) for place, values in jsonl.read(path)]
+    except ValueError as error:
+        raise ValueError(f"{error}; restore it from a backup: its splits must not change") from error
+
+
+def _live_row(place: str, values: dict[str, Any]) -> LiveRow:
+    try:
+        return LiveRow(**values)
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{place}: expected a row of live.jsonl: {error}") from error
 
 
 def write_live(home: Path, rows: Iterable[LiveRow]) -> None:
@@ -138,7 +144,7 @@ def _take_answers(
         return
     split = pick(key, SAMPLE_SHARES, salt) if sampled else "train"
     first = (sampled or given)[0]
-    votes = collections.Counter(str(answer.label) for answer in given)
+    votes = collections.Counter(canonical(str(answer.label)) for answer in given)
     shares = {name: count / votes.total() for name, count in sorted(votes.items())}
     found.tally["of the uniform sample" if sampled else "deferred and answered"] += 1
     row = LiveRow(

@@ -1,0 +1,77 @@
+"""Lines of JSON and of plain text, read in one way by every command."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+
+def read(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(FILE:LINE, object) of every line that is not blank. Raises ValueError naming the line."""
+    for place, text in read_text(path):
+        try:
+            values = parse(text)
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}") from error
+        yield place, values
+
+
+def read_text(path: Path) -> Iterator[tuple[str, str]]:
+    """(FILE:LINE, text) of every line that is not blank, stripped. Raises ValueError naming the line."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            place = f"{path}:{number}"
+            try:
+                text = decode(line).strip()
+            except ValueError as error:
+                raise ValueError(f"{place}: {error}") from error
+            if text:
+                yield place, text
+
+
+def decode(line: bytes) -> str:
+    """A line's text, without its end and without a byte order mark. Raises ValueError if it is not UTF-8."""
+    try:
+        # Files with a mark are joined to others, so that it may begin any line.
+        return line.decode("utf-8").removeprefix("\ufeff").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8: {error.reason} at byte {error.start + 1}") from error
+
+
+def parse(text: str) -> dict[str, Any]:
+    """The JSON object in `text`. Raises ValueError saying what is wrong."""
+    try:
+        values = _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not valid JSON: {error.msg} at character {error.colno}") from error
+    except RecursionError:
+        raise ValueError("not valid JSON: nested too deep") from None
+    except ValueError as error:
+        raise ValueError(f"not valid JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"expected a JSON object, got {type(values).__name__}")
+    return values
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:  # Python's limit
+        raise ValueError(f"a number of {len(text)} digits is too long") from None
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"the number {text[:20]} is too large")
+    return value
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not allowed; write null")
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_number, parse_constant=_refuse)
