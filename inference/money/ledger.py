@@ -154,7 +154,7 @@ class Ledger:
                 yield run
                 connection.commit()
             except SpendLimit:
-                connection.rollback()
+                connection.commit()  # which reservations are in doubt stays known
                 raise
             except Exception as error:
                 self._forget()

@@ -163,6 +163,7 @@ import sys, time
 from inference.log import Correction
 from inference.log.database import Store
 store = Store(sys.argv[1])
+print("ready", flush=True)
 sys.stdin.readline()
 store.write([Correction(sys.argv[2], 1.0, "t", "i")])
 """
@@ -171,8 +172,11 @@ store.write([Correction(sys.argv[2], 1.0, "t", "i")])
 def test_processes_that_make_a_log_at_once_agree(url: str) -> None:
     names = [str(i) for i in range(4)]
     commands = [[sys.executable, "-c", WRITER, url, name] for name in names]
-    writers = [subprocess.Popen(command, stdin=subprocess.PIPE, text=True) for command in commands]
-    time.sleep(1)  # most have imported by then, and begin together
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    writers = [subprocess.Popen(command, text=True, **pipes) for command in commands]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
     for writer in writers:
         assert writer.stdin is not None
         writer.stdin.write("\n")

@@ -160,7 +160,7 @@ def test_one_connection_too_many_for_the_server_does_no_harm() -> None:
     with redis_server("--maxclients", "1") as service, linked(service.url) as link:
         held = link._borrow()
         assert reason(link, "PING") == "skipped"  # and a second one is tried for
-        time.sleep(0.2)
+        until(lambda: b"rejected_connections:0\r\n" not in held.call(PATIENT_S, "INFO", "stats"))
         assert link.up
         link._give_back(held, "")
         assert link.ask("GETRANGE", "k", 0, 1) == b""

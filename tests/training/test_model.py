@@ -82,12 +82,6 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
     assert fit._last_checkpoint(tmp_path / "nothing") is None
 
 
-def test_dials_reach_the_trainer(tmp_path: Path) -> None:
-    arguments = fit._arguments(Config(epochs=3, learning_rate=2e-4, batch_size=8, seed=5), tmp_path)
-    assert (arguments.num_train_epochs, arguments.learning_rate, arguments.seed) == (3, 2e-4, 5)
-    assert arguments.per_device_train_batch_size == 8
-
-
 def test_noisy_copies_keep_everything_but_the_text() -> None:
     rows = [Row(str(i), f"please send the invoice number {i} again", "a", weight=0.5) for i in range(50)]
     made = fit.noisy_copies(rows, 2, seed=1)
@@ -97,10 +91,15 @@ def test_noisy_copies_keep_everything_but_the_text() -> None:
     assert fit.noisy_copies(rows, 0, seed=1) == []
 
 
-@pytest.mark.parametrize("copies", [0, 2])
-def test_trains_with_any_number_of_noisy_copies(tiny_base: Path, tmp_path: Path, copies: int) -> None:
-    config = Config(epochs=1, noisy_copies=copies)
+@pytest.mark.parametrize(
+    "config", [Config(epochs=1, noisy_copies=2), Config(epochs=2, noisy_copies=0, batch_size=4, learning_rate=7e-4)]
+)
+def test_training_goes_as_it_was_set(tiny_base: Path, tmp_path: Path, config: Config) -> None:
     base = student.resolve_base(str(tiny_base))
     fit.train(ROWS, ("a", "b"), base, config, tmp_path / "run")
-    state = next((tmp_path / "run").glob("checkpoint-*")) / "trainer_state.json"
-    assert json.loads(state.read_text())["max_steps"] == -(-len(ROWS) * (1 + copies) // config.batch_size)
+    (last,) = (tmp_path / "run").glob("checkpoint-*")
+    state = json.loads((last / "trainer_state.json").read_text())
+    steps = -(-len(ROWS) * (1 + config.noisy_copies) // config.batch_size)
+    assert (state["num_train_epochs"], state["max_steps"]) == (config.epochs, steps * config.epochs)
+    rates = [entry["learning_rate"] for entry in state["log_history"]]
+    assert config.learning_rate / 2 < max(rates) <= config.learning_rate or config.epochs == 1
