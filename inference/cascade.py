@@ -9,15 +9,12 @@ Classification never raises for a reason outside the caller's control; a wrong a
 from __future__ import annotations
 
 import asyncio
-import atexit
 import hashlib
-import os
 import secrets
-import threading
 import time
-import weakref
 from collections.abc import Iterable, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +23,7 @@ from inference.bundle.redact import Redactor, load_redactor, of_the_beginning
 from inference.bundle.taxonomy import Taxonomy
 from inference.cache.memory import Entry
 from inference.cache.shared import Cache
+from inference.common.fork import ProcessLocal, attempt, notice, register
 from inference.common.text import canonical
 from inference.log.decision_log import DecisionLog
 from inference.money.ledger import Ledger
@@ -34,6 +32,7 @@ from inference.serving.answer import Answer, Request, Router
 from inference.serving.assemble import TeacherSpec, choose_redactor, choose_taxonomy, make_cache
 from inference.serving.deferral import Deferral, Outcome, Question
 from inference.serving.policy import Policy
+from inference.serving.rate import Rate
 from inference.serving.recorder import Recorder
 from inference.serving.tier import NO_GUESS, Guess, Tier
 from inference.serving.watch import Watch
@@ -41,11 +40,10 @@ from inference.teachers.registry import open_teacher
 from inference.teachers.teacher import Teacher
 
 __all__ = ["Answer", "Cascade", "Router"]
-BURST = 20.0  # deferrals that max_teacher_rate lets through in a row
 CLOSING_S = 10.0
 
 
-class Cascade:
+class Cascade(ProcessLocal):
     """A local classifier with teachers behind it. Safe to share between threads and tasks, and across a fork.
 
     Made by `Cascade.load`. Close it, or use it as a context manager, so that what waits is written.
@@ -64,12 +62,12 @@ class Cascade:
     ) -> None:
         self.policy, self.taxonomy, self.log, self.ledger = policy, taxonomy, log, ledger
         self._watch, self._redact, self._cache = watch, redact, cache
+        self._redis = cache.redis if cache is not None else None
         self._deferral = Deferral(teachers, ledger, log, self._remember, policy.call_limit_s, policy.concurrency)
         self._sample_below = int(policy.sample_rate * 2**64)
         self._recorder = Recorder(log, redact)
-        self._credit = BURST
-        self._lock = threading.Lock()
-        _open.add(self)
+        self._rate = Rate(policy.max_teacher_rate)
+        register(self)
 
     @classmethod
     def load(
@@ -137,8 +135,9 @@ class Cascade:
         if not isinstance(text, str):
             raise TypeError(f"a query must be a str, got {type(text).__name__}")
         started = time.perf_counter()
-        if not self._watch.running:
-            self._watch.start()
+        notice()
+        if not self._watch.worker.running:
+            self._watch.worker.start()
         tier = self._watch.tier
         bundle_id = tier.bundle_id if tier else None
         id = id or secrets.token_hex(8)
@@ -180,7 +179,7 @@ class Cascade:
             return "there is no teacher"
         if request.redacted is None:
             return "it could not be redacted"
-        if not self._within_rate():
+        if not self._rate.allows():
             return "max_teacher_rate is reached"
         return None
 
@@ -213,15 +212,6 @@ class Cascade:
         digest = hashlib.blake2b(id.encode("utf-8", "replace"), digest_size=8).digest()
         return int.from_bytes(digest) < self._sample_below
 
-    def _within_rate(self) -> bool:
-        if self.policy.max_teacher_rate == 1:
-            return True
-        with self._lock:
-            if self._credit < 1:
-                return False
-            self._credit -= 1
-            return True
-
     def _ask(self, request: Request, deadline_s: float | None) -> Future[Outcome]:
         if request.redacted is None:
             request.redacted = self._redact(request.text)
@@ -233,15 +223,14 @@ class Cascade:
             return None
         try:
             return request.asked.result(max(0.0, left_s))
-        except (TimeoutError, CancelledError):  # cancelled: the cascade is being closed
+        except Exception:  # late, or cancelled, since the cascade is being closed
             return None
 
     def _left(self, request: Request) -> float:
         return self.policy.deadline_s - (time.perf_counter() - request.started)
 
     def _record(self, request: Request, answer: Answer) -> None:
-        with self._lock:
-            self._credit = min(BURST, self._credit + self.policy.max_teacher_rate)
+        self._rate.earn()
         if request.sampled and not answer.deferred and self._deferral.teachers and self.policy.deferral != "never":
             self._sample(request)
         self._recorder.record(request, answer)
@@ -265,6 +254,7 @@ class Cascade:
 
         Raises ValueError if the intent is not in the taxonomy, KeyError if the request is no longer remembered.
         """
+        notice()
         tier = self._watch.tier
         names = (tier.taxonomy if tier else self.taxonomy).names
         intent = canonical(str(intent))
@@ -274,7 +264,9 @@ class Cascade:
 
     def stats(self) -> dict[str, Any]:
         """Counts by source, and the state of every part: for a person, or for monitoring."""
+        notice()
         tier = self._watch.tier
+        parts = (self._watch, self._deferral, self.log, self._redis)
         return {
             "answers": self._recorder.counts(),
             "bundle_id": tier.bundle_id if tier else None,
@@ -283,20 +275,19 @@ class Cascade:
                 teacher.name: breaker.state
                 for teacher, breaker in zip(self._deferral.teachers, self._deferral.breakers, strict=True)
             },
-            "redis": self._cache.redis.stats() if self._cache and self._cache.redis else None,
+            "redis": self._redis.stats() if self._redis else None,
             "log": self.log.stats() if self.log else None,
+            "workers": {part.worker.name: part.worker.state() for part in parts if part is not None},
         }
 
     def close(self) -> None:
         """Wait a while for calls under way, then write what is to be written and let go of everything."""
-        self._watch.stop()
-        self._deferral.close(CLOSING_S)
-        if self.log is not None:
-            self.log.close()
-        if self.ledger is not None:
-            self.ledger.close()
-        if self._cache is not None and self._cache.redis is not None:
-            self._cache.redis.close()
+        notice()
+        attempt(self._watch.stop)
+        attempt(partial(self._deferral.close, CLOSING_S))
+        for part in (self.log, self.ledger, self._redis):
+            if part is not None:
+                attempt(part.close)
 
     def __enter__(self) -> Cascade:
         return self
@@ -304,27 +295,6 @@ class Cascade:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _after_fork(self) -> None:
-        self._lock = threading.Lock()
-        self._recorder.after_fork()
-        self._watch.after_fork()
-        self._deferral.after_fork()
-
-
-_open: weakref.WeakSet[Cascade] = weakref.WeakSet()
-
-
-def _forked() -> None:
-    for cascade in list(_open):
-        cascade._after_fork()
-
-
-@atexit.register
-def _close_all() -> None:
-    """Calls under way are given a while to end, so that what was paid for is kept."""
-    for cascade in list(_open):
-        cascade.close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+    def at_exit(self) -> None:
+        """Calls under way are given a while to end, so that what was paid for is kept."""
+        self.close()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import os
 import threading
-import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from inference.bundle.manifest import DEFAULT_TARGET, Bundle, BundleError, Certificate, Manifest
 from inference.bundle.redact import Redactor, load_redactor, of_the_beginning
 from inference.bundle.rules import Rules
+from inference.common.fork import Hold, ProcessLocal, notice, register
 from inference.common.text import repair
 
 # onnxruntime 1.32 starts a telemetry thread as it is imported, unless this is set by then: a forked child that exits
@@ -48,8 +49,10 @@ class Prediction:
     source: str = "student"
 
 
-class Classifier:
-    """A bundle, loaded: its certified rules answer first, then its student. Safe to share between threads and forks.
+class Classifier(ProcessLocal):
+    """A bundle, loaded: its certified rules answer first, then its student.
+
+    Safe to share between threads and across a fork; pickled, it opens in another process.
 
     An answer does not depend on its neighbours: every text runs on its own, so `predict_many` equals `predict`.
     """
@@ -75,9 +78,10 @@ class Classifier:
         self._temperature = bundle.manifest.temperature
         self._most_characters = bundle.manifest.max_tokens * MOST_CHARACTERS_PER_TOKEN
         self.redact = redactor or _redactor(bundle)
+        self._target, self._redactor = target, redactor
         self._lock = threading.Lock()
         self._engine: _Engine | None = engine or _Engine(bundle, threads)
-        _loaded.add(self)
+        register(self)
 
     @classmethod
     def load(
@@ -134,6 +138,7 @@ class Classifier:
     def _redacted(self, text: str) -> str:
         if not isinstance(text, str):
             raise TypeError(f"a query must be a str, got {type(text).__name__}")
+        notice()
         if len(text) > self._most_characters:
             text = " ".join(text.split())[: READ_BEFORE_REDACTION * self._most_characters]
         return self.redact(text)
@@ -166,9 +171,21 @@ class Classifier:
                 self._engine = _Engine(self.bundle, self.threads)
             return self._engine
 
-    def _forget(self) -> None:
-        self._lock = threading.Lock()
+    def after_fork(self) -> None:
+        """Open the model anew at the next call: a child has none of its threads."""
+        super().after_fork()
         self._engine = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.bundle, self._target, self.threads, self._redactor)
+
+
+def _reopen(bundle: Bundle, target: float, threads: int, redactor: Redactor | None) -> Classifier:
+    """A pickled classifier, from its folder where that is here and holds the same bundle, else from what travelled."""
+    with contextlib.suppress(BundleError):
+        found = Bundle.load(bundle.root)
+        bundle = found if found.manifest.bundle_id == bundle.manifest.bundle_id else bundle
+    return Classifier(bundle, target, threads, redactor)
 
 
 class _Engine:
@@ -177,7 +194,7 @@ class _Engine:
     def __init__(self, bundle: Bundle, threads: int) -> None:
         self.tokenizer = _tokenizer(bundle)
         self.session = _session(bundle, threads)
-        _outlive_forks(self, self.session)
+        self._hold = Hold(self.session)  # its destructor joins threads that a child does not have
         width = self.session.get_outputs()[0].shape[-1]
         if width != len(bundle.manifest.labels):
             raise BundleError(f"{bundle.root}: the model has {width} outputs for {len(bundle.manifest.labels)} labels")
@@ -188,21 +205,6 @@ class _Engine:
         except TypeError:  # a lone surrogate is no Unicode text
             ids = self.tokenizer.encode(repair(text)).ids
         return np.asarray(self.session.run(None, {"input_ids": np.array([ids], dtype=np.int64)})[0][0])
-
-
-def _outlive_forks(owner: object, session: ort.InferenceSession) -> None:
-    """Hold `session` until `owner` goes in this very process; a forked child never destroys it.
-
-    Its destructor joins threads that a child does not have: the child would hang or crash.
-    """
-    held = ctypes.py_object(session)
-    ctypes.pythonapi.Py_IncRef(held)
-    weakref.finalize(owner, _let_go, held, os.getpid()).atexit = False
-
-
-def _let_go(held: ctypes.py_object[ort.InferenceSession], process: int) -> None:
-    if os.getpid() == process:
-        ctypes.pythonapi.Py_DecRef(held)
 
 
 def _session(bundle: Bundle, threads: int) -> ort.InferenceSession:
@@ -263,16 +265,3 @@ def _certified_rules(bundle: Bundle, target: float) -> Rules | None:
     """The rules that answer at a certificate's target; None where there are none, so that no text is read for them."""
     rules = Rules.for_target(bundle.taxonomy, bundle.manifest.rules, target)
     return rules if len(rules) else None
-
-
-_loaded: weakref.WeakSet[Classifier] = weakref.WeakSet()
-
-
-def _forget_all() -> None:
-    for classifier in list(_loaded):
-        classifier._forget()
-
-
-# A child process inherits neither the session's threads nor the state of locks that another thread held.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)

@@ -7,15 +7,15 @@ the calls use what is open, each with a deadline over all that it sends and rece
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-import weakref
 from typing import Any
 
 from inference.common.errors import MonokuError
+from inference.common.fork import ProcessLocal, notice, register
 from inference.common.logs import Condition
 from inference.common.places import REDIS, redis
+from inference.common.workers import Worker
 
 MOST_CONNECTIONS = 16
 CONNECT_S = 1.0  # for opening a connection
@@ -32,7 +32,7 @@ class NoReply(MonokuError):
         self.reason = reason
 
 
-class RedisLink:
+class RedisLink(ProcessLocal):
     """A few connections to one Redis, shared by threads, made anew after a fork.
 
     After a call that did not work all calls are skipped, until a thread that tries every `retry_after_s` seconds has
@@ -45,13 +45,14 @@ class RedisLink:
         self._kind, self._arguments, self._errors = _parse(url)
         self._closed = False
         self._out_of_reach = Condition("cache", "Redis can be reached again")
-        self._after_fork()
-        _links.add(self)
+        self.worker = Worker("monoku-redis", self._open)
+        self.after_fork()
+        register(self)
         self._open_another()
 
-    def _after_fork(self) -> None:
-        """Start with nothing: a child must not talk on its parent's connections, and has not its thread."""
-        self._lock, self._stop = threading.Lock(), threading.Event()
+    def after_fork(self) -> None:
+        """Start with nothing: a child must not talk on its parent's connections."""
+        self._lock = threading.Lock()
         self._idle: list[Any] = []
         self._connections = 0
         self._opening = False
@@ -60,10 +61,12 @@ class RedisLink:
     @property
     def up(self) -> bool:
         """Whether there is a connection, and the last call worked."""
+        notice()
         return self._connections > 0 and not self._down
 
     def ask(self, *command: str | int) -> Any:
         """Redis's reply, in `timeout_s` at most. Raises NoReply if there is none."""
+        notice()
         connection = self._borrow()
         trouble = "gone"  # unless we learn otherwise
         try:
@@ -81,8 +84,9 @@ class RedisLink:
 
     def close(self) -> None:
         """Let go of Redis: every later call is skipped."""
+        notice()
         self._closed = True
-        self._stop.set()
+        self.worker.stop(0)
         self._drop_idle()
 
     def _refusal(self, error: Exception) -> str:
@@ -96,7 +100,7 @@ class RedisLink:
                 return self._idle.pop()
             except IndexError:
                 pass
-        if not self._opening:
+        if not (self._opening and self.worker.running):
             self._open_another(self._retry_after_s if self._down else 0.0)
         raise NoReply("skipped")
 
@@ -127,36 +131,35 @@ class RedisLink:
 
     def _open_another(self, delay_s: float = 0.0) -> None:
         with self._lock:
-            if self._opening or self._closed or self._connections >= MOST_CONNECTIONS:
+            if (self._opening and self.worker.running) or self._closed or self._connections >= MOST_CONNECTIONS:
                 return
-            self._opening = True
-        try:
-            threading.Thread(target=self._probe, args=(delay_s,), name="monoku-redis", daemon=True).start()
-        except RuntimeError:  # no more threads, as when the interpreter is about to end: a later call tries again
-            self._opening = False
+            self._opening, self._open_at = True, time.monotonic() + delay_s
+            self.worker.wake()
+            self._opening = self.worker.start()
 
-    def _probe(self, delay_s: float) -> None:
-        """Open one more connection; try until it works."""
-        while not self._stop.wait(delay_s):
-            if self._down:
-                self._out_of_reach.begin("Redis is out of reach: answers are cached in memory alone")
-            connection = self._kind(**self._arguments)
-            try:
-                connection.connect()
-                connection.call(self._timeout_s, "PING")
-            except Exception:  # out of reach, not to be logged in to, too slow
-                connection.disconnect()
-                self._down = self._down or self._connections == 0  # one more may be too many for the server
-                delay_s = self._retry_after_s
-                continue
-            with self._lock:
-                self._connections += 1
-                self._opening = self._down = False
-                self._idle.append(connection)
-            self._out_of_reach.end()
-            break
+    def _open(self) -> float | None:
+        """Open one more connection, when it is time; the seconds until the next attempt, None once there is one."""
+        left_s = self._open_at - time.monotonic()
+        if left_s > 0:
+            return left_s
+        if self._down:
+            self._out_of_reach.begin("Redis is out of reach: answers are cached in memory alone")
+        connection = self._kind(**self._arguments)
+        try:
+            connection.connect()
+            connection.call(self._timeout_s, "PING")
+        except Exception:  # out of reach, not to be logged in to, too slow
+            connection.disconnect()
+            self._down = self._down or self._connections == 0  # one more may be too many for the server
+            return self._retry_after_s
+        with self._lock:
+            self._connections += 1
+            self._opening = self._down = False
+            self._idle.append(connection)
+        self._out_of_reach.end()
         if self._closed:
             self._drop_idle()
+        return None
 
 
 class _Timed:
@@ -218,15 +221,3 @@ def _parse(url: str) -> tuple[Any, dict[str, Any], Any]:
     except (ValueError, TypeError, AttributeError, exceptions.RedisError):
         raise ValueError(f"the cache in Redis must be {REDIS}; the given one is invalid") from None
     return kind, arguments, exceptions
-
-
-_links: weakref.WeakSet[RedisLink] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for link in list(_links):
-        link._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import collections
 import hashlib
-import os
 import re
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+
+from inference.common.fork import ProcessLocal, notice, register
 
 SOURCES = ("rules", "student", "teacher")
 DAY_S = 86_400.0
@@ -47,7 +46,7 @@ def normalise(text: str) -> str:
     return _WHITE.sub(" ", text).strip(" ")
 
 
-class MemoryCache:
+class MemoryCache(ProcessLocal):
     """The answers last used in this process: `size` of them at most, each for `ttl_s` seconds. Safe between threads.
 
     One lock is enough: it is held for a few steps on a dict, never over a wait, and no other lock is taken under it.
@@ -60,13 +59,14 @@ class MemoryCache:
         self._now = now
         self._kept: collections.OrderedDict[str | bytes, tuple[Entry, float]] = collections.OrderedDict()
         self._lock = threading.Lock()
-        caches.add(self)
+        register(self)
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def get(self, text: str, bundle_id: str | None) -> Entry | None:
         """What is known of `text` while `bundle_id` serves; None where nothing is, or only what is stale."""
+        notice()
         key = text if len(text) <= LONGEST_KEY else digest(text)
         with self._lock:
             found = self._kept.get(key)
@@ -82,15 +82,13 @@ class MemoryCache:
     def put(self, text: str, entry: Entry) -> None:
         """Keep an answer. Raises ValueError if it must not be given again."""
         refuse_unfit(entry)
+        notice()
         key = text if len(text) <= LONGEST_KEY else digest(text)
         with self._lock:
             self._kept[key] = entry, self._now() + self.ttl_s
             self._kept.move_to_end(key)
             if len(self._kept) > self.size:
                 self._kept.popitem(last=False)
-
-    def _after_fork(self) -> None:
-        self._lock = threading.Lock()
 
 
 def refuse_unfit(entry: Entry) -> None:
@@ -109,16 +107,3 @@ def positive(name: str, value: float) -> float:
     if not 0 < value < float("inf"):
         raise ValueError(f"{name} must be positive, got {value!r}")
     return value
-
-
-caches: weakref.WeakSet[Any] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for cache in list(caches):
-        cache._after_fork()
-
-
-# A child process inherits the state of locks that another thread held.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -9,12 +9,14 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict
 
 from inference.cache.link import NoReply, RedisLink
-from inference.cache.memory import DAY_S, Entry, MemoryCache, caches, digest, normalise, positive, refuse_unfit
+from inference.cache.memory import DAY_S, Entry, MemoryCache, digest, normalise, positive, refuse_unfit
+from inference.common.fork import ProcessLocal, notice, register
+from inference.common.workers import Worker
 
 LARGEST_VALUE = 16_384  # bytes in Redis
 
 
-class RedisCache:
+class RedisCache(ProcessLocal):
     """Answers shared by processes and machines. Safe between threads, and across a fork.
 
     `prefix` names what an answer depends on beside the text, such as the prompt's id. A key is the hash of what
@@ -39,7 +41,7 @@ class RedisCache:
         self._lock = threading.Lock()
         timeout_s = positive("timeout_ms", timeout_ms) / 1000
         self._link = RedisLink(url, timeout_s, positive("retry_after_s", retry_after_s))
-        caches.add(self)
+        register(self)
 
     def get(self, text: str, bundle_id: str | None) -> Entry | None:
         """What is known of `text` while `bundle_id` serves; None where nothing is, or Redis does not say."""
@@ -77,12 +79,18 @@ class RedisCache:
         """Whether a call would reach Redis."""
         return self._link.up
 
+    @property
+    def worker(self) -> Worker:
+        """What opens connections in the background."""
+        return self._link.worker
+
     def stats(self) -> dict[str, int]:
         """Counts of lookups: hits, misses, stale (of another bundle), wrong (not ours, or damaged).
 
         And of calls without effect: skipped (Redis was down, or no connection was free), slow, gone, full, refused (any
         other error reply). `up` is 1 while Redis is in use.
         """
+        notice()
         with self._lock:
             return {**self._counts, "up": int(self.up)}
 
@@ -96,9 +104,6 @@ class RedisCache:
     def _count(self, name: str) -> None:
         with self._lock:
             self._counts[name] += 1
-
-    def _after_fork(self) -> None:
-        self._lock = threading.Lock()
 
 
 class Cache:

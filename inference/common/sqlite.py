@@ -2,8 +2,40 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
+from pathlib import Path
+from urllib.parse import quote
+
+from inference.common.fork import ProcessLocal, keep, register
+
+Inode = tuple[int, int] | None
+
+
+def open_file(path: str | Path, wait_s: float) -> sqlite3.Connection:
+    """A connection for any thread, which waits `wait_s` seconds for another's lock. Raises sqlite3.Error.
+
+    Close it when it is not in use. SQLite keeps its locks in tables by file that a forked child inherits and believes:
+    of a file that is open as its parent is forked, a child is refused another connection.
+    """
+    if inode(path) in _files.cut_off:
+        raise sqlite3.OperationalError("this process was forked while its parent used the file: start it anew")
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}", wait_s, isolation_level=None, check_same_thread=False, uri=True, factory=_Connection
+    )
+    _files.open[connection] = inode(path)
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def inode(path: str | Path) -> Inode:
+    """Which file has the name now; None if there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def log_ahead(connection: sqlite3.Connection, wait_s: float) -> None:
@@ -21,3 +53,29 @@ def log_ahead(connection: sqlite3.Connection, wait_s: float) -> None:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
         time.sleep(0.02)
+
+
+class _Connection(sqlite3.Connection):
+    def close(self) -> None:
+        """Close it, unless it is a parent's."""
+        if _files.open.pop(self, None) is not None:
+            super().close()
+
+
+class _Files(ProcessLocal):
+    """The files that are open here, and those that must not be opened here again."""
+
+    def __init__(self) -> None:
+        self.open: dict[sqlite3.Connection, Inode] = {}
+        self.cut_off: set[Inode] = set()
+        register(self)
+
+    def after_fork(self) -> None:
+        """Leave the parent's connections alone: the program that closes one may damage the file."""
+        for connection, found in self.open.items():
+            keep(connection)
+            self.cut_off.add(found)
+        self.open = {}
+
+
+_files = _Files()

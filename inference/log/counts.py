@@ -54,6 +54,11 @@ class Tally:
         self._changed: set[tuple[int, str, str]] = set()
         self._writer = uuid.uuid4().hex
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to take."""
+        return bool(self._events or self._folded or self._changed)
+
     def request(self, *what: Any) -> None:
         """Count a request, given as `DecisionLog.count` takes it, its confidence and latency as bins."""
         self._events.append((int(time.time()) // HOUR_S, *what))

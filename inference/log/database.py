@@ -10,12 +10,12 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from inference.common.errors import MonokuError
 from inference.common.files import private_file
+from inference.common.fork import Hold
 from inference.common.places import DATABASE, Place, database
-from inference.common.sqlite import log_ahead
+from inference.common.sqlite import inode, log_ahead, open_file
 from inference.log.rows import TABLES, Count, R, Row, from_record, to_record
 from inference.log.schema import MIGRATIONS
 
@@ -48,6 +48,7 @@ class Store:
             extra = "postgres" if error.name == "psycopg" else "log"
             raise ValueError(f'the decision log needs pip install "monoku[{extra}]"') from error
         self._connection: Connection | None = None
+        self._hold: Hold | None = None
         self._inode: tuple[int, int] | None = None
 
     def write(self, rows: Sequence[Row]) -> None:
@@ -71,7 +72,16 @@ class Store:
         if self._connection is not None:
             with contextlib.suppress(Exception):
                 self._connection.close()
-        self._connection = None
+        self._connection = self._hold = None
+
+    def rest(self) -> None:
+        """Close what must not be open while a process forks (see open_file)."""
+        if self._file is not None:
+            self.close()
+
+    def abandon(self) -> None:
+        """Leave the connection to the parent: what a forked child does first."""
+        self._connection = self._hold = None
 
     def read(self, kind: type[R], since: float, until: float | None) -> Iterator[R]:
         """Rows of one kind with since <= time < until, in the order of time."""
@@ -127,6 +137,7 @@ class Store:
     def _commit(self, rows: Sequence[Row]) -> None:
         if self._connection is None:
             self._connection = self._open(create=True)
+            self._hold = Hold(self._connection)
             self._inode = self._found()
         with self._limited(self._connection), self._transaction(self._connection):
             for kind in TABLES:
@@ -218,20 +229,13 @@ class Store:
                 connection.exec_driver_sql(f"INSERT INTO schema_version (version) VALUES ({number})")
 
     def _open_file(self) -> sqlite3.Connection:
-        address = f"file:{quote(str(self._file))}"
-        # A fork closes the writer's connection in another thread.
-        connection = sqlite3.connect(address, timeout=LOCKED_S, isolation_level=None, check_same_thread=False, uri=True)
-        connection.execute("PRAGMA synchronous = FULL")
+        connection = open_file(str(self._file), LOCKED_S)
         connection.execute("PRAGMA secure_delete = ON")  # what is purged is gone from the file
         return connection
 
     def _found(self) -> tuple[int, int] | None:
         """Which file has the log's name now."""
-        try:
-            found = os.stat(self._file) if self._file else None
-        except OSError:
-            return None
-        return (found.st_dev, found.st_ino) if found else None
+        return inode(self._file) if self._file else None
 
     def _failure(self, verb: str, error: Exception) -> LogError:
         if isinstance(error, LogError):

@@ -6,18 +6,17 @@ never blocks on logging. Needs the extra `log`, and `postgres` for PostgreSQL.
 
 from __future__ import annotations
 
-import atexit
 import collections
-import os
 import threading
 import time
-import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from inference.common.fork import ProcessLocal, attempt, notice, register
 from inference.common.logs import Condition
+from inference.common.workers import Worker
 from inference.log.counts import Tally, confidence_bin, latency_bin
 from inference.log.database import LogError, Store
 from inference.log.queue import Entry, Queue
@@ -31,7 +30,7 @@ ROWS_AT_ONCE = 1000
 DAY_S = 86_400
 
 
-class DecisionLog:
+class DecisionLog(ProcessLocal):
     """The log at `url`: a file (SQLite) or a postgresql:// URL; it is made when the first row is written.
 
     `queue_size` rows wait at most, plus what was paid for. What the database does not take goes into the folder
@@ -47,11 +46,14 @@ class DecisionLog:
         self._sink = Sink(self._store, None if spill is None else Path(spill).absolute())
         self._queue = Queue(queue_size)
         self._dropping = Condition("log", f"the decision log {self.name} drops no more rows")
+        # The first row waits for a moment, as the later ones do: a process that forks as soon as it has started forks
+        # a writer that is at rest.
+        self.worker = Worker("monoku-log", self._turn, finish=self._finish, first_s=TICK_S)
         self._begin()
-        _open.add(self)
+        register(self)
 
     def _begin(self) -> None:
-        """The state of a process: made anew after a fork, for what the parent has waiting is the parent's to write."""
+        """The state of a process."""
         self._queue = Queue(self._queue.size)
         self._tally = Tally()
         self._stats: collections.Counter[str] = collections.Counter()
@@ -59,10 +61,6 @@ class DecisionLog:
         self._healthy = True
         self._drops = False
         self._tried = False
-        self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
-        self._wake = threading.Event()
-        self._starting = threading.Lock()
         self._writing = threading.RLock()
 
     # What classification calls: none of it touches a disk or a network.
@@ -82,41 +80,48 @@ class DecisionLog:
 
         What was not deferred counts as answered locally, cached answers of a teacher included.
         """
+        notice()
         confidence_place = None if confidence is None else confidence_bin(confidence)
         self._tally.request(
             source, intent, cached, deferred, accepted, confidence_place, latency_bin(latency_ms), cost_nano
         )
-        if self._thread is None:
-            self._start()
+        if not self.worker.running:
+            self.worker.start()
 
     def put(self, row: Decision | TeacherAnswer | Correction) -> None:
         """Have a row written some time soon."""
+        notice()
         self._add(Entry(row))
         if len(self._queue) > self._queue.size // 2:
-            self._wake.set()
-        self._start()
+            self.worker.wake()
+        self.worker.start()
 
     def keep(self, row: Decision | TeacherAnswer | Correction) -> Future[None]:
         """Have a row written now. Done once it is committed, or fsynced in the spill folder.
 
         Ends with LogError where neither worked; the row is not dropped then, and is tried again.
         """
+        notice()
         kept: Future[None] = Future()
         kept.set_running_or_notify_cancel()  # from here on nobody can cancel it
         self._add(Entry(row, kept))
-        self._wake.set()
-        if not self._start():
-            self._drain()  # the interpreter is going down and starts no more threads
+        self.worker.wake()
+        if not self.worker.start():  # as when the interpreter is going down
+            attempt(self._turn)
         return kept
 
     @property
     def healthy(self) -> bool:
         """Whether the last attempt to write worked, be it into the spill folder. The first call makes an attempt."""
-        self._start()
+        notice()
+        if not self._tried:
+            self.worker.wake()
+        self.worker.start()
         return self._healthy
 
     def stats(self) -> dict[str, Any]:
         """This process's rows: waiting, written, spilled, read back, dropped by value; and the last error."""
+        notice()
         return {
             "healthy": self._healthy,
             "error": self._sink.error,
@@ -131,13 +136,10 @@ class DecisionLog:
 
         Done at exit too, but not in a child of multiprocessing, which leaves without: close there.
         """
-        if self._queue:
-            self._start()
-        thread = self._thread
-        if thread is not None:
-            self._stop.set()
-            self._wake.set()
-            thread.join(timeout_s)
+        notice()
+        if (self._queue or self._tally.waiting) and not self.worker.start():
+            attempt(self._finish)
+        self.worker.stop(timeout_s)
 
     # Reading opens a connection of its own. Times are in seconds since 1970; `until` is not part of the period.
 
@@ -175,28 +177,16 @@ class DecisionLog:
 
     # The writer.
 
-    def _start(self) -> bool:
-        """Have a writer running; False where the interpreter is too far gone for threads."""
-        if self._thread is not None:
-            return True
-        with self._starting:
-            if self._thread is None:
-                self._stop = threading.Event()
-                thread = threading.Thread(target=self._run, args=(self._stop,), name="monoku-log", daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError:
-                    return False
-                self._thread = thread
-        return True
-
-    def _run(self, stop: threading.Event) -> None:
-        while not stop.is_set():
+    def _turn(self) -> float:
+        try:
             self._drain()
-            self._wake.wait(TICK_S)
-            self._wake.clear()
-        # From here on a new row starts a new writer: what this one does not see any more, that one will.
-        self._thread = None
+        finally:
+            with self._writing:
+                self._store.rest()
+        return TICK_S
+
+    def _finish(self) -> None:
+        # A new row starts a new writer by now: what this one does not see any more, that one will.
         self._sink.hurry()
         self._drain(last=True)
 
@@ -207,22 +197,33 @@ class DecisionLog:
     def _step(self, last: bool) -> bool:
         """Write one batch, or read back one chunk of what was spilled; whether to go on at once."""
         with self._writing:
-            entries, counts = self._queue.take(ROWS_AT_ONCE), self._tally.take()
-            idle = not entries and not counts and self._tried and self._healthy
-            worked = idle or self._write([entry.row for entry in entries], counts, last)
-            read_back = self._sink.read_back() if worked else 0
-            self._stats["read_back"] += read_back
-            more = worked and (bool(self._queue) or read_back > 0)
-            error = None if worked else LogError(self._sink.error or "the log cannot be written")
-            if last and not more:
-                self._sink.let_go()
+            entries, counts, error = self._queue.take(ROWS_AT_ONCE), self._tally.take(), None
+            try:
+                idle = not entries and not counts and self._tried and self._healthy
+                worked = idle or self._write([entry.row for entry in entries], counts, last)
+                read_back = self._sink.read_back() if worked else 0
+                self._stats["read_back"] += read_back
+                more = worked and (bool(self._queue) or read_back > 0)
+                error = None if worked else LogError(self._sink.error or "the log cannot be written")
+                if last and not more:
+                    self._sink.let_go()
+            except BaseException as failure:  # what nobody thought of: the worker tries again, and nothing is lost
+                self._tally.again(counts)
+                self._healthy, self._sink.error = False, f"{type(failure).__name__}: {failure}"
+                error = LogError(f"the log cannot be written: {self._sink.error}")
+                raise
+            finally:
+                self._tell(entries, error)
+        return more
+
+    def _tell(self, entries: list[Entry], error: LogError | None) -> None:
+        """Tell who waits for rows how it went; rows that were not kept wait again."""
         if error is not None:
             for entry in reversed(entries):
                 self._add(Entry(entry.row), first=True)
         for entry in entries:
             if entry.kept is not None:
                 entry.kept.set_result(None) if error is None else entry.kept.set_exception(error)
-        return more
 
     def _write(self, rows: list[Row], counts: list[Count], last: bool) -> bool:
         self._tried = True
@@ -246,40 +247,20 @@ class DecisionLog:
             self._sink.save(self._tally.take())
         return self._healthy
 
-    def _after_fork(self) -> None:
+    def before_fork(self) -> None:
+        """Have the writer at rest."""
+        self._writing.acquire()
+        self._store.close()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._writing.release()
+
+    def after_fork(self) -> None:
+        """What waits is the parent's to write."""
         self._sink.abandon()
         self._begin()
 
-
-_open: weakref.WeakSet[DecisionLog] = weakref.WeakSet()
-_held: list[DecisionLog] = []
-
-
-def _close_all() -> None:
-    for log in list(_open):
-        log.close()
-
-
-def _before_fork() -> None:
-    # SQLite keeps its locks per process and file, in tables that a child inherits and believes: no connection may be
-    # open when a process forks, and the writer must not be at work.
-    for log in sorted(_open, key=id):
-        log._writing.acquire()
-        log._store.close()
-        _held.append(log)
-
-
-def _in_parent() -> None:
-    while _held:
-        _held.pop()._writing.release()
-
-
-def _in_child() -> None:
-    for log in _held:
-        log._after_fork()
-    _held.clear()
-
-
-atexit.register(_close_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
+    def at_exit(self) -> None:
+        """See close."""
+        self.close()

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from inference.common.files import fsync, private_folder
+from inference.common.fork import keep
 from inference.common.logs import Condition
-from inference.log.database import LogError, Store
+from inference.log.database import Store
 from inference.log.rows import Correction, Count, Decision, Row, TeacherAnswer, to_values
 
 KINDS: dict[str, type[Any]] = {"decision": Decision, "answer": TeacherAnswer, "correction": Correction, "count": Count}
@@ -148,8 +149,8 @@ class Sink:
             return False
         try:
             self.store.write(rows)
-        except LogError as error:
-            self.error = str(error)
+        except Exception as error:  # LogError, or what nobody thought of
+            self.error = str(error) or type(error).__name__
             where = "into memory" if self.spill is None else "into the spill folder"
             self._no_database.begin("the decision log is out of reach, rows go %s: %s", where, error)
             self._retry_at = time.monotonic() + self._pause_s
@@ -198,10 +199,13 @@ class Sink:
             self.spill.close()
 
     def abandon(self) -> None:
-        """Leave all to the parent: what a forked child does first. The connection must be closed by then."""
+        """Leave all to the parent: what a forked child does first."""
+        self.store.abandon()
         if self.spill is not None:
             self.spill.abandon()
-        self._stop_reading()
+        self.error, self._pause_s, self._retry_at = None, FIRST_PAUSE_S, 0.0
+        keep(self._reading)  # closing it would go on with what the parent may be in the middle of
+        self._reading = None
 
     def _stop_reading(self) -> None:
         if self._reading is not None:

@@ -6,12 +6,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import os
 import sqlite3
 import threading
 import time
 import uuid
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +17,9 @@ from typing import Any
 
 from inference.common.errors import MonokuError
 from inference.common.files import private_file
+from inference.common.fork import Hold, ProcessLocal, notice, register
 from inference.common.places import database
-from inference.common.sqlite import log_ahead
+from inference.common.sqlite import log_ahead, open_file
 from inference.money.prices import shown
 
 LOCKED_S = 10.0  # how long a transaction waits for another's
@@ -50,7 +49,7 @@ class Spent:
     reserved: int
 
 
-class Ledger:
+class Ledger(ProcessLocal):
     """What was spent, shared by threads and processes, and never over the cap.
 
     `url` is a file (SQLite) or a postgresql:// URL. `cap_usd` holds per UTC day, or for good with `period` = "ever".
@@ -71,7 +70,8 @@ class Ledger:
         self._now = now
         self._lock = threading.Lock()
         self._connection: Any = None
-        _open.add(self)
+        self._hold: Hold | None = None
+        register(self)
 
     def reserve(self, nano: int) -> str:
         """Set `nano` nano-dollars aside and return the reservation's id. Raises SpendLimit if the cap has no room."""
@@ -132,6 +132,7 @@ class Ledger:
 
     def close(self) -> None:
         """Close the connection; a later call opens it again."""
+        notice()
         with self._lock:
             self._forget()
 
@@ -142,23 +143,27 @@ class Ledger:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Callable[..., list[Any]]]:
         """One exclusive transaction, as a function that runs a statement. Raises LedgerDown if it fails."""
+        notice()
         with self._lock:
+            begun = usable = False
             try:
                 connection = self._connect()
                 run = _runner(connection, self._shared)
                 run("LOCK TABLE spend IN ACCESS EXCLUSIVE MODE" if self._shared else "BEGIN IMMEDIATE")
-            except Exception as error:  # each driver has its own exceptions
-                self._forget()
-                raise LedgerDown(f"the spend ledger {self._place.name} cannot be reached: {error}") from error
-            try:
+                begun = True
                 yield run
                 connection.commit()
+                usable = True
             except SpendLimit:
                 connection.commit()  # which reservations are in doubt stays known
+                usable = True
                 raise
-            except Exception as error:
-                self._forget()
-                raise LedgerDown(f"the spend ledger {self._place.name} failed: {error}") from error
+            except Exception as error:  # each driver has its own exceptions
+                what = "failed" if begun else "cannot be reached"
+                raise LedgerDown(f"the spend ledger {self._place.name} {what}: {error}") from error
+            finally:
+                if not (usable and self._shared):  # a file must not be open while a process forks (see open_file)
+                    self._forget()
 
     @property
     def _shared(self) -> bool:
@@ -168,22 +173,40 @@ class Ledger:
         if self._connection is None:
             file, url = self._place.file, self._place.url
             self._connection = _open_postgresql(url) if file is None else _open_sqlite(file)
+            self._hold = Hold(self._connection)
         return self._connection
 
     def _forget(self) -> None:
         if self._connection is not None:
             with contextlib.suppress(Exception):
                 self._connection.close()
-        self._connection = None
+        self._connection = self._hold = None
+
+    def before_fork(self) -> None:
+        """Have no connection open, and no transaction under way."""
+        self._lock.acquire()
+        self._forget()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._lock.release()
+
+    def after_fork(self) -> None:
+        """Leave a connection to the parent."""
+        super().after_fork()
+        self._connection = self._hold = None
 
 
 def _open_sqlite(path: Path) -> sqlite3.Connection:
     private_file(path)
-    connection = sqlite3.connect(path, timeout=LOCKED_S, isolation_level=None, check_same_thread=False)
-    log_ahead(connection, LOCKED_S)
-    connection.execute("PRAGMA synchronous = FULL")
-    for table in _TABLES:
-        connection.execute(table)
+    connection = open_file(path, LOCKED_S)
+    try:
+        log_ahead(connection, LOCKED_S)
+        for table in _TABLES:
+            connection.execute(table)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -213,25 +236,3 @@ def _spent(run: Callable[..., list[Any]], period: str) -> Spent:
     open_or_not = run("SELECT unsure, SUM(nano) FROM reservations WHERE period = ? GROUP BY unsure", period)
     held = {int(unsure): int(nano) for unsure, nano in open_or_not}
     return Spent(int(measured[0][0]) if measured else 0, held.get(1, 0), held.get(0, 0))
-
-
-_open: weakref.WeakSet[Ledger] = weakref.WeakSet()
-_held: list[Ledger] = []
-
-
-def _before_fork() -> None:
-    # SQLite keeps its locks per process and file in tables that a child inherits and believes, and no connection to a
-    # server can be shared: none may be open when a process forks.
-    for ledger in sorted(_open, key=id):
-        ledger._lock.acquire()
-        ledger._forget()
-        _held.append(ledger)
-
-
-def _after_fork() -> None:
-    while _held:
-        _held.pop()._lock.release()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

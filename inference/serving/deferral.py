@@ -11,12 +11,15 @@ import contextlib
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from inference.common.errors import MonokuError
+from inference.common.fork import Hold, ProcessLocal, register
 from inference.common.logs import Condition
+from inference.common.workers import DaemonThreads, Worker
 from inference.log.decision_log import DecisionLog
 from inference.log.rows import TeacherAnswer
 from inference.money.ledger import Ledger, LedgerDown, SpendLimit
@@ -25,6 +28,8 @@ from inference.teachers.breaker import Breaker
 from inference.teachers.teacher import Reply, Teacher, TeacherError
 
 MOST_WAITING = 1000  # calls under way or waiting for their turn; beyond, a query is answered with the guess
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ class Question:
     sampled: bool
 
 
-class Deferral:
+class Deferral(ProcessLocal):
     """Asks `teachers` in order, within a ledger, a breaker for each and a limit of calls at once.
 
     `on_answer(text, outcome)` is called, on the loop's thread, with every intent that a teacher gave.
@@ -66,32 +71,56 @@ class Deferral:
         self._no_ledger = Condition("money", "the spend ledger can be reached again")
         self._on_answer = on_answer
         self._call_limit_s, self._concurrency = call_limit_s, concurrency
-        self._begin()
-
-    def _begin(self) -> None:
+        self.worker = Worker("monoku-teachers", self._run, finish=self._close_loop, interrupt=self._interrupt)
+        self._closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._starting = threading.Lock()
-        self._flights: dict[str, asyncio.Task[Outcome]] = {}
-        self._calls: dict[tuple[int, str], asyncio.Task[Outcome]] = {}
-        self._books: ThreadPoolExecutor | None = None
+        self._hold: Hold | None = None
+        self._lock = threading.Lock()
+        register(self)
 
     def after_fork(self) -> None:
-        """A child has no loop: the parent's thread is not in it."""
-        self._begin()
+        """A child has no loop, and what is under way is the parent's."""
+        super().after_fork()
+        self._closing, self._loop, self._hold = False, None, None
 
     def ask(self, question: Question, deadline_s: float | None) -> Future[Outcome]:
-        """Ask the teachers. With a deadline they share it, so that each gets its turn; the future may come later."""
-        return asyncio.run_coroutine_threadsafe(self._join(question, deadline_s), self._running())
+        """Ask the teachers. With a deadline they share it, so that each gets its turn; the future may come later.
 
-    def _running(self) -> asyncio.AbstractEventLoop:
-        with self._starting:
-            if self._loop is None:
-                loop = asyncio.new_event_loop()
-                threading.Thread(target=_run, args=(loop,), name="monoku-teachers", daemon=True).start()
-                self._loop, self._slots = loop, asyncio.Semaphore(self._concurrency)
-                # The ledger has threads of its own: teachers that are functions may fill the loop's.
-                self._books = ThreadPoolExecutor(4, "monoku-ledger")
-            return self._loop
+        Raises RuntimeError where no thread can be started, and while the cascade is being closed.
+        """
+        with self._lock:
+            if self._closing:
+                raise RuntimeError("the cascade is being closed")
+            if self._loop is None or self._loop.is_closed():
+                self._loop = self._new_loop()
+            if not self.worker.start():
+                raise RuntimeError(self.worker.state()["last_error"])
+            return asyncio.run_coroutine_threadsafe(self._join(question, deadline_s), self._loop)
+
+    def _new_loop(self) -> asyncio.AbstractEventLoop:
+        loop = asyncio.new_event_loop()
+        loop.set_default_executor(DaemonThreads())  # for the ledger, and for teachers that are functions
+        self._slots = asyncio.Semaphore(self._concurrency)
+        self._flights: dict[str, asyncio.Task[Outcome]] = {}
+        self._calls: dict[tuple[int, str], asyncio.Task[Outcome]] = {}
+        self._hold = Hold((loop, self._flights, self._calls))  # a child would book the end of a call that it destroys
+        return loop
+
+    def _run(self) -> float:
+        if self._loop is not None:
+            asyncio.set_event_loop(self._loop)
+            self._loop.run_forever()
+        return 0.0
+
+    def _interrupt(self) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _close_loop(self) -> None:
+        if self._loop is not None:
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+        self._closing = False
 
     async def _join(self, question: Question, deadline_s: float | None) -> Outcome:
         # A request of the sample has an answer of its own, so that the log can tell what the sample is.
@@ -153,7 +182,9 @@ class Deferral:
                     breaker.record(False)
                     raise
                 breaker.record(True)
-        except Exception as error:
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:  # another's code may raise anything: an exit would end the loop for all
             return Outcome(None, teacher.name, 0, str(error) or type(error).__name__)
         if reply.label is None:
             return Outcome(None, teacher.name, reply.nano, f"{teacher.name}: {reply.refusal}")
@@ -195,44 +226,43 @@ class Deferral:
         if self.ledger is None or nano == 0:
             return None
         async with asyncio.timeout(self._call_limit_s):
-            return await asyncio.get_running_loop().run_in_executor(self._books, self.ledger.reserve, nano)
+            return await _in_thread(partial(self.ledger.reserve, nano))
 
     async def _settle(self, reservation: str | None, nano: int, unsure: bool = False) -> None:
         if self.ledger is None or reservation is None:
             return
         # What cannot be settled stays reserved, at its worst case: the cap still holds.
         ledger = self.ledger
-        work = partial(ledger.doubt, reservation) if unsure else partial(ledger.settle, reservation, nano)
         with contextlib.suppress(LedgerDown):
-            try:
-                settling = asyncio.get_running_loop().run_in_executor(self._books, work)
-            except RuntimeError:  # the interpreter is going down and starts no more work in threads
-                work()
-            else:
-                await settling
+            await _in_thread(
+                partial(ledger.doubt, reservation) if unsure else partial(ledger.settle, reservation, nano)
+            )
 
     async def _keep(self, teacher: Teacher, question: Question, reply: Reply, took_s: float) -> None:
         if self.log is None:
             return
-        # Not kept now, it is tried again by the log's writer; `healthy` stops the next call meanwhile.
+        # Not kept now, or in time, it is tried again by the log's writer; `healthy` stops the next call meanwhile.
         with contextlib.suppress(Exception):
             answer = TeacherAnswer(
                 question.request_id, time.time(), question.text, teacher.name, teacher.prompt_id, reply.label,
                 reply.refusal, reply.usage.to_dict(), dollars(reply.nano), took_s * 1000, question.sampled,
             )  # fmt: skip
-            await asyncio.wrap_future(self.log.keep(answer))
+            async with asyncio.timeout(self._call_limit_s):
+                await asyncio.wrap_future(self.log.keep(answer))
 
     def close(self, timeout_s: float) -> None:
         """Wait for calls under way, at most `timeout_s` seconds, then stop the loop."""
-        loop, self._loop = self._loop, None
-        if loop is None:
+        with self._lock:
+            if self._loop is None or self._loop.is_closed():
+                return
+            self._closing = True
+        if not self.worker.start():
+            self._close_loop()
             return
-        ending = asyncio.run_coroutine_threadsafe(self._end(timeout_s), loop)
+        ending = asyncio.run_coroutine_threadsafe(self._end(timeout_s), self._loop)
         with contextlib.suppress(Exception):
             ending.result(timeout_s + 1)
-        loop.call_soon_threadsafe(loop.stop)
-        if self._books is not None:
-            self._books.shutdown(wait=False)
+        self.worker.stop(1.0)
 
     async def _end(self, timeout_s: float) -> None:
         calls = list(self._calls.values())
@@ -249,11 +279,10 @@ class _NotKept(MonokuError):
     """The teacher is not asked, for no fault of its own."""
 
 
-def _run(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Do `work` in a thread; right here where none can be started, as at the end of the process."""
     try:
-        loop.run_forever()
-    finally:
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
-        loop.close()
+        working = asyncio.get_running_loop().run_in_executor(None, work)
+    except RuntimeError:
+        return work()
+    return await working

@@ -7,6 +7,7 @@ import threading
 import time
 
 from inference.bundle.redact import Redactor
+from inference.common.fork import ProcessLocal, register
 from inference.common.text import MOST_CHARACTERS
 from inference.log.decision_log import Correction, Decision, DecisionLog
 from inference.serving.answer import Answer, Request
@@ -14,7 +15,7 @@ from inference.serving.answer import Answer, Request
 REMEMBERED = 10_000  # requests whose text `correct` can find by id
 
 
-class Recorder:
+class Recorder(ProcessLocal):
     """Records answers in memory at once and in the log, if there is one, behind the caller's back."""
 
     def __init__(self, log: DecisionLog | None, redact: Redactor) -> None:
@@ -22,6 +23,7 @@ class Recorder:
         self._recent: collections.OrderedDict[str, str] = collections.OrderedDict()
         self._counts: collections.Counter[str] = collections.Counter()
         self._lock = threading.Lock()
+        register(self)
 
     def note(self, what: str) -> None:
         """Count something that went wrong, for `counts`."""
@@ -76,7 +78,3 @@ class Recorder:
         if text is None:
             raise KeyError(f"request {id!r} is no longer remembered: give its text")
         self.log.put(Correction(id, time.time(), self._redact(text), intent))
-
-    def after_fork(self) -> None:
-        """A child inherits the state of a lock that another thread held."""
-        self._lock = threading.Lock()

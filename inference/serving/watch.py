@@ -2,87 +2,83 @@
 
 from __future__ import annotations
 
-import threading
+import contextlib
 from pathlib import Path
+from typing import Any
 
-from inference.bundle.manifest import CURRENT, BundleError
+from inference.bundle.manifest import CURRENT
 from inference.bundle.redact import Redactor
 from inference.common.logs import Condition
+from inference.common.workers import Worker
 from inference.serving.policy import Policy
 from inference.serving.tier import Tier
 
 LOOK_EVERY_S = 1.0
+_OF_THE_CONTENT = (ValueError, TypeError, LookupError, type(None))  # causes of refusals; any other may be over soon
 
 
 class Watch:
     """Loads the serving bundle, and every newer one beside it, on a thread of its own; a refused one changes nothing.
 
     `path` is models/<name>, which may not hold a bundle yet, or one version's folder, which never changes. `redactor`
-    is the application's own, where its bundles were trained with one.
+    is the application's own, where its bundles were trained with one. A bundle that cannot be loaded is tried again
+    after a pause; one that is refused for its content, once its files have changed.
     """
 
-    def __init__(self, path: Path, policy: Policy, redactor: Redactor | None = None) -> None:
-        self.path, self.policy, self.redactor = path, policy, redactor
+    def __init__(
+        self, path: Path, policy: Policy, redactor: Redactor | None = None, every_s: float = LOOK_EVERY_S
+    ) -> None:
+        self.path, self.policy, self.redactor, self.every_s = path, policy, redactor, every_s
         self.tier: Tier | None = None
         self.refused: str | None = None
         self.names: tuple[str, ...] | None = None  # the intents that the teachers know
         self._refusing = Condition("serving", "a newer bundle is served again")
-        self._seen = self._version()
-        if self._seen is not None or (path / "manifest.json").exists():
+        self._refused_as: Any = None
+        if self._version() is not None or (path / "manifest.json").exists():
             self.tier = Tier(path, policy, redactor)
-        self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
+        self.worker = Worker("monoku-watch", self.look, pauses_s=(every_s, 30 * every_s))
 
     def _version(self) -> str | None:
         try:
-            return (self.path / CURRENT).read_text(encoding="utf-8")
+            return (self.path / CURRENT).read_text(encoding="utf-8", errors="replace").strip()
         except OSError:
             return None
 
-    @property
-    def running(self) -> bool:
-        """Whether the thread has been started in this process."""
-        return self._thread is not None
-
-    def start(self) -> None:
-        """Look for a newer bundle from now on, once a second."""
-        self._thread = threading.Thread(target=self._run, name="monoku-watch", daemon=True)
-        self._thread.start()
-
-    def look(self) -> None:
-        """Load the serving bundle if it is another than the one last seen."""
+    def look(self) -> float:
+        """Load the serving bundle if it is another than the one loaded; the seconds until the next look."""
         version = self._version()
-        if version is None or version == self._seen:
-            return
-        self._seen = version
+        if self.tier is not None and version in (None, self.tier.classifier.bundle.root.name):
+            self.refused = self._refused_as = None
+        elif version is not None and self._refused_as != (found := _look_of(self.path / version)):
+            self._load(version, found)
+        return self.every_s
+
+    def _load(self, version: str, found: Any) -> None:
         try:
             tier = Tier(self.path, self.policy, self.redactor)
-        except (BundleError, ValueError, OSError) as error:
-            self._refuse(version, str(error))
+            if self.names is not None and tier.taxonomy.names != self.names:
+                raise ValueError(f"{version} has other intents than the teachers were told: restart to serve it")
+        except Exception as error:
+            self.refused = str(error) or type(error).__name__
+            self._refusing.begin("a newer bundle is refused, nothing changes: %s", self.refused, about=version)
+            if not isinstance(error, ValueError) or not isinstance(error.__cause__, _OF_THE_CONTENT):
+                raise  # so that the worker tries again
+            self._refused_as = found
             return
-        if self.names is not None and tier.taxonomy.names != self.names:
-            self._refuse(
-                version, f"{version.strip()} has other intents than the teachers were told: restart to serve it"
-            )
-            return
-        self.refused = None
+        self.refused = self._refused_as = None
         self._refusing.end()
         self.tier = tier
 
-    def _refuse(self, version: str, why: str) -> None:
-        self.refused = why
-        self._refusing.begin("a newer bundle is refused, nothing changes: %s", why, about=version)
-
-    def _run(self) -> None:
-        while not self._stop.wait(LOOK_EVERY_S):
-            self.look()
-
     def stop(self) -> None:
         """End the thread."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(LOOK_EVERY_S + 5)
+        self.worker.stop(LOOK_EVERY_S + 5)
 
-    def after_fork(self) -> None:
-        """A child has no thread yet."""
-        self._thread, self._stop = None, threading.Event()
+
+def _look_of(folder: Path) -> Any:
+    """What tells a folder from what it was, or will be."""
+    files = []
+    with contextlib.suppress(OSError, ValueError):
+        for path in folder.iterdir():
+            found = path.stat()
+            files.append((path.name, found.st_size, found.st_mtime_ns))
+    return folder, sorted(files)

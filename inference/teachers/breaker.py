@@ -6,10 +6,11 @@ import threading
 import time
 from collections.abc import Callable
 
+from inference.common.fork import ProcessLocal, register
 from inference.common.logs import Condition
 
 
-class Breaker:
+class Breaker(ProcessLocal):
     """Opens after `failures` calls in a row that failed; after `rest_s` seconds lets a single probe through.
 
     `name` is the teacher's, for the log. The lock is held over the state alone, never over a call.
@@ -28,6 +29,7 @@ class Breaker:
         self._failed = 0
         self._open_until: float | None = None
         self._lock = threading.Lock()
+        register(self)
 
     @property
     def state(self) -> str:

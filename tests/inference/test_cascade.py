@@ -606,6 +606,7 @@ def test_ten_publishes_and_three_rollbacks_under_load(home: Path) -> None:
             seen.add(answer.bundle_id)
 
     with Cascade.load(home, target=0.9, log="none") as cascade, ThreadPoolExecutor(4) as pool:
+        cascade._watch.every_s = 0.05
         work = [pool.submit(classify, worker) for worker in range(4)]
         time.sleep(0.5)
         before = resident_bytes()

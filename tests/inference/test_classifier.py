@@ -1,4 +1,7 @@
+import copy
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference import Bundle, Classifier, Prediction
+from inference.bundle.manifest import resolve, seal
 from inference.bundle.taxonomy import Rule
 from inference.common.text import repair
 from tests.ruled import add_rules
@@ -232,41 +236,81 @@ def test_a_forked_child_answers_while_the_parent_is_busy(tiny_home: Path, thread
 
 
 FORKS = """
-import ctypes, multiprocessing, os, subprocess, sys
+import copy, ctypes, multiprocessing, os, subprocess, sys
+from concurrent.futures import ProcessPoolExecutor
 from inference import Classifier
 
-def child(way, finish):
+TEXT = "check the invoice"
+WAYS = ("os.fork", "C fork", "preexec_fn", "pool fork", "pool spawn", "pool forkserver")
+
+def check(classifier, expected):
+    assert classifier.predict(TEXT) == expected
+
+def run(way, uses, finish, classifier, expected):
+    # What a child does: it uses the classifier, or it does not and ends all the same.
+    work = lambda: check(classifier, expected) if uses else None
     if way == "preexec_fn":
-        return subprocess.run(["true"], preexec_fn=lambda: None, timeout=20).returncode
+        return subprocess.run(["true"], preexec_fn=work, timeout=50).returncode
     if way.startswith("pool"):
-        with multiprocessing.get_context(way.removeprefix("pool ")).Pool(1) as pool:
-            return pool.apply(abs, (0,))
+        context = multiprocessing.get_context(way.removeprefix("pool "))
+        with ProcessPoolExecutor(1, context) as pool:
+            return pool.submit(check, classifier, expected).result() if uses else pool.submit(abs, 0).result()
     # A C library's fork runs none of Python's hooks.
-    process = os.fork() if way == "os.fork" else ctypes.CDLL(None).fork()
+    process = os.fork() if way == "os.fork" else ctypes.PyDLL(None).fork()
     if process == 0:
+        work()
         finish(0)
     return os.waitpid(process, 0)[1]
 
 if __name__ == "__main__":
     classifier = Classifier.load(sys.argv[1], threads=int(sys.argv[2]))
-    expected = classifier.predict("check the invoice")
-    for way in ("os.fork", "C fork", "preexec_fn", "pool fork", "pool spawn", "pool forkserver"):
-        for finish in (os._exit, sys.exit):
-            if status := child(way, finish):
+    expected = classifier.predict(TEXT)
+    for way in WAYS:
+        for uses, finish in ((False, os._exit), (False, sys.exit), (True, sys.exit)):
+            if status := run(way, uses, finish, classifier, expected):
                 sys.exit(f"{way}: the child ended with {status}")
-    assert classifier.predict("check the invoice") == expected
+    check(classifier, expected)
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.parametrize("threads", [1, 2, 4])
-def test_a_child_that_never_classifies_ends_by_itself(tiny_home: Path, tmp_path: Path, threads: int) -> None:
+def test_every_kind_of_child_answers_equally_and_ends_by_itself(tiny_home: Path, tmp_path: Path, threads: int) -> None:
     program = tmp_path / "forks.py"
     program.write_text(FORKS)
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, str(program), str(tiny_home), str(threads)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_pickled_it_answers_equally_with_its_folder_and_without(tiny_home: Path, tmp_path: Path) -> None:
+    home = shutil.copytree(tiny_home, tmp_path / "moved")
+    pickled = pickle.dumps(Classifier.load(home, target=0.9, threads=2, redactor=str.upper))
+    expected = Classifier.load(home, target=0.9, threads=2, redactor=str.upper).predict("check the invoice")
+    for _ in range(2):
+        found = pickle.loads(pickled)
+        assert (found.threads, found.certificate.target, found.redact) == (2, 0.9, str.upper)
+        assert found.predict("check the invoice") == expected
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def test_pickled_it_stays_the_same_though_its_folder_serves_another_bundle(tiny_home: Path, tmp_path: Path) -> None:
+    home = shutil.copytree(resolve(tiny_home), tmp_path / "moved")
+    classifier = Classifier.load(home)
+    pickled = pickle.dumps(classifier)
+    (home / "manifest.json").unlink()
+    seal(home, replace(classifier.bundle.manifest, temperature=7.0, files={}))
+    assert pickle.loads(pickled).predict("check the invoice") == classifier.predict("check the invoice")
+
+
+def test_a_deep_copy_answers_equally(classifier: Classifier) -> None:
+    assert copy.deepcopy(classifier).predict("check the invoice") == classifier.predict("check the invoice")
+
+
+def test_a_redactor_that_cannot_be_pickled_is_named(tiny_home: Path) -> None:
+    with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
+        pickle.dumps(Classifier.load(tiny_home, redactor=lambda text: text))
 
 
 def test_inference_imports_nothing_heavy(tiny_home: Path) -> None:

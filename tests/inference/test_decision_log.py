@@ -15,6 +15,7 @@ from inference.log import database as store_module
 from inference.log import spill as spill_module
 from inference.log.decision_log import DecisionLog, LogError
 from inference.log.schema import MIGRATIONS
+from tests.forks import c_fork, holds_in_child, needs_fork
 from tests.logged import answer, check_integrity, correction, decision, locked, wait_until
 from tests.services import fresh_database, postgres_server
 
@@ -407,10 +408,105 @@ def test_a_forked_child_writes_for_itself_while_the_parent_is_busy(kind: str, tm
         stop.set()
         busy.join()
         log.close()
+        # What a child found locked as it ended was spilled, and is there for the next start.
+        with contextlib.closing(DecisionLog(url, spill=tmp_path / "spill")) as late:
+            assert late.healthy
+            wait_until(lambda: not spilled(tmp_path))
         assert answered(log) == {*(f"child {i}" for i in range(4)), *(f"parent {i}" for i in range(parents))}
         assert sorted(decided(log)) == [f"parent {i}" for i in range(4)]
         assert counted(log, "requests") == {"all": 4}
         assert not spilled(tmp_path)
+
+
+@needs_fork
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_child_of_a_c_librarys_fork_writes_for_itself(kind: str, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        url = str(tmp_path / "log.db")
+        if kind == "postgresql":
+            url = stack.enter_context(fresh_database(stack.enter_context(postgres_server()).url))
+        log = stack.enter_context(contextlib.closing(DecisionLog(url, spill=tmp_path / "spill")))
+        log.keep(answer("parent 1")).result(SOON_S)
+        wait_until(lambda: log._writing.acquire(blocking=False))  # the writer is at rest
+        log.put(decision("the parent's"))
+
+        def check() -> bool:
+            fresh = log.stats()["waiting"] == 0 and not log.worker.running
+            log.keep(answer("child")).result(SOON_S)
+            count(log)
+            log.close()
+            return fresh and log.healthy and log.stats()["error"] is None
+
+        assert holds_in_child(c_fork, check)
+        log._writing.release()
+        log.keep(answer("parent 2")).result(SOON_S)
+        log.close()
+        assert answered(log) == {"parent 1", "child", "parent 2"}
+        assert decided(log) == ["the parent's"]
+        assert counted(log, "requests") == {"all": 1}
+
+
+@needs_fork
+def test_a_child_that_was_forked_while_its_parent_wrote_spills(log: DecisionLog, path: Path, tmp_path: Path) -> None:
+    log.keep(answer("parent")).result(SOON_S)
+    with log._writing:
+        log._store.write([answer("as it forks")])
+        assert holds_in_child(c_fork, lambda: log.keep(answer("child")).result(SOON_S) is None and log.healthy)
+        log._store.rest()
+    log.close()
+    with contextlib.closing(DecisionLog(path, spill=tmp_path / "spill")) as late:
+        assert late.healthy
+        wait_until(lambda: not spilled(tmp_path))
+    assert answered(log) == {"parent", "as it forks", "child"}
+    check_integrity(path)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), SystemExit(1), RuntimeError("a bug")])
+@pytest.mark.parametrize("where", ["commit", "save", "read_back"])
+def test_an_unexpected_error_in_the_writer_loses_nothing_and_is_over_by_itself(
+    where: str, error: BaseException, log: DecisionLog, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.keep(answer("before")).result(SOON_S)
+    right, errors = getattr(log._sink, where), [error] * 3
+
+    def wrong(*arguments: object) -> object:
+        if errors:
+            raise errors.pop()
+        return right(*arguments)
+
+    monkeypatch.setattr(log._sink, where, wrong)
+    with locked(path) if where == "save" else contextlib.nullcontext():
+        with contextlib.suppress(LogError):
+            log.keep(answer("first")).result(SOON_S)
+        wait_until(lambda: not errors)
+        wait_until(lambda: log.healthy)
+    assert log.worker.state()["failures"] == 3
+    log.keep(answer("second")).result(SOON_S)
+    log.close()
+    with contextlib.closing(DecisionLog(path, spill=path.parent.parent / "spill")) as late:
+        assert late.healthy
+        wait_until(lambda: answered(late) == {"before", "first", "second"})
+
+
+def test_without_a_thread_rows_are_kept_by_the_caller_and_closing_writes_the_rest(
+    log: DecisionLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        log.keep(answer("paid")).result(0)
+        log.put(decision("waits"))
+        count(log)
+        log.close()
+    assert answered(log) == {"paid"}
+    assert decided(log) == ["waits"]
+    assert counted(log, "requests") == {"all": 1}
+    log.put(decision("later"))
+    log.close()
+    assert decided(log) == ["waits", "later"]
+
+
+def no_thread(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def open_files() -> list[str]:

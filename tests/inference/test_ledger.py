@@ -1,9 +1,8 @@
 import contextlib
 import multiprocessing
 import sqlite3
-import subprocess
-import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.money.ledger import STALE_S, Ledger, LedgerDown, SpendLimit
+from tests.forks import FORKS, c_fork, holds_in_child, needs_fork
+from tests.services import fresh_database, postgres_server
 
 
 def test_reserve_then_settle_counts_what_was_measured(tmp_path: Path) -> None:
@@ -111,28 +112,58 @@ def test_works_again_once_the_database_does(tmp_path: Path) -> None:
     path = tmp_path / "spend.db"
     ledger = Ledger(path)
     ledger.reserve(1)
-    holder = sqlite3.connect(path)
-    holder.execute("DROP TABLE reservations")
-    holder.commit()
-    holder.close()
+    path.write_bytes(b"this is no database, whatever its name" * 100)
     with pytest.raises(LedgerDown):
         ledger.reserve(1)
+    path.unlink()
     ledger.settle(ledger.reserve(1), 1)
     assert ledger.spent().measured == 1
 
 
-def test_usable_in_a_forked_child(tmp_path: Path) -> None:
-    code = (
-        "import os, sys; from inference.money.ledger import Ledger\n"
-        "ledger = Ledger(sys.argv[1]); ledger.settle(ledger.reserve(1), 1)\n"
-        "pid = os.fork()\n"
-        "ledger.settle(ledger.reserve(1), 1)\n"
-        "if pid == 0: os._exit(0)\n"
-        "assert os.waitpid(pid, 0)[1] == 0\n"
-        "print(ledger.spent().measured)"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "spend.db")], capture_output=True, text=True)
-    assert done.stdout.strip() == "3", done.stderr
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("fork", FORKS)
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_usable_in_a_forked_child(fork: Callable[[], int], kind: str, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        url = str(tmp_path / "spend.db")
+        if kind == "postgresql":
+            url = stack.enter_context(fresh_database(stack.enter_context(postgres_server()).url))
+        ledger = stack.enter_context(contextlib.closing(Ledger(url)))
+        ledger.settle(ledger.reserve(1), 1)
+        session = ledger._connection
+        assert holds_in_child(fork, lambda: ledger.settle(ledger.reserve(1), 1) is None and ledger.close() is None)
+        if session is not None and fork is c_fork:
+            session.execute("SELECT 1")  # the child did not end its parent's session
+        ledger.settle(ledger.reserve(1), 1)
+        assert ledger.spent().measured == 3
+
+
+@needs_fork
+def test_a_child_that_was_forked_in_the_middle_of_a_transaction_is_refused_at_once(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "spend.db")
+
+    def check() -> bool:
+        with pytest.raises(LedgerDown, match="start it anew"):
+            ledger.reserve(1)
+        return True
+
+    with ledger._transaction() as run:
+        run("INSERT INTO spend (period, nano) VALUES ('ever', 7)")
+        assert holds_in_child(c_fork, check, within_s=20)
+    assert ledger.spent().measured == 0
+    assert Ledger(tmp_path / "spend.db", period="ever").spent().measured == 7
+
+
+def test_an_interrupted_transaction_is_rolled_back_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    Ledger(tmp_path / "spend.db").reserve(1)
+    ledger = Ledger(tmp_path / "spend.db")
+    with contextlib.suppress(KeyboardInterrupt), ledger._transaction() as run:
+        run("INSERT INTO spend (period, nano) VALUES ('ever', 7)")
+        raise KeyboardInterrupt
+    with contextlib.closing(sqlite3.connect(tmp_path / "spend.db", timeout=0)) as another:
+        another.execute("BEGIN IMMEDIATE")
+        assert another.execute("SELECT * FROM spend").fetchall() == []
 
 
 @pytest.mark.parametrize("cap", [-1, float("nan")])

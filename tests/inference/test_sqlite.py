@@ -1,10 +1,14 @@
+import contextlib
 import sqlite3
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from inference.common.sqlite import log_ahead
+from inference.common.fork import notice
+from inference.common.sqlite import log_ahead, open_file
+from tests.forks import FORKS, holds_in_child, needs_fork
 
 
 def _file_held_by_another(path: Path) -> sqlite3.Connection:
@@ -63,3 +67,47 @@ def test_many_connections_open_a_new_file_at_once(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
     assert failed == []
+
+
+def _used(path: Path, wait_s: float = 5.0) -> sqlite3.Connection:
+    connection = open_file(path, wait_s)
+    log_ahead(connection, wait_s)
+    connection.execute("CREATE TABLE IF NOT EXISTS t (n INTEGER)")
+    return connection
+
+
+def _insert(path: Path, n: int) -> bool:
+    with contextlib.closing(_used(path)) as connection:
+        connection.execute("INSERT INTO t VALUES (?)", (n,))
+    return True
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("fork", FORKS)
+def test_a_child_uses_a_file_that_was_closed_as_it_was_forked(fork: Callable[[], int], tmp_path: Path) -> None:
+    _insert(tmp_path / "a.db", 1)
+    assert holds_in_child(fork, lambda: notice() is None and _insert(tmp_path / "a.db", 2))
+    with contextlib.closing(_used(tmp_path / "a.db")) as connection:
+        assert connection.execute("SELECT n FROM t").fetchall() == [(1,), (2,)]
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("fork", FORKS)
+def test_a_child_leaves_alone_what_was_open_as_it_was_forked(fork: Callable[[], int], tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    with contextlib.closing(_used(path)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO t VALUES (1)")
+
+        def check() -> bool:
+            notice()
+            connection.close()
+            with pytest.raises(sqlite3.OperationalError, match="start it anew"):
+                open_file(path, 5.0)
+            return _insert(tmp_path / "another.db", 1)
+
+        assert holds_in_child(fork, check)
+        connection.execute("COMMIT")
+        assert connection.execute("SELECT n FROM t").fetchall() == [(1,)]

@@ -1,0 +1,34 @@
+"""How large a share of the queries teachers may be asked."""
+
+from __future__ import annotations
+
+import threading
+
+from inference.common.fork import ProcessLocal, register
+
+BURST = 20.0  # deferrals that a rate lets through in a row
+
+
+class Rate(ProcessLocal):
+    """Lets a deferral through for every 1/`share` queries, and as many as BURST in a row."""
+
+    def __init__(self, share: float) -> None:
+        self._share, self._credit = share, BURST
+        self._lock = threading.Lock()
+        register(self)
+
+    def earn(self) -> None:
+        """Count a query."""
+        if self._share < 1:
+            with self._lock:
+                self._credit = min(BURST, self._credit + self._share)
+
+    def allows(self) -> bool:
+        """Whether one more deferral may go."""
+        if self._share == 1:
+            return True
+        with self._lock:
+            if self._credit < 1:
+                return False
+            self._credit -= 1
+            return True
