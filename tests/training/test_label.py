@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from inference.bundle.taxonomy import Taxonomy
+from inference.common.commands import BUSY
 from inference.common.locks import take_lock
 from inference.money.ledger import Ledger
 from inference.money.prices import Usage, cost
@@ -336,7 +337,7 @@ def test_a_row_that_a_kill_cut_short_is_written_again(home: Path, api: FakeAPI) 
 def test_a_second_process_on_the_same_output_says_so(home: Path, api: FakeAPI) -> None:
     write_queries(home, 2)
     with take_lock(home / ".out.jsonl.job" / "lock", "held by a test"):
-        assert labelling.main(arguments(home, api.url)) == 2
+        assert labelling.main(arguments(home, api.url)) == BUSY
 
 
 def test_what_the_redactor_removes_is_neither_sent_nor_written(home: Path, api: FakeAPI) -> None:

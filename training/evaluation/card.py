@@ -162,11 +162,12 @@ def _slices(report: Mapping[str, Any]) -> str:
 
 
 def _origin(manifest: Manifest, report: Mapping[str, Any]) -> str:
+    settings = report.get("settings") or report["dials"]  # the name that older reports have
     rows = [
         ("data set", f"`{manifest.dataset}`"),
         ("base model", f"{manifest.base['name']}, SHA-256 `{manifest.base['sha256']}`"),
         ("lineage", f"version {manifest.lineage['version']}, delta spent {manifest.lineage['delta_spent']:.4f}"),
         ("libraries", ", ".join(f"{name} {version}" for name, version in sorted(manifest.libraries.items()))),
-        ("settings", ", ".join(f"{name} = {value!r}" for name, value in report["settings"].items())),
+        ("settings", ", ".join(f"{name} = {value!r}" for name, value in settings.items())),
     ]
     return "## Where it comes from\n\n" + _table(("what", "value"), rows)
