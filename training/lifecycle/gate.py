@@ -17,6 +17,8 @@ from training.evaluation.scored import Served
 from training.evaluation.statistics import LEVEL, discordant, non_inferiority, p_not_worse, rows_needed, worse_intents
 
 MIN_ROWS = 100
+MOST_POINTS, MOST_DEFERRED = 0.01, 0.02  # shares: a loss of one point, and of two points of coverage
+MOST_LATENCY, MOST_SIZE = 1.5, 1.5  # ratios
 
 
 @dataclass(frozen=True)
@@ -42,17 +44,12 @@ def judge(
     latency_ratio: float,
     size_ratio: float,
     accepted: tuple[Served, Served] | None = None,
-    most_points: float = 0.01,
-    most_deferred: float = 0.02,
-    most_latency: float = 1.5,
-    most_size: float = 1.5,
 ) -> Verdict:
     """The verdict on a challenger; without a champion only `certified` (at the policy's `target`) counts.
 
     `labels` are the reference intents of the paired rows, `champion` and `challenger` whether each was right on them;
     the ratios are the challenger's over the champion's; `accepted` says what the champion and the challenger answer to
-    the rows at `target`; `most_points` and `most_deferred` are shares (0.01 is one point).
-    See `rows_needed` for how few rows can pass at all.
+    the rows at `target`. See `rows_needed` for how few rows can pass at all.
     """
     uncertified = [] if certified else [f"it has no certificate at the policy's target of {target:g}"]
     if champion is None:
@@ -69,11 +66,11 @@ def judge(
     }
     reasons = [
         *uncertified,
-        *_accuracy_reasons(figures, most_points),
+        *_accuracy_reasons(figures, MOST_POINTS),
         *(_veto_reason(intent, labels, champion, challenger) for intent in vetoed),
-        *(_deferral_reasons(*accepted, target, most_deferred) if accepted else ()),
-        *_ratio_reasons("slower", latency_ratio, most_latency),
-        *_ratio_reasons("larger", size_ratio, most_size),
+        *(_deferral_reasons(*accepted, target, MOST_DEFERRED) if accepted else ()),
+        *_ratio_reasons("slower", latency_ratio, MOST_LATENCY),
+        *_ratio_reasons("larger", size_ratio, MOST_SIZE),
     ]
     return Verdict(not reasons, tuple(reasons), figures)
 

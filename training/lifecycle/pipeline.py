@@ -69,45 +69,55 @@ def train(config: Config, judge: Judge | None = None) -> Path:
             data = dataset.redacted(dataset.load(config.data, fallback=config.home), redact)
             print(dataset.describe(data))
         run = _run_folder(config, data)
-        labels = data.taxonomy.names
         with stage("student"):
             base = student.resolve_base(config.base)
             trained, tokenizer = _student(config, data, base, run)
         with stage("export"):
-            draft = _fresh(run / "bundle")
-            (draft / TAXONOMY).write_text(data.taxonomy.to_toml(), encoding="utf-8")
-            export.write_model(trained, tokenizer, draft)
-            manifest = Manifest(labels=labels, max_tokens=config.max_tokens, redactor=config.redactor)
-            classifier = Classifier(Bundle.draft(draft, manifest), redactor=redact)
-            texts = [row.text for row in data.split("dev")[:PARITY_TEXTS]]
-            parity = export.check_parity(trained, tokenizer, classifier, texts)
-            print(f"int8 agrees with torch on {parity.agreement:.2%} of {parity.texts} dev texts, ", end="")
-            print(f"largest difference of a probability {parity.largest_difference:.3f}")
+            classifier, parity = _exported(config, data, trained, tokenizer, _fresh(run / "bundle"))
         with stage("calibrate"):
             version = versions.next_lineage_version(config.home)
-            delta = calibrate.lineage_delta(config.delta, version)
-            manifest, reference = calibrated(classifier, data, delta)
+            manifest, reference = calibrated(classifier, data, calibrate.lineage_delta(config.delta, version))
         with stage("evaluate"):
             classifier = classifier.at(DEFAULT_TARGET, manifest)
             test = score(classifier, data.split("test"))
-            report = evaluate.report(classifier, test)
-            report |= {"parity": asdict(parity), "settings": config.shown(), "tally": data.tally}
+            report = evaluate.report(classifier, test) | {
+                "parity": asdict(parity),
+                "settings": config.shown(),
+                "tally": data.tally,
+            }
             report["calibration"] |= reference
             report["torch_on_test"] = _torch_on_test(trained, tokenizer, test, data.taxonomy.out_of_scope)
             report["slices"] = evaluate.challenge(classifier, test, data.split("train"))
         with stage("publish"):
             manifest = _described(manifest, config, data, base, version, report)
-            report["seconds"] = stage.seconds
-            (draft / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
-            card.write_card(draft, manifest, report)
+            _write_report(classifier.bundle.root, manifest, report | {"seconds": stage.seconds})
             rejected = judge(classifier.at(DEFAULT_TARGET, manifest)) if judge else []
-            target = versions.publish(draft, manifest, config.home, rejected)
+            target = versions.publish(classifier.bundle.root, manifest, config.home, rejected)
             shutil.rmtree(run.parent)
     print(f"\n{stage.table()}\n\n{summary(report)}\n\n{'kept, not serving' if rejected else 'published'} {target}\n")
-    if rejected:
-        return target
-    print(f'next: python -m inference.classify --bundle {config.home} "I was charged twice this month"')
+    if not rejected:
+        print(f'next: python -m inference.classify --bundle {config.home} "I was charged twice this month"')
     return target
+
+
+def _exported(
+    config: Config, data: Dataset, trained: student.Student, tokenizer: Any, draft: Path
+) -> tuple[Classifier, export.Parity]:
+    """The draft of a bundle, not calibrated yet, and how well it agrees with the trained student."""
+    (draft / TAXONOMY).write_text(data.taxonomy.to_toml(), encoding="utf-8")
+    export.write_model(trained, tokenizer, draft)
+    manifest = Manifest(labels=data.taxonomy.names, max_tokens=config.max_tokens, redactor=config.redactor)
+    classifier = Classifier(Bundle.draft(draft, manifest), redactor=load_redactor(config.redactor))
+    texts = [row.text for row in data.split("dev")[:PARITY_TEXTS]]
+    parity = export.check_parity(trained, tokenizer, classifier, texts)
+    print(f"int8 agrees with torch on {parity.agreement:.2%} of {parity.texts} dev texts, ", end="")
+    print(f"largest difference of a probability {parity.largest_difference:.3f}")
+    return classifier, parity
+
+
+def _write_report(draft: Path, manifest: Manifest, report: dict[str, Any]) -> None:
+    (draft / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    card.write_card(draft, manifest, report)
 
 
 def _run_folder(config: Config, data: Dataset) -> Path:
