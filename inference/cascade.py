@@ -100,7 +100,9 @@ class Cascade:
         if watch.tier is None and not teachers:
             raise ValueError(f"{root} has no bundle yet: give a teacher, which answers until there is one")
         redact = of_the_beginning(own or choose_redactor(rules, watch.tier))
-        log = None if rules.log == "none" else DecisionLog(rules.log or home / "decisions.db", spill=home / "spill")
+        place = rules.log or home / "decisions.db"
+        days = rules.retention_days
+        log = None if rules.log == "none" else DecisionLog(place, spill=home / "spill", retention_days=days)
         ledger = Ledger(rules.ledger or home / "spend.db", rules.daily_usd) if teachers else None
         return cls(watch, rules, teachers, intents, log, ledger, redact, make_cache(rules, intents, redact))
 

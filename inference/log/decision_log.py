@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from inference.common.logs import Condition
 from inference.log.counts import Tally, confidence_bin, latency_bin
 from inference.log.database import LogError, Store
 from inference.log.queue import Entry, Queue
+from inference.log.retention import DAY_S, Retention
 from inference.log.rows import Correction, Count, Decision, Row, TeacherAnswer
 from inference.log.spill import Sink
 
@@ -28,23 +29,31 @@ __all__ = ["Correction", "Count", "Decision", "DecisionLog", "LogError", "Teache
 
 TICK_S = 1.0  # rows that nobody waits for, and counts, are written so often
 ROWS_AT_ONCE = 1000
-DAY_S = 86_400
 
 
 class DecisionLog:
     """The log at `url`: a file (SQLite) or a postgresql:// URL; it is made when the first row is written.
 
     `queue_size` rows wait at most, plus what was paid for. What the database does not take goes into the folder
-    `spill`, and from there into the database as soon as it can be reached, or at the next start. Safe to share between
-    threads and across a fork. Raises ValueError for any other URL, and where an extra is not installed.
+    `spill`, and from there into the database as soon as it can be reached, or at the next start. Rows older than
+    `retention_days` are deleted; 0 keeps all. Safe to share between threads and across a fork. Raises ValueError for
+    any other URL, and where an extra is not installed.
     """
 
-    def __init__(self, url: str | Path, queue_size: int = 10_000, spill: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        url: str | Path,
+        queue_size: int = 10_000,
+        spill: str | Path | None = None,
+        retention_days: float = 0.0,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         if type(queue_size) is not int or queue_size < 1:
             raise ValueError(f"queue_size must be a whole number of at least 1, got {queue_size!r}")
         self._store = Store(url)
         self.name = self._store.name
         self._sink = Sink(self._store, None if spill is None else Path(spill).absolute())
+        self._retention = Retention(self._sink, retention_days, now)
         self._queue = Queue(queue_size)
         self._dropping = Condition("log", f"the decision log {self.name} drops no more rows")
         self._begin()
@@ -53,6 +62,7 @@ class DecisionLog:
     def _begin(self) -> None:
         """The state of a process: made anew after a fork, for what the parent has waiting is the parent's to write."""
         self._queue = Queue(self._queue.size)
+        self._retention.begin()
         self._tally = Tally()
         self._stats: collections.Counter[str] = collections.Counter()
         self._dropped: collections.Counter[str] = collections.Counter()
@@ -116,12 +126,13 @@ class DecisionLog:
         return self._healthy
 
     def stats(self) -> dict[str, Any]:
-        """This process's rows: waiting, written, spilled, read back, dropped by value; and the last error."""
+        """This process's rows: waiting, written, spilled, read back, expired, dropped by value; and the last error."""
         return {
             "healthy": self._healthy,
             "error": self._sink.error,
             "waiting": len(self._queue),
             **{name: self._stats[name] for name in ("written", "spilled", "read_back")},
+            **self._retention.stats,
             "unreadable": self._sink.spill.unreadable if self._sink.spill else 0,
             "dropped": dict(self._dropped),
         }
@@ -193,6 +204,8 @@ class DecisionLog:
     def _run(self, stop: threading.Event) -> None:
         while not stop.is_set():
             self._drain()
+            with self._writing:
+                self._retention.apply()
             self._wake.wait(TICK_S)
             self._wake.clear()
         # From here on a new row starts a new writer: what this one does not see any more, that one will.

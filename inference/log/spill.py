@@ -13,11 +13,11 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from inference.common.files import fsync, private_folder
+from inference.common.files import drop_lines, fsync, private_folder
 from inference.common.logs import Condition
 from inference.log.database import LogError, Store
 from inference.log.rows import Correction, Count, Decision, Row, TeacherAnswer, to_values
@@ -72,6 +72,18 @@ class Spill:
                 if held and path not in self._spoilt:
                     yield from self._chunks_of(path)
         self.unread = False
+
+    def drop(self, unwanted: Callable[[bytes], bool]) -> int:
+        """Rewrite all files that no other process holds without the lines that are `unwanted`; how many went.
+
+        Raises OSError if one cannot be read or written.
+        """
+        self.close()
+        gone = 0
+        for path in sorted(self.folder.glob("*.jsonl")):
+            with self._hold(path) as held:
+                gone += drop_lines(path, unwanted) if held else 0
+        return gone
 
     def close(self) -> None:
         """Leave this process's file to whoever comes next; an empty one goes."""
@@ -185,6 +197,11 @@ class Sink:
             return len(rows)
         self._stop_reading()
         return 0
+
+    def drop(self, unwanted: Callable[[bytes], bool]) -> int:
+        """Drop lines from the spill files (see Spill.drop); how many went."""
+        self._stop_reading()
+        return 0 if self.spill is None else self.spill.drop(unwanted)
 
     def hurry(self) -> None:
         """Try the database again at the next call, however lately it failed."""
