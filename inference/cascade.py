@@ -26,12 +26,14 @@ from inference.bundle.redact import Redactor, load_redactor, of_the_beginning
 from inference.bundle.taxonomy import Taxonomy
 from inference.cache.memory import Entry
 from inference.cache.shared import Cache
+from inference.common.text import Forgotten
 from inference.log.decision_log import DecisionLog
 from inference.money.ledger import Ledger
 from inference.money.prices import dollars
 from inference.serving.answer import Answer, Request, Router
 from inference.serving.assemble import TeacherSpec, choose_redactor, choose_taxonomy, make_cache
 from inference.serving.deferral import Deferral, Outcome, Question
+from inference.serving.forget import forget
 from inference.serving.policy import Policy
 from inference.serving.recorder import Recorder
 from inference.serving.tier import NO_GUESS, Guess, Tier
@@ -271,6 +273,14 @@ class Cascade:
         if intent not in names:
             raise ValueError(f"{intent!r} is not an intent; the intents are {', '.join(names)}")
         self._recorder.correct(id, intent, text)
+
+    def forget(self, text: str) -> dict[str, int]:
+        """Delete a person's text from the log, its spill files and the caches; how many rows went, by place.
+
+        `python -m training.forget` reaches training data as well. Other processes' memory keeps it for cache_ttl_s at
+        most. Raises LogError or NoReply if a place cannot be reached: do it again then. Takes seconds on a large log.
+        """
+        return forget(Forgotten(text, self._redact), self._cache, self.policy.redis, self._recorder)
 
     def stats(self) -> dict[str, Any]:
         """Counts by source, and the state of every part: for a person, or for monitoring."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.common.logs import Condition
+from inference.common.text import Forgotten
 from inference.log.counts import Tally, confidence_bin, latency_bin
 from inference.log.database import LogError, Store
 from inference.log.queue import Entry, Queue
@@ -173,6 +174,16 @@ class DecisionLog:
         if not older_than_days >= 0:
             raise ValueError(f"older_than_days must be at least 0, got {older_than_days!r}")
         return self._store.purge(time.time() - older_than_days * DAY_S)
+
+    def forget(self, forgotten: Forgotten) -> dict[str, int]:
+        """Delete every row of a text, of those that wait too; how many, by place. Counts stay. Raises LogError."""
+        with self._writing:
+            self._sink.hurry()
+            self._drain(last=True)
+            spilled = self._sink.forget(forgotten)
+        if not self._healthy:
+            raise LogError(f"rows wait in memory, for the log cannot be written: {self._sink.error}")
+        return {"log": self._store.forget(forgotten), "spill": spilled}
 
     def _add(self, entry: Entry, first: bool = False) -> None:
         if not isinstance(entry.row, Decision | TeacherAnswer | Correction):

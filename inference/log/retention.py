@@ -43,7 +43,7 @@ class Retention:
             gone = self._sink.store.purge_some(before, counts=False)
             if gone < PURGED_AT_ONCE:
                 self._next = now + EVERY_S
-                gone += self._sink.drop(lambda line: _older(line, before))
+                gone += self._sink.drop(lambda line: _older(line, before))[0]
         except (LogError, OSError):
             self.stats["expiry_failures"] += 1
             self._next = now + EVERY_S

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.bundle.taxonomy import Taxonomy
-from inference.common.text import repair
-from training.data.duplicates import normalise
+from inference.common.text import query_form, repair
 
 STEMS = {
     "train": "train",
@@ -59,7 +58,7 @@ class Source:
 
 def text_key(text: str) -> str:
     """The content id of a query: equal for texts that are the same query."""
-    return hashlib.sha256(normalise(text).encode()).hexdigest()[:16]
+    return hashlib.sha256(query_form(text).encode()).hexdigest()[:16]
 
 
 def read_source(data: str) -> Source:
