@@ -24,13 +24,14 @@ from inference.bundle.taxonomy import Taxonomy
 from inference.cache.memory import Entry
 from inference.cache.shared import Cache
 from inference.common.fork import ProcessLocal, attempt, notice, register
-from inference.common.text import canonical
+from inference.common.text import Forgotten, canonical
 from inference.log.decision_log import DecisionLog
 from inference.money.ledger import Ledger
 from inference.money.prices import dollars
 from inference.serving.answer import Answer, Request, Router
 from inference.serving.assemble import TeacherSpec, choose_redactor, choose_taxonomy, make_cache
 from inference.serving.deferral import Deferral, Outcome, Question
+from inference.serving.forget import forget
 from inference.serving.policy import Policy
 from inference.serving.rate import Rate
 from inference.serving.recorder import Recorder
@@ -99,7 +100,9 @@ class Cascade(ProcessLocal):
         if watch.tier is None and not teachers:
             raise ValueError(f"{root} has no bundle yet: give a teacher, which answers until there is one")
         redact = of_the_beginning(own or choose_redactor(rules, watch.tier))
-        log = None if rules.log == "none" else DecisionLog(rules.log or home / "decisions.db", spill=home / "spill")
+        place = rules.log or home / "decisions.db"
+        days = rules.retention_days
+        log = None if rules.log == "none" else DecisionLog(place, spill=home / "spill", retention_days=days)
         ledger = Ledger(rules.ledger or home / "spend.db", rules.daily_usd) if teachers else None
         return cls(watch, rules, teachers, intents, log, ledger, redact, make_cache(rules, intents, redact))
 
@@ -261,6 +264,14 @@ class Cascade(ProcessLocal):
         if intent not in names:
             raise ValueError(f"{intent!r} is not an intent; the intents are {', '.join(names)}")
         self._recorder.correct(id, intent, text)
+
+    def forget(self, text: str) -> dict[str, int]:
+        """Delete a person's text from the log, its spill files and the caches; how many rows went, by place.
+
+        `python -m training.forget` reaches training data as well. Other processes' memory keeps it for cache_ttl_s at
+        most. Raises LogError or NoReply if a place cannot be reached: do it again then. Takes seconds on a large log.
+        """
+        return forget(Forgotten(text, self._redact), self._cache, self.policy.redis, self._recorder)
 
     def stats(self) -> dict[str, Any]:
         """Counts by source, and the state of every part: for a person, or for monitoring."""

@@ -42,7 +42,7 @@ class RedisLink(ProcessLocal):
 
     def __init__(self, url: str, timeout_s: float, retry_after_s: float) -> None:
         self._timeout_s, self._retry_after_s = timeout_s, retry_after_s
-        self._kind, self._arguments, self._errors = _parse(url)
+        self._kind, self._arguments, self._errors = parse(url)
         self._closed = False
         self._out_of_reach = Condition("cache", "Redis can be reached again")
         self.worker = Worker("monoku-redis", self._open)
@@ -204,7 +204,7 @@ class _TimedSocket:
         self._socket.settimeout(left)
 
 
-def _parse(url: str) -> tuple[Any, dict[str, Any], Any]:
+def parse(url: str) -> tuple[Any, dict[str, Any], Any]:
     """The class of connection that a URL asks for, its arguments, and the module of the library's errors."""
     place = redis(url)
     try:

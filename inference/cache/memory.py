@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from inference.common.fork import ProcessLocal, notice, register
+from inference.common.text import Forgotten
 
 SOURCES = ("rules", "student", "teacher")
 DAY_S = 86_400.0
@@ -89,6 +90,16 @@ class MemoryCache(ProcessLocal):
             self._kept.move_to_end(key)
             if len(self._kept) > self.size:
                 self._kept.popitem(last=False)
+
+    def forget(self, forgotten: Forgotten) -> int:
+        """Let go of the answers to a text; how many there were. Of long ones, those to exactly the forms given."""
+        notice()
+        with self._lock:
+            known = list(self._kept)
+        long = set(map(digest, forgotten.texts))
+        gone = [key for key in known if (forgotten.as_typed(key) if isinstance(key, str) else key in long)]
+        with self._lock:
+            return sum(self._kept.pop(key, None) is not None for key in gone)
 
 
 def refuse_unfit(entry: Entry) -> None:

@@ -8,12 +8,14 @@ import threading
 from collections.abc import Callable, Collection
 from dataclasses import asdict
 
-from inference.cache.link import NoReply, RedisLink
+from inference.cache.link import NoReply, RedisLink, parse
 from inference.cache.memory import DAY_S, Entry, MemoryCache, digest, normalise, positive, refuse_unfit
 from inference.common.fork import ProcessLocal, notice, register
+from inference.common.places import redis
 from inference.common.workers import Worker
 
 LARGEST_VALUE = 16_384  # bytes in Redis
+SLOW_S = 10.0
 
 
 class RedisCache(ProcessLocal):
@@ -99,7 +101,7 @@ class RedisCache(ProcessLocal):
         self._link.close()
 
     def _key(self, text: str) -> str:
-        return f"{self._prefix}:{digest(json.dumps([self._prefix, self._prepare(text)])).hex()}"
+        return _key(self._prefix, self._prepare(text))
 
     def _count(self, name: str) -> None:
         with self._lock:
@@ -126,6 +128,29 @@ class Cache:
         self.memory.put(text, entry)
         if self.redis is not None:
             self.redis.put(text, entry)
+
+
+def forget_shared(url: str, texts: Collection[str]) -> int:
+    """Delete from Redis what any process of Monoku keeps there of redacted `texts`; how many answers went.
+
+    Redis holds hashes of texts, so those that differ in more than white space are not found; they expire. Raises
+    NoReply if Redis does not answer, ValueError if the URL is invalid or the extra is missing.
+    """
+    errors = parse(url)[2]
+    from redis import Redis
+
+    wanted = {normalise(text) for text in texts}
+    try:
+        with Redis.from_url(redis(url).url, socket_timeout=SLOW_S, socket_connect_timeout=SLOW_S) as server:
+            found = [key.decode(errors="replace") for key in server.scan_iter("monoku:*", count=1000)]
+            keys = [key for key in found if any(key == _key(key.rpartition(":")[0], text) for text in wanted)]
+            return sum(int(server.delete(key)) for key in keys)
+    except errors.RedisError as error:
+        raise NoReply(f"the cache in Redis did not answer ({type(error).__name__}); run again") from None
+
+
+def _key(prefix: str, text: str) -> str:
+    return f"{prefix}:{digest(json.dumps([prefix, text])).hex()}"
 
 
 def _read(value: object, labels: Collection[str] | None) -> Entry | None:

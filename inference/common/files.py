@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -49,3 +50,13 @@ def write_atomically(path: Path, content: bytes, private: bool = False) -> None:
     finally:
         draft.unlink(missing_ok=True)
     fsync(path.parent)
+
+
+def drop_lines(path: Path, unwanted: Callable[[bytes], bool]) -> int:
+    """Rewrite a file without the lines that are `unwanted`, unless there are none; how many went."""
+    with path.open("rb") as file:
+        lines = list(file)
+    kept = [line for line in lines if not unwanted(line)]
+    if len(kept) < len(lines):
+        write_atomically(path, b"".join(kept))
+    return len(lines) - len(kept)

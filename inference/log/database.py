@@ -7,7 +7,7 @@ import os
 import socket
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from inference.log.schema import insert_statement, tables
 LOCKED_S = 2.0  # how long a write waits for another's
 HUNG_S = 5.0  # a server that answers nothing for so long is given up
 PURGED_AT_ONCE = 5000
+FORGOTTEN_AT_ONCE = 500
 _MIGRATION_LOCK = 740122
 
 
@@ -108,17 +109,56 @@ class Store:
     def purge(self, before: float) -> int:
         """Delete all that is older; the number of rows that went. A few thousand at a time, so that nobody waits."""
         gone = 0
+        while some := self.purge_some(before):
+            gone += some
+        return gone
+
+    def purge_some(self, before: float, counts: bool = True) -> int:
+        """Delete a few thousand rows of each table that are older; how many went. `counts`: of that table as well."""
+        gone = 0
         with self._reading() as connection:
             for name in TABLES.values():
                 age = "hour" if name == "counts" else "time"
                 place = "ctid" if self._file is None else "rowid"
                 some = f"SELECT {place} FROM {name} WHERE {age} < {float(before)!r} LIMIT {PURGED_AT_ONCE}"
-                deleted = -1
-                while deleted:
+                if counts or name != "counts":
                     with self._transaction(connection):
-                        deleted = connection.exec_driver_sql(f"DELETE FROM {name} WHERE {place} IN ({some})").rowcount
-                    gone += deleted
+                        gone += connection.exec_driver_sql(f"DELETE FROM {name} WHERE {place} IN ({some})").rowcount
         return gone
+
+    def forget(self, unwanted: Callable[[str], bool]) -> int:
+        """Delete every row whose text is `unwanted`, down to its bytes in the file; how many went. Reads all rows."""
+        gone = 0
+        with self._reading() as connection:
+            for kind in TABLES:
+                gone += self._forget(connection, kind, unwanted) if kind is not Count else 0
+            self._scrub(connection)
+        return gone
+
+    def _forget(self, connection: Connection, kind: type[Row], unwanted: Callable[[str], bool]) -> int:
+        import sqlalchemy as sa
+
+        table = tables()[kind]
+        rows = _stream(connection, sa.select(table.c.id, table.c.text))
+        ids = [row["id"] for row in rows if unwanted(row["text"])]
+        connection.rollback()
+        for start in range(0, len(ids), FORGOTTEN_AT_ONCE):
+            some = ids[start : start + FORGOTTEN_AT_ONCE]
+            with self._transaction(connection):
+                connection.execute(sa.delete(table).where(table.c.id.in_(some)))
+        return len(ids)
+
+    def _scrub(self, connection: Connection) -> None:
+        """Leave no bytes of deleted rows: SQLite copies rows from page to page, and secure_delete misses old copies."""
+        raw: Any = connection.connection.driver_connection
+        if self._file is None:
+            raw.autocommit = True
+            for name in TABLES.values():
+                raw.execute(f"VACUUM {name}")
+            return
+        raw.execute("VACUUM")
+        if raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            raise LogError(f"the rows are deleted, but {self.name} is in use and its -wal file keeps them: run again")
 
     def _make_engine(self, place: Place) -> Engine:
         import sqlalchemy as sa
@@ -251,5 +291,5 @@ def _cut(line: socket.socket) -> None:
 
 
 def _stream(connection: Connection, query: Any) -> Iterator[Any]:
-    with connection.execution_options(yield_per=1000).execute(query) as result:
+    with connection.execute(query, execution_options={"yield_per": 1000}) as result:
         yield from result.mappings()

@@ -9,17 +9,19 @@ from __future__ import annotations
 import collections
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from inference.common.fork import ProcessLocal, attempt, notice, register
 from inference.common.logs import Condition
+from inference.common.text import Forgotten
 from inference.common.workers import Worker
 from inference.log.counts import Tally, confidence_bin, latency_bin
 from inference.log.database import LogError, Store
 from inference.log.queue import Entry, Queue
+from inference.log.retention import DAY_S, Retention
 from inference.log.rows import Correction, Count, Decision, Row, TeacherAnswer
 from inference.log.spill import Sink
 
@@ -27,23 +29,31 @@ __all__ = ["Correction", "Count", "Decision", "DecisionLog", "LogError", "Teache
 
 TICK_S = 1.0  # rows that nobody waits for, and counts, are written so often
 ROWS_AT_ONCE = 1000
-DAY_S = 86_400
 
 
 class DecisionLog(ProcessLocal):
     """The log at `url`: a file (SQLite) or a postgresql:// URL; it is made when the first row is written.
 
     `queue_size` rows wait at most, plus what was paid for. What the database does not take goes into the folder
-    `spill`, and from there into the database as soon as it can be reached, or at the next start. Safe to share between
-    threads and across a fork. Raises ValueError for any other URL, and where an extra is not installed.
+    `spill`, and from there into the database as soon as it can be reached, or at the next start. Rows older than
+    `retention_days` are deleted; 0 keeps all. Safe to share between threads and across a fork. Raises ValueError for
+    any other URL, and where an extra is not installed.
     """
 
-    def __init__(self, url: str | Path, queue_size: int = 10_000, spill: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        url: str | Path,
+        queue_size: int = 10_000,
+        spill: str | Path | None = None,
+        retention_days: float = 0.0,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         if type(queue_size) is not int or queue_size < 1:
             raise ValueError(f"queue_size must be a whole number of at least 1, got {queue_size!r}")
         self._store = Store(url)
         self.name = self._store.name
         self._sink = Sink(self._store, None if spill is None else Path(spill).absolute())
+        self._retention = Retention(self._sink, retention_days, now)
         self._queue = Queue(queue_size)
         self._dropping = Condition("log", f"the decision log {self.name} drops no more rows")
         # The first row waits for a moment, as the later ones do: a process that forks as soon as it has started forks
@@ -55,6 +65,7 @@ class DecisionLog(ProcessLocal):
     def _begin(self) -> None:
         """The state of a process."""
         self._queue = Queue(self._queue.size)
+        self._retention.begin()
         self._tally = Tally()
         self._stats: collections.Counter[str] = collections.Counter()
         self._dropped: collections.Counter[str] = collections.Counter()
@@ -120,13 +131,14 @@ class DecisionLog(ProcessLocal):
         return self._healthy
 
     def stats(self) -> dict[str, Any]:
-        """This process's rows: waiting, written, spilled, read back, dropped by value; and the last error."""
+        """This process's rows: waiting, written, spilled, read back, expired, dropped by value; and the last error."""
         notice()
         return {
             "healthy": self._healthy,
             "error": self._sink.error,
             "waiting": len(self._queue),
             **{name: self._stats[name] for name in ("written", "spilled", "read_back")},
+            **self._retention.stats,
             "unreadable": self._sink.spill.unreadable if self._sink.spill else 0,
             "dropped": dict(self._dropped),
         }
@@ -165,6 +177,16 @@ class DecisionLog(ProcessLocal):
             raise ValueError(f"older_than_days must be at least 0, got {older_than_days!r}")
         return self._store.purge(time.time() - older_than_days * DAY_S)
 
+    def forget(self, forgotten: Forgotten) -> dict[str, int]:
+        """Delete every row of a text, of those that wait too; how many, by place. Counts stay. Raises LogError."""
+        with self._writing:
+            self._sink.hurry()
+            self._drain(last=True)
+            spilled = self._sink.forget(forgotten)
+        if not self._healthy:
+            raise LogError(f"rows wait in memory, for the log cannot be written: {self._sink.error}")
+        return {"log": self._store.forget(forgotten), "spill": spilled}
+
     def _add(self, entry: Entry, first: bool = False) -> None:
         if not isinstance(entry.row, Decision | TeacherAnswer | Correction):
             expected = "a Decision, TeacherAnswer or Correction"
@@ -182,6 +204,7 @@ class DecisionLog(ProcessLocal):
             self._drain()
         finally:
             with self._writing:
+                self._retention.apply()
                 self._store.rest()
         return TICK_S
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
-from inference.common.text import MOST_CHARACTERS, repair
+from inference.common.text import storable
 
 LONGEST_ID = 200  # PostgreSQL's indexes take no long values
 
@@ -115,8 +115,7 @@ def tidy_text(name: str, value: Any) -> str:
     if len(value) > LONGEST_ID and name in ("id", "request_id", "key"):
         digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:32]
         value = value[: LONGEST_ID - len(digest)] + digest
-    # Neither database takes a lone surrogate, and PostgreSQL no NUL.
-    return repair(value[:MOST_CHARACTERS]).replace("\x00", "\ufffd")
+    return storable(value)
 
 
 def _number(name: str, value: Any) -> float | None:

@@ -13,14 +13,15 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from inference.common.files import fsync, private_folder
+from inference.common.files import drop_lines, fsync, private_folder
 from inference.common.fork import keep
 from inference.common.logs import Condition
-from inference.log.database import Store
+from inference.common.text import Forgotten
+from inference.log.database import LogError, Store
 from inference.log.rows import Correction, Count, Decision, Row, TeacherAnswer, to_values
 
 KINDS: dict[str, type[Any]] = {"decision": Decision, "answer": TeacherAnswer, "correction": Correction, "count": Count}
@@ -73,6 +74,22 @@ class Spill:
                 if held and path not in self._spoilt:
                     yield from self._chunks_of(path)
         self.unread = False
+
+    def drop(self, unwanted: Callable[[bytes], bool]) -> tuple[int, int]:
+        """Rewrite all files that no other process holds without the lines that are `unwanted`.
+
+        How many lines went, and how many are left in files of others. Raises OSError if a file cannot be read or
+        written.
+        """
+        self.close()
+        gone = left = 0
+        for path in sorted(self.folder.glob("*.jsonl")):
+            with self._hold(path) as held:
+                if held:
+                    gone += drop_lines(path, unwanted)
+                elif path.is_file():
+                    left += sum(map(unwanted, path.read_bytes().splitlines(keepends=True)))
+        return gone, left
 
     def close(self) -> None:
         """Leave this process's file to whoever comes next; an empty one goes."""
@@ -186,6 +203,21 @@ class Sink:
             return len(rows)
         self._stop_reading()
         return 0
+
+    def drop(self, unwanted: Callable[[bytes], bool]) -> tuple[int, int]:
+        """Drop lines from the spill files, as Spill.drop does. The spill files are let go of first."""
+        self._stop_reading()
+        return (0, 0) if self.spill is None else self.spill.drop(unwanted)
+
+    def forget(self, forgotten: Forgotten) -> int:
+        """Drop a text from the spill files; how many lines. Raises LogError where another process holds one with it."""
+        try:
+            gone, left = self.drop(forgotten.in_line)
+        except OSError as error:
+            raise LogError(f"the spill folder cannot be rewritten: {error}") from error
+        if left:
+            raise LogError("another process still holds spilled rows: run again once the log has taken them")
+        return gone
 
     def hurry(self) -> None:
         """Try the database again at the next call, however lately it failed."""

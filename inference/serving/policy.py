@@ -39,6 +39,7 @@ class Policy:
     cache_ttl_s: float = setting(86_400.0, "seconds that a cached answer is used")
     redis: str = setting("", "redis:// URL of a cache shared by processes and machines", secret=True)
     log: str = setting("", "decision log: file or postgresql:// URL; none: no log; empty: with the model", secret=True)
+    retention_days: float = setting(0.0, "days after which the decision log's rows are deleted; 0: kept for ever")
     ledger: str = setting("", "spend ledger: file or postgresql:// URL; empty: with the model", secret=True)
     redactor: str = setting("", "builtin, none or MODULE:FUNCTION; empty: the bundle's own, else builtin")
     threads: int = setting(1, "threads that the local model uses for one text")
@@ -53,7 +54,8 @@ class Policy:
             _check(0 < getattr(self, name) < float("inf"), name, getattr(self, name), "must be positive")
         for name in ("concurrency", "threads"):
             _check(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
-        _check(self.cache_size >= 0, "cache_size", self.cache_size, "must not be negative")
+        for name in ("cache_size", "retention_days"):
+            _check(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "must not be negative")
         _check(self.daily_usd is None or self.daily_usd >= 0, "daily_usd", self.daily_usd, "must not be negative")
 
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import threading
 import time
+from collections.abc import Callable
 
 from inference.bundle.redact import Redactor
 from inference.common.fork import ProcessLocal, register
@@ -78,3 +79,11 @@ class Recorder(ProcessLocal):
         if text is None:
             raise KeyError(f"request {id!r} is no longer remembered: give its text")
         self.log.put(Correction(id, time.time(), self._redact(text), intent))
+
+    def forget(self, unwanted: Callable[[str], bool]) -> int:
+        """Let go of remembered texts; how many there were."""
+        with self._lock:
+            known = list(self._recent.items())
+        gone = [id for id, text in known if unwanted(text)]
+        with self._lock:
+            return sum(self._recent.pop(id, None) is not None for id in gone)

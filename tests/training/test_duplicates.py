@@ -1,7 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.duplicates import THRESHOLD, near_pairs, normalise, shingles
+from inference.common.text import query_form
+from training.data.duplicates import THRESHOLD, near_pairs, shingles
 
 WORD = ["my", "your", "card", "refund", "late", "order", "is", "not", "here", "where", "the"]
 WORDS = st.lists(st.sampled_from(WORD), max_size=9)
@@ -27,4 +28,4 @@ def test_punctuation_and_case_do_not_hide_a_near_duplicate() -> None:
 
 
 def test_normalise_folds_case_width_and_white_space() -> None:
-    assert normalise("  My\u3000ＣＡＲＤ\n is lost ") == "my card is lost"
+    assert query_form("  My\u3000ＣＡＲＤ\n is lost ") == "my card is lost"

@@ -9,23 +9,19 @@ from __future__ import annotations
 import collections
 import math
 import re
-import unicodedata
 from collections.abc import Sequence
 
 from tqdm import tqdm
+
+from inference.common.text import query_form
 
 SHINGLE = 4
 THRESHOLD = 0.75
 
 
-def normalise(text: str) -> str:
-    """The form under which two texts are the same query: NFKC, case folded, white space collapsed."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
 def shingles(text: str) -> frozenset[str]:
     """Character 4-grams of the letters and digits; a short text is its own single shingle."""
-    bare = " ".join(re.findall(r"\w+", normalise(text))) or normalise(text)
+    bare = " ".join(re.findall(r"\w+", query_form(text))) or query_form(text)
     return frozenset(bare[i : i + SHINGLE] for i in range(max(1, len(bare) - SHINGLE + 1)))
 
 

@@ -13,8 +13,7 @@ from typing import Any
 
 from inference.bundle.taxonomy import Taxonomy
 from inference.common import jsonl
-from inference.common.text import canonical, repair
-from training.data.duplicates import normalise
+from inference.common.text import canonical, query_form, repair
 
 STEMS = {
     "train": "train",
@@ -61,7 +60,7 @@ class Source:
 
 def text_key(text: str) -> str:
     """The content id of a query: equal for texts that are the same query."""
-    return hashlib.sha256(normalise(text).encode()).hexdigest()[:16]
+    return hashlib.sha256(query_form(text).encode()).hexdigest()[:16]
 
 
 def read_source(data: str) -> Source:

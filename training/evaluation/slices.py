@@ -10,7 +10,7 @@ import collections
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from training.data.duplicates import normalise
+from inference.common.text import query_form
 from training.data.rows import Row
 
 SHORT, LONG = 4, 36  # words
@@ -46,7 +46,7 @@ def cue_words(train: Iterable[Row]) -> dict[str, str]:
 
 def words(text: str) -> list[str]:
     """The words of a text, case folded."""
-    return re.findall(r"\w+(?:['’]\w+)?", normalise(text))
+    return re.findall(r"\w+(?:['’]\w+)?", query_form(text))
 
 
 def is_misleading(row: Row, cues: Mapping[str, str]) -> bool:
@@ -72,7 +72,7 @@ def tests(train: Iterable[Row]) -> dict[str, Test]:
         "hard": lambda row: row.extra.get("hard") is True,
         "short": lambda row: len(words(row.text)) <= SHORT,
         "long": lambda row: len(words(row.text)) >= LONG,
-        "two wants": lambda row: bool(SECOND_WANT.search(normalise(row.text))) or row.text.count("?") > 1,
+        "two wants": lambda row: bool(SECOND_WANT.search(query_form(row.text))) or row.text.count("?") > 1,
         "misleading words": lambda row: is_misleading(row, cues),
         "other languages": is_foreign,
     }

@@ -28,6 +28,7 @@ DAY_ZERO_SAMPLE = 0.45  # while a teacher answers everything, this share of all 
 DAY_S = 86_400.0
 LATE_DAYS = 7.0
 DROPPED = "dropped"  # the split of rows whose labels turned out wrong: they stay known, and neither train nor judge
+FORGOTTEN = "forgotten"  # the split of rows whose text was deleted: they only count requests, and stay known
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,14 @@ def write_live(home: Path, rows: Iterable[LiveRow]) -> None:
 def drop_round(home: Path, number: int) -> int:
     """Stop using the teachers' labels of a round, and return how many they were. What people said stays."""
     rows = read_live(home)
-    gone = {row.key for row in rows if row.round == number and not _human(row) and row.split != DROPPED}
+    gone = {row.key for row in in_use(rows) if row.round == number and not _human(row)}
     write_live(home, [replace(row, split=DROPPED) if row.key in gone else row for row in rows])
     return len(gone)
 
 
 def in_use(rows: Iterable[LiveRow]) -> list[LiveRow]:
     """The rows that train or judge."""
-    return [row for row in rows if row.split != DROPPED]
+    return [row for row in rows if row.split not in (DROPPED, FORGOTTEN)]
 
 
 def harvest(log: DecisionLog, known: Sequence[LiveRow], since: float, until: float, number: int, salt: str) -> Harvest:
