@@ -9,7 +9,6 @@ Classification never raises for a reason outside the caller's control; a wrong a
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import secrets
 import time
 from collections.abc import Iterable, Sequence
@@ -65,7 +64,6 @@ class Cascade(ProcessLocal):
         self._watch, self._redact, self._cache = watch, redact, cache
         self._redis = cache.redis if cache is not None else None
         self._deferral = Deferral(teachers, ledger, log, self._remember, policy.call_limit_s, policy.concurrency)
-        self._sample_below = int(policy.sample_rate * 2**64)
         self._recorder = Recorder(log, redact)
         self._rate = Rate(policy.max_teacher_rate)
         register(self)
@@ -145,7 +143,7 @@ class Cascade(ProcessLocal):
         bundle_id = tier.bundle_id if tier else None
         id = id or secrets.token_hex(8)
         guess, redacted = self._guess(text, tier, bundle_id)
-        request = Request(id, text, redacted, started, guess, bundle_id, self._is_sampled(id))
+        request = Request(id, text, redacted, started, guess, bundle_id, self.policy.samples(id))
         if not guess.accepted:
             request.reason = self._why_not_ask(request)
             if request.reason is None:
@@ -207,13 +205,6 @@ class Cascade(ProcessLocal):
         )  # fmt: skip
         self._record(request, answer)
         return answer
-
-    def _is_sampled(self, id: str) -> bool:
-        """Whether a hash of the request's id puts it into the uniform sample, whatever the query is."""
-        if not self._sample_below:
-            return False
-        digest = hashlib.blake2b(id.encode("utf-8", "replace"), digest_size=8).digest()
-        return int.from_bytes(digest) < self._sample_below
 
     def _ask(self, request: Request, deadline_s: float | None) -> Future[Outcome]:
         if request.redacted is None:
@@ -282,10 +273,7 @@ class Cascade(ProcessLocal):
             "answers": self._recorder.counts(),
             "bundle_id": tier.bundle_id if tier else None,
             "refused_bundle": self._watch.refused,
-            "breakers": {
-                teacher.name: breaker.state
-                for teacher, breaker in zip(self._deferral.teachers, self._deferral.breakers, strict=True)
-            },
+            "breakers": self._deferral.states(),
             "redis": self._redis.stats() if self._redis else None,
             "log": self.log.stats() if self.log else None,
             "workers": {part.worker.name: part.worker.state() for part in parts if part is not None},

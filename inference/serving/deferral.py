@@ -83,6 +83,10 @@ class Deferral(ProcessLocal):
         super().after_fork()
         self._closing, self._loop, self._hold = False, None, None
 
+    def states(self) -> dict[str, str]:
+        """The state of each teacher's breaker, by the teacher's name."""
+        return {teacher.name: breaker.state for teacher, breaker in zip(self.teachers, self.breakers, strict=True)}
+
     def ask(self, question: Question, deadline_s: float | None) -> Future[Outcome]:
         """Ask the teachers. With a deadline they share it, so that each gets its turn; the future may come later.
 

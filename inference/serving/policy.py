@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -64,6 +65,13 @@ class Policy:
     ) -> Policy:
         """Defaults, overruled by a TOML file, then MONOKU_* variables, then arguments. Raises ValueError."""
         return load(cls, file, environment, arguments)
+
+    def samples(self, id: str) -> bool:
+        """Whether a hash of a request's id puts it into the uniform sample, whatever the query is."""
+        if not self.sample_rate:
+            return False
+        digest = hashlib.blake2b(id.encode("utf-8", "replace"), digest_size=8).digest()
+        return int.from_bytes(digest) < int(self.sample_rate * 2**64)
 
     def with_values(self, values: Mapping[str, Any]) -> Policy:
         """This policy with some values replaced. Raises ValueError for unknown settings and wrong values."""
