@@ -37,7 +37,9 @@ bench: setup models/clinc150/current
 	$(BIN)/python -m benchmarks.replay --bundle models/clinc150 --data $(DATA)/clinc150
 	$(BIN)/python -m benchmarks.refreshes --bundle models/clinc150 --data $(DATA)/clinc150
 
+# Third-party servers are installed here alone: uWSGI is compiled.
 soak: setup
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[soak]"
 	$(BIN)/python -m pytest -m soak
 
 clean:

@@ -22,13 +22,13 @@ from inference.bundle.redact import Redactor, load_redactor, of_the_beginning
 from inference.bundle.taxonomy import Taxonomy
 from inference.cache.memory import Entry
 from inference.cache.shared import Cache
-from inference.common.fork import ProcessLocal, attempt, notice, register
+from inference.common.fork import ProcessLocal, attempt, forks_later, notice, register
 from inference.common.text import Forgotten, canonical
 from inference.log.decision_log import DecisionLog
 from inference.money.ledger import Ledger
 from inference.money.prices import dollars
 from inference.serving.answer import Answer, Request, Router
-from inference.serving.assemble import TeacherSpec, choose_redactor, choose_taxonomy, make_cache
+from inference.serving.assemble import TeacherSpec, choose_redactor, choose_taxonomy, make_cache, make_log
 from inference.serving.deferral import Deferral, Outcome, Question
 from inference.serving.forget import forget
 from inference.serving.policy import Policy
@@ -98,9 +98,7 @@ class Cascade(ProcessLocal):
         if watch.tier is None and not teachers:
             raise ValueError(f"{root} has no bundle yet: give a teacher, which answers until there is one")
         redact = of_the_beginning(own or choose_redactor(rules, watch.tier))
-        place = rules.log or home / "decisions.db"
-        days = rules.retention_days
-        log = None if rules.log == "none" else DecisionLog(place, spill=home / "spill", retention_days=days)
+        log = make_log(rules, home)
         ledger = Ledger(rules.ledger or home / "spend.db", rules.daily_usd) if teachers else None
         return cls(watch, rules, teachers, intents, log, ledger, redact, make_cache(rules, intents, redact))
 
@@ -110,7 +108,7 @@ class Cascade(ProcessLocal):
         Raises TypeError if `text` is not a string.
         """
         request = self._begin(text, id)
-        return self._finish(request, self._wait(request, self._left(request)))
+        return self._finish(request, self._wait(request, self.policy.deadline_s - request.age_s))
 
     async def aclassify(self, text: str, id: str | None = None) -> Answer:
         """The same for asyncio: the local tier runs at once (about a millisecond), a teacher is awaited."""
@@ -118,7 +116,7 @@ class Cascade(ProcessLocal):
         if request.asked is None or self.policy.deferral != "wait":
             return self._finish(request, None)
         asked = asyncio.wrap_future(request.asked)
-        done, _ = await asyncio.wait({asked}, timeout=self._left(request))
+        done, _ = await asyncio.wait({asked}, timeout=self.policy.deadline_s - request.age_s)
         answered = bool(done) and not asked.cancelled() and asked.exception() is None
         return self._finish(request, asked.result() if answered else None)
 
@@ -168,8 +166,8 @@ class Cascade(ProcessLocal):
         except Exception as error:  # a redactor of the application's own, or a model that fails at run time
             self._recorder.note(f"local tier failed: {type(error).__name__}")
             return NO_GUESS, None
-        if guess.accepted:
-            self._keep(text, Entry(str(guess.intent), guess.confidence, guess.source, bundle_id))
+        if guess.accepted and self._cache is not None:
+            self._cache.put(text, Entry(str(guess.intent), guess.confidence, guess.source, bundle_id))
         return guess, redacted
 
     def _why_not_ask(self, request: Request) -> str | None:
@@ -198,7 +196,7 @@ class Cascade(ProcessLocal):
             else:
                 reason = outcome.reason
             cost = dollars(outcome.nano) if outcome else 0.0
-        latency_ms = (time.perf_counter() - request.started) * 1000
+        latency_ms = request.age_s * 1000
         answer = Answer(
             request.id, guess.intent, guess.confidence, guess.accepted, guess.source, guess.cached, asked, cost,
             latency_ms, request.bundle_id, reason,
@@ -220,14 +218,13 @@ class Cascade(ProcessLocal):
         except Exception:  # late, or cancelled, since the cascade is being closed
             return None
 
-    def _left(self, request: Request) -> float:
-        return self.policy.deadline_s - (time.perf_counter() - request.started)
-
     def _record(self, request: Request, answer: Answer) -> None:
         self._rate.earn()
         if request.sampled and not answer.deferred and self._deferral.teachers and self.policy.deferral != "never":
             self._sample(request)
         self._recorder.record(request, answer)
+        if forks_later():
+            self._rest()
 
     def _sample(self, request: Request) -> None:
         try:
@@ -235,13 +232,10 @@ class Cascade(ProcessLocal):
         except Exception as error:  # a redactor of the application's own
             self._recorder.note(f"sample failed: {type(error).__name__}")
 
-    def _keep(self, text: str, entry: Entry) -> None:
-        if self._cache is not None:
-            self._cache.put(text, entry)
-
     def _remember(self, text: str, outcome: Outcome) -> None:
         """Cache a teacher's answer: under the redacted text first, which for most queries is the text itself."""
-        self._keep(text, Entry(str(outcome.intent), None, "teacher", None))
+        if self._cache is not None:
+            self._cache.put(text, Entry(str(outcome.intent), None, "teacher", None))
 
     def feedback(self, id: str, intent: str, text: str | None = None) -> None:
         """Record a person's correction of request `id`. `text` is needed for a request of more than 10,000 ago.
@@ -249,18 +243,19 @@ class Cascade(ProcessLocal):
         Raises ValueError if the intent is not in the taxonomy, KeyError if the request is no longer remembered.
         """
         notice()
-        tier = self._watch.tier
-        names = (tier.taxonomy if tier else self.taxonomy).names
+        names = (self._watch.tier or self).taxonomy.names
         intent = canonical(str(intent))
         if intent not in names:
             raise ValueError(f"{intent!r} is not an intent; the intents are {', '.join(names)}")
         self._recorder.correct(id, intent, text)
+        if forks_later():
+            self._rest()
 
     def forget(self, text: str) -> dict[str, int]:
         """Delete a person's text from the log, its spill files and the caches; how many rows went, by place.
 
-        `python -m training.forget` reaches training data as well. Other processes' memory keeps it for cache_ttl_s at
-        most. Raises LogError or NoReply if a place cannot be reached: do it again then. Takes seconds on a large log.
+        `python -m training.forget` reaches training data too; other processes' memory keeps it for cache_ttl_s at most.
+        Raises LogError or NoReply if a place cannot be reached: do it again then.
         """
         return forget(Forgotten(text, self._redact), self._cache, self.policy.redis, self._recorder)
 
@@ -282,11 +277,17 @@ class Cascade(ProcessLocal):
     def close(self) -> None:
         """Wait a while for calls under way, then write what is to be written and let go of everything."""
         notice()
-        attempt(self._watch.stop)
-        attempt(partial(self._deferral.close, CLOSING_S))
-        for part in (self.log, self.ledger, self._redis):
+        self._rest()
+        for part in (self.ledger, self._redis):
             if part is not None:
                 attempt(part.close)
+
+    def _rest(self) -> None:
+        """Write what waits, and have no thread at work until the next call."""
+        attempt(self._watch.stop)
+        attempt(partial(self._deferral.close, CLOSING_S))
+        if self.log is not None:
+            attempt(self.log.close)
 
     def __enter__(self) -> Cascade:
         return self

@@ -3,13 +3,29 @@
 import ctypes
 import os
 import signal
+import sys
+import time
 from collections.abc import Callable
 
 import pytest
 
-# A C library's fork runs none of Python's hooks. PyDLL keeps the interpreter's lock, so that no other thread has it.
-FORKS = [pytest.param(getattr(os, "fork", None), id="os.fork"), pytest.param(ctypes.PyDLL(None).fork, id="C fork")]
-c_fork = ctypes.PyDLL(None).fork
+
+def c_fork() -> int:
+    """A C library's fork, which runs none of Python's hooks.
+
+    PyDLL keeps the interpreter's lock, so that no other thread has it. Nor may one ask for it at that moment: the child
+    would wait in CPython itself for a thread that it does not have. With a long switch interval none does.
+    """
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(100.0)
+    time.sleep(0.05)  # whoever waited with the usual interval has had the lock
+    try:
+        return int(ctypes.PyDLL(None).fork())
+    finally:
+        sys.setswitchinterval(usual)
+
+
+FORKS = [pytest.param(getattr(os, "fork", None), id="os.fork"), pytest.param(c_fork, id="C fork")]
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import importlib
 import itertools
 import logging
 import mmap
@@ -96,7 +97,15 @@ def _mark(wipe: bool = sys.platform == "linux") -> mmap.mmap | _ProcessId:
     return page
 
 
+def _uwsgi() -> Any:
+    try:
+        return importlib.import_module("uwsgi")  # the program brings it: no package of that name can be installed
+    except ImportError:
+        return None
+
+
 _mine = _mark()
+_server = _uwsgi()
 _things: dict[int, weakref.ref[ProcessLocal]] = {}
 _numbers = itertools.count()
 _forking = threading.Lock()
@@ -108,6 +117,15 @@ def register(thing: ProcessLocal) -> None:
     """Have the hooks of `thing` called, for as long as it lives."""
     number = next(_numbers)
     _things[number] = weakref.ref(thing, lambda _: _things.pop(number, None))
+
+
+def forks_later() -> bool:
+    """Whether this is uWSGI's master, which will fork its workers at any moment, without Python's hooks.
+
+    Whatever a thread holds then, SQLite's locks or the interpreter's own, is held in the worker for ever: no thread of
+    ours may be at work when a public method returns.
+    """
+    return _server is not None and _server.worker_id() == 0
 
 
 def notice() -> None:

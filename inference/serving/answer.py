@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -48,6 +49,11 @@ class Request:
     sampled: bool
     asked: Future[Outcome] | None = None
     reason: str | None = None
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it began."""
+        return time.perf_counter() - self.started
 
 
 class Router(Generic[T]):

@@ -9,6 +9,7 @@ from inference.bundle.redact import Redactor, load_redactor
 from inference.bundle.taxonomy import Taxonomy
 from inference.cache.memory import MemoryCache, normalise
 from inference.cache.shared import Cache, RedisCache
+from inference.log.decision_log import DecisionLog
 from inference.serving.policy import Policy
 from inference.serving.tier import Tier
 from inference.teachers.own import LabelFunction
@@ -46,3 +47,10 @@ def make_cache(policy: Policy, taxonomy: Taxonomy, redact: Redactor) -> Cache | 
         return normalise(redact(text))
 
     return Cache(memory, RedisCache(policy.redis, prefix, policy.cache_ttl_s, labels=taxonomy.names, prepare=prepare))
+
+
+def make_log(policy: Policy, home: Path) -> DecisionLog | None:
+    """The decision log that the policy names, or the one in `home`; None where the policy wants none."""
+    if policy.log == "none":
+        return None
+    return DecisionLog(policy.log or home / "decisions.db", spill=home / "spill", retention_days=policy.retention_days)
