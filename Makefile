@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DATA ?= ../shared/data
 
-.PHONY: setup demo test check bench soak clean
+.PHONY: setup demo test check coverage bench soak clean
 
 setup: .venv/.complete
 
@@ -26,6 +26,10 @@ check: setup
 test: check
 	$(BIN)/python -m pytest -m "not soak"
 
+# Apart from test: measuring makes the property tests take nearly twice as long.
+coverage: setup
+	$(BIN)/python -m pytest -m "not soak" --cov --cov-report=term:skip-covered
+
 # The public data that the benchmarks read: clinc/oos-eval as DATA/clinc150, BANKING77 as DATA/banking77.
 models/clinc150/current: | setup
 	$(BIN)/python -m training.train --data $(DATA)/clinc150 --name clinc150
@@ -43,4 +47,4 @@ soak: setup
 	$(BIN)/python -m pytest -m soak
 
 clean:
-	rm -rf .venv models/*/ .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf .venv models/*/ .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage *.egg-info
