@@ -16,6 +16,7 @@ from inference.common.files import private_file
 from inference.common.fork import Hold
 from inference.common.places import DATABASE, Place, database
 from inference.common.sqlite import inode, log_ahead, open_file
+from inference.log.limits import USUAL, Limits
 from inference.log.rows import TABLES, Count, R, Row, from_record, to_record
 from inference.log.schema import MIGRATIONS
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 from inference.log.schema import insert_statement, tables
 
-LOCKED_S = 2.0  # how long a write waits for another's
-HUNG_S = 5.0  # a server that answers nothing for so long is given up
-PURGED_AT_ONCE = 5000
 FORGOTTEN_AT_ONCE = 500
 _MIGRATION_LOCK = 740122
 
@@ -40,7 +38,8 @@ class Store:
     Raises ValueError if the URL has another form or an extra is missing; every method raises LogError.
     """
 
-    def __init__(self, url: str | Path) -> None:
+    def __init__(self, url: str | Path, limits: Limits = USUAL) -> None:
+        self.limits = limits
         place = database(url, "the decision log")
         self.name, self._file = place.name, place.file
         try:
@@ -120,7 +119,7 @@ class Store:
             for name in TABLES.values():
                 age = "hour" if name == "counts" else "time"
                 place = "ctid" if self._file is None else "rowid"
-                some = f"SELECT {place} FROM {name} WHERE {age} < {float(before)!r} LIMIT {PURGED_AT_ONCE}"
+                some = f"SELECT {place} FROM {name} WHERE {age} < {float(before)!r} LIMIT {self.limits.purged_at_once}"
                 if counts or name != "counts":
                     with self._transaction(connection):
                         gone += connection.exec_driver_sql(f"DELETE FROM {name} WHERE {place} IN ({some})").rowcount
@@ -169,7 +168,7 @@ class Store:
 
         try:
             # The driver reads the URL, as it does for the ledger.
-            parts = {**conninfo.conninfo_to_dict(place.url), "connect_timeout": round(HUNG_S)}
+            parts = {**conninfo.conninfo_to_dict(place.url), "connect_timeout": round(self.limits.hung_s)}
         except Error:  # its message repeats parts of the URL
             raise ValueError(f"the decision log must be {DATABASE}; the given postgresql URL is invalid") from None
         return sa.create_engine("postgresql+psycopg://", poolclass=sa.NullPool, connect_args=parts)
@@ -189,7 +188,7 @@ class Store:
     def _transaction(self, connection: Connection) -> Iterator[None]:
         """A transaction that may write, and that waits for another's lock, but not without end."""
         with connection.begin():
-            wait = f"SET LOCAL lock_timeout = {round(LOCKED_S * 1000)}"
+            wait = f"SET LOCAL lock_timeout = {round(self.limits.locked_s * 1000)}"
             connection.exec_driver_sql(wait if self._file is None else "BEGIN IMMEDIATE")
             yield
 
@@ -201,7 +200,7 @@ class Store:
             return
         raw: Any = connection.connection.driver_connection
         with socket.socket(fileno=os.dup(raw.fileno())) as line:
-            timer = threading.Timer(HUNG_S, _cut, [line])
+            timer = threading.Timer(self.limits.hung_s, _cut, [line])
             timer.daemon = True
             timer.start()
             try:
@@ -255,7 +254,7 @@ class Store:
     def _migrate(self, connection: Connection) -> None:
         if self._file is not None:
             raw: Any = connection.connection.driver_connection
-            log_ahead(raw, LOCKED_S)
+            log_ahead(raw, self.limits.locked_s)
         with self._transaction(connection):
             if self._file is None:
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
@@ -269,7 +268,7 @@ class Store:
                 connection.exec_driver_sql(f"INSERT INTO schema_version (version) VALUES ({number})")
 
     def _open_file(self) -> sqlite3.Connection:
-        connection = open_file(str(self._file), LOCKED_S)
+        connection = open_file(str(self._file), self.limits.locked_s)
         connection.execute("PRAGMA secure_delete = ON")  # what is purged is gone from the file
         return connection
 

@@ -20,6 +20,7 @@ from inference.common.text import Forgotten
 from inference.common.workers import Worker
 from inference.log.counts import Tally, confidence_bin, latency_bin
 from inference.log.database import LogError, Store
+from inference.log.limits import USUAL, Limits
 from inference.log.queue import Entry, Queue
 from inference.log.retention import DAY_S, Retention
 from inference.log.rows import Correction, Count, Decision, Row, TeacherAnswer
@@ -47,10 +48,11 @@ class DecisionLog(ProcessLocal):
         spill: str | Path | None = None,
         retention_days: float = 0.0,
         now: Callable[[], float] = time.time,
+        limits: Limits = USUAL,
     ) -> None:
         if type(queue_size) is not int or queue_size < 1:
             raise ValueError(f"queue_size must be a whole number of at least 1, got {queue_size!r}")
-        self._store = Store(url)
+        self._store = Store(url, limits)
         self.name = self._store.name
         self._sink = Sink(self._store, None if spill is None else Path(spill).absolute())
         self._retention = Retention(self._sink, retention_days, now)

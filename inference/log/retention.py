@@ -6,7 +6,7 @@ import collections
 import json
 from collections.abc import Callable
 
-from inference.log.database import PURGED_AT_ONCE, LogError
+from inference.log.database import LogError
 from inference.log.spill import Sink
 
 EVERY_S = 3600.0
@@ -41,7 +41,7 @@ class Retention:
         before = now - self._days * DAY_S
         try:
             gone = self._sink.store.purge_some(before, counts=False)
-            if gone < PURGED_AT_ONCE:
+            if gone < self._sink.store.limits.purged_at_once:
                 self._next = now + EVERY_S
                 gone += self._sink.drop(lambda line: _older(line, before))[0]
         except (LogError, OSError):

@@ -27,17 +27,17 @@ from inference.log.rows import Correction, Count, Decision, Row, TeacherAnswer, 
 KINDS: dict[str, type[Any]] = {"decision": Decision, "answer": TeacherAnswer, "correction": Correction, "count": Count}
 NAMES = {kind: name for name, kind in KINDS.items()}
 ROWS_AT_ONCE = 500
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0  # between attempts at a database that failed
 
 
 class Spill:
     """One process's view of a spill folder. For one thread at a time.
 
-    `unread`: there may be rows to read back. `unreadable` counts whole lines that are no rows; their file is kept.
+    `rows_at_once` are read back at a time. `unread`: there may be rows to read back. `unreadable` counts whole lines
+    that are no rows; their file is kept.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, rows_at_once: int = ROWS_AT_ONCE) -> None:
+        self.folder, self.rows_at_once = folder, rows_at_once
         self.unread = True
         self.unreadable = 0
         self._own: io.FileIO | None = None
@@ -108,7 +108,7 @@ class Spill:
         broken = self.unreadable
         with path.open("rb") as lines:
             # The end is looked for again after every chunk: rows may have been appended since.
-            while rows := list(itertools.islice(self._rows(lines), ROWS_AT_ONCE)):
+            while rows := list(itertools.islice(self._rows(lines), self.rows_at_once)):
                 yield rows
         if self.unreadable > broken:
             self._spoilt.add(path)
@@ -156,7 +156,7 @@ class Sink:
         self.spill = None if folder is None else Spill(folder)
         self.error: str | None = None
         self._reading: Generator[list[Row], None, None] | None = None
-        self._pause_s, self._retry_at = FIRST_PAUSE_S, 0.0
+        self._pause_s, self._retry_at = store.limits.first_pause_s, 0.0
         self._no_database = Condition("log", f"the decision log {store.name} takes rows again")
         self._no_folder = Condition("log", f"the spill folder {folder} takes rows again")
 
@@ -171,9 +171,9 @@ class Sink:
             where = "into memory" if self.spill is None else "into the spill folder"
             self._no_database.begin("the decision log is out of reach, rows go %s: %s", where, error)
             self._retry_at = time.monotonic() + self._pause_s
-            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+            self._pause_s = min(2 * self._pause_s, self.store.limits.longest_pause_s)
             return False
-        self.error, self._pause_s = None, FIRST_PAUSE_S
+        self.error, self._pause_s = None, self.store.limits.first_pause_s
         self._no_database.end()
         return True
 
@@ -235,7 +235,7 @@ class Sink:
         self.store.abandon()
         if self.spill is not None:
             self.spill.abandon()
-        self.error, self._pause_s, self._retry_at = None, FIRST_PAUSE_S, 0.0
+        self.error, self._pause_s, self._retry_at = None, self.store.limits.first_pause_s, 0.0
         keep(self._reading)  # closing it would go on with what the parent may be in the middle of
         self._reading = None
 

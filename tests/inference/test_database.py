@@ -13,11 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from inference.log import database as store_module
 from inference.log.database import Store
 from inference.log.decision_log import Correction, Count, Decision, LogError, TeacherAnswer
+from inference.log.limits import Limits
 from inference.log.rows import Row, to_values
-from inference.log.schema import MIGRATIONS
 from tests.logged import ROWS, answer, correction, decision, locked
 from tests.services import Service, fresh_database, postgres_server, postgres_url
 
@@ -66,7 +65,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def store(url: str) -> Iterator[Store]:
-    with contextlib.closing(Store(url)) as store:
+    with contextlib.closing(Store(url, Limits(purged_at_once=3))) as store:
         yield store
 
 
@@ -137,8 +136,7 @@ def test_counts_of_several_writers_add_up_and_a_total_never_falls(store: Store) 
     assert list(store.counts(0, 10800)) == [Count(7200, "requests", "all", 10)]
 
 
-def test_purge_takes_what_is_older_of_everything(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "PURGED_AT_ONCE", 3)
+def test_purge_takes_what_is_older_of_everything(store: Store) -> None:
     old = [decision(str(i), time=float(i)) for i in range(10)]
     young = [decision("young", time=100.0), answer("young", time=100.0), correction("young", time=100.0)]
     counts = [Count(36, "requests", "all", 1, "a"), Count(3600, "requests", "all", 1, "a")]
@@ -214,11 +212,11 @@ def check_migrated(url: str) -> None:
         assert [count.n for count in store.counts(0, None)] == [1]
 
 
-def test_a_newer_schema_is_refused_by_name(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "MIGRATIONS", [*MIGRATIONS, ("CREATE TABLE tomorrow (x INTEGER)",)])
+def test_a_newer_schema_is_refused_by_name(store: Store) -> None:
     store.write([decision("a")])
+    with store._reading() as connection, connection.begin():
+        connection.exec_driver_sql("INSERT INTO schema_version (version) VALUES (3)")
     store.close()
-    monkeypatch.undo()
     for use in (lambda: store.write([decision("b")]), lambda: rows_of(store), lambda: store.purge(0)):
         with pytest.raises(LogError, match="has schema 3, this version of monoku reads up to 2: upgrade"):
             use()
@@ -292,9 +290,8 @@ def test_a_file_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_locked_file_is_an_error_once_the_wait_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "LOCKED_S", 0.1)
-    store = Store(tmp_path / "log.db")
+def test_a_locked_file_is_an_error_once_the_wait_is_over(tmp_path: Path) -> None:
+    store = Store(tmp_path / "log.db", Limits(locked_s=0.1))
     store.write([decision("a")])
     with locked(tmp_path / "log.db"):
         with pytest.raises(LogError, match=r"cannot be written: .*locked"):
@@ -305,11 +302,10 @@ def test_a_locked_file_is_an_error_once_the_wait_is_over(tmp_path: Path, monkeyp
     store.close()
 
 
-def test_a_locked_table_is_an_error_once_the_wait_is_over(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_table_is_an_error_once_the_wait_is_over(postgres: str) -> None:
     import psycopg
 
-    monkeypatch.setattr(store_module, "LOCKED_S", 0.1)
-    with fresh_database(postgres) as url, contextlib.closing(Store(url)) as store:
+    with fresh_database(postgres) as url, contextlib.closing(Store(url, Limits(locked_s=0.1))) as store:
         store.write([decision("a")])
         with psycopg.connect(url) as other:
             other.execute("LOCK TABLE decisions")
@@ -332,9 +328,8 @@ def test_a_server_that_was_restarted_is_used_at_once(own_postgres: Service) -> N
         assert [row.id for row in store.read(Decision, 0, None)] == ["a", "b", "c"]
 
 
-def test_a_server_that_hangs_is_given_up(own_postgres: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "HUNG_S", 2.0)
-    with fresh_database_of(own_postgres) as url, contextlib.closing(Store(url)) as store:
+def test_a_server_that_hangs_is_given_up(own_postgres: Service) -> None:
+    with fresh_database_of(own_postgres) as url, contextlib.closing(Store(url, Limits(hung_s=2.0))) as store:
         store.write([decision("a")])
         with own_postgres.frozen(), pytest.raises(LogError, match="cannot be written"):
             store.write([decision("b")])

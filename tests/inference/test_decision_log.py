@@ -3,30 +3,24 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from inference.log import database as store_module
-from inference.log import spill as spill_module
 from inference.log.decision_log import DecisionLog, LogError
-from inference.log.schema import MIGRATIONS
+from inference.log.limits import Limits
 from tests.forks import c_fork, holds_in_child, needs_fork
 from tests.logged import answer, check_integrity, correction, decision, locked, wait_until
 from tests.services import fresh_database, postgres_server
 
 SOON_S = 60
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "LOCKED_S", 0.2)
-    monkeypatch.setattr(spill_module, "FIRST_PAUSE_S", 0.1)
-    monkeypatch.setattr(spill_module, "LONGEST_PAUSE_S", 0.2)
+QUICK = Limits(locked_s=0.2, first_pause_s=0.1, longest_pause_s=0.2)
 
 
 @pytest.fixture
@@ -36,14 +30,14 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def log(path: Path, tmp_path: Path) -> Iterator[DecisionLog]:
-    with contextlib.closing(DecisionLog(path, spill=tmp_path / "spill")) as log:
+    with contextlib.closing(DecisionLog(path, spill=tmp_path / "spill", limits=QUICK)) as log:
         yield log
 
 
 @pytest.fixture
 def bare(path: Path) -> Iterator[DecisionLog]:
     """A log without a spill folder."""
-    with contextlib.closing(DecisionLog(path, queue_size=4)) as log:
+    with contextlib.closing(DecisionLog(path, queue_size=4, limits=QUICK)) as log:
         yield log
 
 
@@ -142,10 +136,8 @@ def test_purge_goes_by_age(log: DecisionLog) -> None:
     assert decided(log) == ["young"]
 
 
-def test_nobody_waits_while_another_process_holds_the_file(
-    log: DecisionLog, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(store_module, "LOCKED_S", 600.0)
+def test_nobody_waits_while_another_process_holds_the_file(path: Path) -> None:
+    log = DecisionLog(path, limits=Limits(locked_s=600))
     log.keep(answer("before")).result(SOON_S)
     with locked(path):
         kept = log.keep(answer("waits"))
@@ -190,7 +182,7 @@ def test_what_was_spilled_is_read_back_at_the_next_start_once(log: DecisionLog, 
     (left,) = spilled(tmp_path)
     for _ in range(2):
         copy = shutil.copy(left, tmp_path / "copy")
-        with contextlib.closing(DecisionLog(path, spill=tmp_path / "spill")) as later:
+        with contextlib.closing(DecisionLog(path, spill=tmp_path / "spill", limits=QUICK)) as later:
             assert later.healthy
             wait_until(lambda: not spilled(tmp_path))
         assert answered(log) == {"before", "spilled"}
@@ -233,7 +225,7 @@ def test_a_full_queue_keeps_what_is_worth_most(bare: DecisionLog, path: Path) ->
 def test_neither_log_nor_spill_is_an_error_until_one_is_back(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("in the way")
     (tmp_path / "spill").write_text("in the way")
-    with contextlib.closing(DecisionLog(tmp_path / "data" / "log.db", spill=tmp_path / "spill")) as log:
+    with contextlib.closing(DecisionLog(tmp_path / "data" / "log.db", spill=tmp_path / "spill", limits=QUICK)) as log:
         wait_until(lambda: not log.healthy)  # before anything was to be written
         with pytest.raises(LogError, match=r"cannot be written: .*; the spill folder cannot be written either: "):
             log.keep(answer("a")).result(SOON_S)
@@ -252,13 +244,11 @@ def test_a_log_that_was_deleted_is_made_anew(log: DecisionLog, path: Path) -> No
     assert answered(log) == {"kept"}
 
 
-def test_a_log_of_a_newer_schema_is_left_alone(
-    log: DecisionLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(store_module, "MIGRATIONS", [*MIGRATIONS, ("CREATE TABLE tomorrow (x INTEGER)",)])
+def test_a_log_of_a_newer_schema_is_left_alone(log: DecisionLog, path: Path, tmp_path: Path) -> None:
     log.keep(answer("before")).result(SOON_S)
     log.close()
-    monkeypatch.undo()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as newer:
+        newer.execute("INSERT INTO schema_version (version) VALUES (3)")
     log.keep(answer("spilled")).result(SOON_S)
     assert "has schema 3" in log.stats()["error"]
     assert len(spilled(tmp_path)) == 1
@@ -317,14 +307,14 @@ log.count("student", "payments", False, False, True, 0.93, 1.2)
 
 def test_what_waits_is_written_at_exit(path: Path) -> None:
     run_program(AT_EXIT, path)
-    log = DecisionLog(path)
+    log = DecisionLog(path, limits=QUICK)
     assert len(list(log.read_corrections())) == 1
     assert counted(log, "requests") == {"all": 1}
 
 
 def test_a_server_that_stops_spills_and_is_caught_up_with(tmp_path: Path) -> None:
     with postgres_server() as server:
-        log = DecisionLog(server.url, spill=tmp_path / "spill")
+        log = DecisionLog(server.url, spill=tmp_path / "spill", limits=QUICK)
         log.keep(answer("before")).result(SOON_S)
         for how, name in ((signal.SIGINT, "stopped"), (signal.SIGKILL, "killed")):
             server.stop(how)
@@ -341,10 +331,9 @@ def test_a_server_that_stops_spills_and_is_caught_up_with(tmp_path: Path) -> Non
         assert counted(log, "requests") == {"all": 2}
 
 
-def test_a_server_that_hangs_spills_and_is_caught_up_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "HUNG_S", 2.0)
+def test_a_server_that_hangs_spills_and_is_caught_up_with(tmp_path: Path) -> None:
     with postgres_server() as server:
-        log = DecisionLog(server.url, spill=tmp_path / "spill")
+        log = DecisionLog(server.url, spill=tmp_path / "spill", limits=replace(QUICK, hung_s=2.0))
         log.keep(answer("before")).result(SOON_S)
         with server.frozen():
             log.keep(answer("spilled")).result(SOON_S)
@@ -366,7 +355,7 @@ def test_two_processes_share_a_spill_folder(log: DecisionLog, path: Path, tmp_pa
         assert len(spilled(tmp_path)) == 2
     log.close()
     assert {"before", "mine"} <= answered(log)
-    with contextlib.closing(DecisionLog(path, spill=tmp_path / "spill")) as later:
+    with contextlib.closing(DecisionLog(path, spill=tmp_path / "spill", limits=QUICK)) as later:
         assert later.healthy
         wait_until(lambda: not spilled(tmp_path))
     assert acknowledged <= answered(log)
@@ -380,7 +369,8 @@ def test_a_forked_child_writes_for_itself_while_the_parent_is_busy(kind: str, tm
         url = str(tmp_path / "log.db")
         if kind == "postgresql":
             url = stack.enter_context(fresh_database(stack.enter_context(postgres_server()).url))
-        log = stack.enter_context(contextlib.closing(DecisionLog(url, spill=tmp_path / "spill")))
+        patient = DecisionLog(url, spill=tmp_path / "spill", limits=Limits(locked_s=60))
+        log = stack.enter_context(contextlib.closing(patient))
         stop, parents = threading.Event(), 0
 
         def keep_busy() -> None:
@@ -409,7 +399,7 @@ def test_a_forked_child_writes_for_itself_while_the_parent_is_busy(kind: str, tm
         busy.join()
         log.close()
         # What a child found locked as it ended was spilled, and is there for the next start.
-        with contextlib.closing(DecisionLog(url, spill=tmp_path / "spill")) as late:
+        with contextlib.closing(DecisionLog(url, spill=tmp_path / "spill", limits=QUICK)) as late:
             assert late.healthy
             wait_until(lambda: not spilled(tmp_path))
         assert answered(log) == {*(f"child {i}" for i in range(4)), *(f"parent {i}" for i in range(parents))}
@@ -425,7 +415,7 @@ def test_a_child_of_a_c_librarys_fork_writes_for_itself(kind: str, tmp_path: Pat
         url = str(tmp_path / "log.db")
         if kind == "postgresql":
             url = stack.enter_context(fresh_database(stack.enter_context(postgres_server()).url))
-        log = stack.enter_context(contextlib.closing(DecisionLog(url, spill=tmp_path / "spill")))
+        log = stack.enter_context(contextlib.closing(DecisionLog(url, spill=tmp_path / "spill", limits=QUICK)))
         log.keep(answer("parent 1")).result(SOON_S)
         wait_until(lambda: log._writing.acquire(blocking=False))  # the writer is at rest
         log.put(decision("the parent's"))
@@ -454,7 +444,7 @@ def test_a_child_that_was_forked_while_its_parent_wrote_spills(log: DecisionLog,
         assert holds_in_child(c_fork, lambda: log.keep(answer("child")).result(SOON_S) is None and log.healthy)
         log._store.rest()
     log.close()
-    with contextlib.closing(DecisionLog(path, spill=tmp_path / "spill")) as late:
+    with contextlib.closing(DecisionLog(path, spill=tmp_path / "spill", limits=QUICK)) as late:
         assert late.healthy
         wait_until(lambda: not spilled(tmp_path))
     assert answered(log) == {"parent", "as it forks", "child"}
@@ -483,7 +473,7 @@ def test_an_unexpected_error_in_the_writer_loses_nothing_and_is_over_by_itself(
     assert log.worker.state()["failures"] == 3
     log.keep(answer("second")).result(SOON_S)
     log.close()
-    with contextlib.closing(DecisionLog(path, spill=path.parent.parent / "spill")) as late:
+    with contextlib.closing(DecisionLog(path, spill=path.parent.parent / "spill", limits=QUICK)) as late:
         assert late.healthy
         wait_until(lambda: answered(late) == {"before", "first", "second"})
 
@@ -538,7 +528,7 @@ def start_child(path: Path, spill: Path, name: str) -> "subprocess.Popen[str]":
 def test_every_acknowledged_row_survives_a_kill(kills: int, path: Path, tmp_path: Path) -> None:
     dice = random.Random(kills)
     acknowledged: set[str] = set()
-    with contextlib.closing(DecisionLog(path, spill=tmp_path / "spill")) as log:
+    with contextlib.closing(DecisionLog(path, spill=tmp_path / "spill", limits=QUICK)) as log:
         log.keep(answer("first")).result(SOON_S)
     for kill in range(kills):
         with contextlib.ExitStack() as stack:
@@ -551,7 +541,7 @@ def test_every_acknowledged_row_survives_a_kill(kills: int, path: Path, tmp_path
             child.kill()
             acknowledged |= set("".join([*lines, child.stdout.read()]).split("\n")[:-1])
         check_integrity(path)
-        with contextlib.closing(DecisionLog(path, spill=tmp_path / "spill")) as log:
+        with contextlib.closing(DecisionLog(path, spill=tmp_path / "spill", limits=QUICK)) as log:
             assert log.healthy
             wait_until(lambda: not spilled(tmp_path))
             assert acknowledged <= answered(log)

@@ -4,6 +4,7 @@ import pytest
 
 from inference.log.database import Store
 from inference.log.decision_log import DecisionLog
+from inference.log.limits import Limits
 from inference.log.retention import DAY_S, EVERY_S, Retention
 from inference.log.spill import Sink, Spill
 from inference.serving.policy import Policy
@@ -55,12 +56,8 @@ def test_all_is_kept_unless_a_person_says_otherwise(tmp_path: Path) -> None:
     assert len(list(store.read(type(decision("d")), 0.0, None))) == 2
 
 
-def test_it_goes_on_in_pieces_until_nothing_is_left_and_then_rests_for_an_hour(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in ("database", "retention"):
-        monkeypatch.setattr(f"inference.log.{module}.PURGED_AT_ONCE", 2)
-    clock, store = Clock(), Store(tmp_path / "log.db")
+def test_it_goes_on_in_pieces_until_nothing_is_left_and_then_rests_for_an_hour(tmp_path: Path) -> None:
+    clock, store = Clock(), Store(tmp_path / "log.db", Limits(purged_at_once=2))
     retention = Retention(Sink(store, None), 30, clock)
     aged(store, 5)
     pieces = []

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.log import spill as spill_module
 from inference.log.database import Store
 from inference.log.decision_log import Count
 from inference.log.rows import Row, to_values
@@ -36,11 +35,8 @@ def test_what_is_read_back_equals_what_was_spilled(rows: list[Row], tmp_path_fac
     spill.close()
 
 
-def test_rows_that_come_while_others_are_read_back_are_read_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(spill_module, "ROWS_AT_ONCE", 2)
-    spill = Spill(tmp_path)
+def test_rows_that_come_while_others_are_read_back_are_read_too(tmp_path: Path) -> None:
+    spill = Spill(tmp_path, rows_at_once=2)
     spill.append([correction(str(i)) for i in range(4)])
     chunks, seen = spill.chunks(), []
     seen += next(chunks)
