@@ -277,8 +277,9 @@ class Cascade:
     def forget(self, text: str) -> dict[str, int]:
         """Delete a person's text from the log, its spill files and the caches; how many rows went, by place.
 
-        `python -m training.forget` reaches training data as well. Other processes' memory keeps it for cache_ttl_s at
-        most. Raises LogError or NoReply if a place cannot be reached: do it again then. Takes seconds on a large log.
+        `python -m training.forget` reaches training data as well. A teacher's call that is under way still writes it,
+        and other processes' memory keeps it for cache_ttl_s at most. Takes seconds on a large log. Raises LogError or
+        NoReply if a place cannot be reached: do it again then.
         """
         return forget(Forgotten(text, self._redact), self._cache, self.policy.redis, self._recorder)
 

@@ -112,7 +112,7 @@ class Store:
                 place = "ctid" if self._file is None else "rowid"
                 some = f"SELECT {place} FROM {name} WHERE {age} < {float(before)!r} LIMIT {PURGED_AT_ONCE}"
                 if counts or name != "counts":
-                    with self._transaction(connection):
+                    with self._limited(connection), self._transaction(connection):
                         gone += connection.exec_driver_sql(f"DELETE FROM {name} WHERE {place} IN ({some})").rowcount
         return gone
 
