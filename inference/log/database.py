@@ -121,7 +121,7 @@ class Store:
                 place = "ctid" if self._file is None else "rowid"
                 some = f"SELECT {place} FROM {name} WHERE {age} < {float(before)!r} LIMIT {self.limits.purged_at_once}"
                 if counts or name != "counts":
-                    with self._transaction(connection):
+                    with self._limited(connection), self._transaction(connection):
                         gone += connection.exec_driver_sql(f"DELETE FROM {name} WHERE {place} IN ({some})").rowcount
         return gone
 
