@@ -298,3 +298,42 @@ def test_closed_is_closed(server: Service) -> None:
         link.ask("PING")
     assert reason(link, "PING") == "skipped"
     assert link._connections == 0
+
+
+@pytest.mark.parametrize("error", [MemoryError(), SystemExit(1)])
+def test_an_unexpected_error_while_connecting_is_over_by_itself(
+    error: BaseException, server: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with linked(server.url) as link:
+        until(lambda: link.up)
+        right, errors = link._kind, [error] * 2
+
+        def wrong(**arguments: object) -> object:
+            if errors:
+                raise errors.pop()
+            return right(**arguments)
+
+        monkeypatch.setattr(link, "_kind", wrong)
+        with link._lock:
+            link._idle.clear()
+            link._connections = 0
+        assert reason(link, "PING") == "skipped"
+        until(lambda: link.up)
+        assert link.worker.state()["failures"] == 2
+        assert link.ask("PING") == b"PONG"
+
+
+def test_without_a_thread_redis_is_skipped_and_found_once_there_is_one(
+    server: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        link = RedisLink(server.url, PATIENT_S, 0.05)
+        assert reason(link, "PING") == "skipped"
+        assert link.worker.state()["last_error"]
+    assert reason(link, "PING") == "skipped"
+    until(lambda: link.up)
+    link.close()
