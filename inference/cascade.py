@@ -254,7 +254,7 @@ class Cascade(ProcessLocal):
     def forget(self, text: str) -> dict[str, int]:
         """Delete a person's text from the log, its spill files and the caches; how many rows went, by place.
 
-                `python -m training.forget` reaches training data too; other processes' memory keeps it until cache_ttl_s.
+        `python -m training.forget` reaches training data too; other processes' memory keeps it for cache_ttl_s at most.
         Raises LogError or NoReply if a place cannot be reached: do it again then.
         """
         return forget(Forgotten(text, self._redact), self._cache, self.policy.redis, self._recorder)
