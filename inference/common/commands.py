@@ -60,6 +60,10 @@ def command(resumes: bool = False) -> Callable[[Callable[P, int]], Callable[P, i
                 hint = "; run the same command again to go on" if resumes else ""
                 print(f"stopped{hint}", file=sys.stderr)
                 return STOPPED
+            except ModuleNotFoundError as error:
+                extra = 'pip install "monoku[train]" has what training needs'
+                print(f"error: the package {error.name} is not installed; {extra}", file=sys.stderr)
+                return FAILED
             except (MonokuError, ValueError, OSError) as error:
                 print(f"error: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
                 return BUSY if isinstance(error, Busy) else FAILED

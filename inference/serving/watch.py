@@ -49,6 +49,7 @@ class Watch:
         version = self._version()
         if self.tier is not None and version in (None, self.tier.classifier.bundle.root.name):
             self.refused = self._refused_as = None
+            self._refusing.end()
         elif version is not None and self._refused_as != (found := _look_of(self.path / version)):
             self._load(version, found)
         return self.every_s

@@ -100,7 +100,9 @@ def test_a_reader_that_leaves_causes_no_noise(resumes: bool, status: int, body: 
 
 
 def test_ctrl_c_ends_a_stream_without_a_traceback(tiny_home: Path) -> None:
-    given = [sys.executable, "-m", "inference.classify", "--bundle", str(tiny_home), "--jsonl"]
+    # A program that was started in the background may have inherited that Ctrl-C is ignored.
+    run = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from inference import classify"
+    given = [sys.executable, "-c", f"{run}; sys.exit(classify.main())", "--bundle", str(tiny_home), "--jsonl"]
     pipe = subprocess.PIPE
     with subprocess.Popen(given, stdin=pipe, stdout=pipe, stderr=pipe) as process:
         assert process.stdin is not None

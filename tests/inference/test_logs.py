@@ -132,7 +132,7 @@ def test_a_ledger_out_of_reach_is_told_once(home: Path, tiny_data: Path, told: l
     with FakeAPI(fence="query") as api:
         teacher = AnthropicTeacher("claude-haiku-5-5", taxonomy, base_url=api.url, api_key="test-key")
         with Cascade.load(
-            home, [teacher, shout], ledger=str(home / "file" / "spend.db"), log="none", sample_rate=0
+            home, [teacher, shout], ledger=str(home / "file" / "spend.db"), log="none", sample_rate=0, strategy="tiered"
         ) as cascade:
             cascade.classify(SECRET)
             cascade.classify(f"{SECRET} again")

@@ -175,9 +175,9 @@ def test_what_holds_texts_or_money_is_for_its_owner_alone(tmp_path: Path) -> Non
     log.keep(Correction("id", 1.0, "text", "payments")).result(10)
     ledger = Ledger(tmp_path / "spend.db")
     ledger.reserve(1)
-    assert modes(tmp_path) == {
-        f"{name}.db{end}": "600" for name in ("decisions", "spend") for end in ("", "-wal", "-shm")
-    }
+    found = modes(tmp_path)
+    assert {"decisions.db", "spend.db"} <= found.keys()
+    assert set(found.values()) == {"600"}
     log.close()
     ledger.close()
     with contextlib.closing(DecisionLog(tmp_path, spill=tmp_path / "spill")) as full:  # a folder is no database

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.log import counts
-from inference.log import queue as pending
 from inference.log.counts import Tally, confidence_bin, latency_bin, latency_edge
 from inference.log.decision_log import Count, Decision
 from inference.log.queue import VALUES, Entry, Queue
@@ -137,7 +136,7 @@ def test_what_could_not_be_written_is_taken_again_and_only_that() -> None:
 
 def test_hours_that_are_over_are_forgotten_and_a_straggler_still_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1_800_000_000.0]
-    monkeypatch.setattr(pending.time, "time", lambda: now[0])
+    monkeypatch.setattr(counts.time, "time", lambda: now[0])
     tally, found = Tally(), []
     for step in (0, 3600, -3600, 0):
         now[0] += step

@@ -185,7 +185,7 @@ def test_a_log_that_cannot_be_read_is_one_clear_line(tmp_path: Path, capsys: pyt
         tmp_path / "garbage": "not a database",
         tmp_path / "empty": "is not a decision log",
         tmp_path: "there is no decision log",
-        "mysql://x/y": "expected a file",
+        "mysql://x/y": "must be a file",
         "postgresql://me:secret@127.0.0.1:1/x": "refused",
     }.items():
         status, out, err = run(capsys, "--log", url)

@@ -71,7 +71,7 @@ R = TWO + 'name = "r"\nintent = "a"\n'
         ('[[intents]]\nname = "a"\n[[intents]]\nname = "A"\n', "differ in more than upper and lower case"),
         ('[[intents]]\nname = "a"\n[[intents]]\nname = ""\n', "empty name"),
         ('[[intents]]\nname = "a"\n[[intents]]\nname = " \u200b"\n', "empty name"),
-        ('[[intents]]\nname = "\u00e9"\n[[intents]]\nname = "E\u0301 "\n', "differ in more than case"),
+        ('[[intents]]\nname = "\u00e9"\n[[intents]]\nname = "E\u0301 "\n', "differ in more than upper and lower case"),
         ('[[intents]]\nname = "a"\ncolour = "red"\n', "unknown key colour"),
         ('[[intents]]\ndefinition = "a"\n', "needs a name"),
         ('[[intents]]\nname = "a"\nexamples = "b"\n', "list of strings"),

@@ -10,7 +10,7 @@ from inference.bundle.manifest import CURRENT, read_manifest, seal
 from inference.common.fork import notice
 from inference.serving.policy import Policy
 from inference.serving.watch import Watch
-from tests.forks import c_fork, holds_in_child, needs_fork
+from tests.forks import holds_in_child, needs_fork
 from tests.logged import wait_until
 
 NEWER = "29990101T000000Z-00000000"
@@ -138,4 +138,4 @@ def test_a_child_watches_for_itself(watch: Watch, home: Path) -> None:
         publish(home)
         return watch.worker.start() and wait_until(lambda: temperature(watch) == 7.0) is None
 
-    assert holds_in_child(c_fork, check)
+    assert holds_in_child(os.fork, check)

@@ -41,5 +41,5 @@ def test_a_damaged_line_is_named_and_what_to_do(tmp_path: Path, line: str) -> No
     write_live(tmp_path, [live_row()])
     with (tmp_path / "live.jsonl").open("a") as file:
         file.write(line)
-    with pytest.raises(ValueError, match=r"live\.jsonl:2: .*; restore the file: its splits are for ever"):
+    with pytest.raises(ValueError, match=r"live\.jsonl:2: .*; restore it from a backup: its splits must not change"):
         read_live(tmp_path)

@@ -32,7 +32,7 @@ def test_publishing_moves_the_whole_bundle_and_lets_it_serve(home: Path) -> None
     target = versions.publish(drafted(home), manifest, home)
     assert serving(home) == target.name
     assert Bundle.load(home).root == target
-    assert len(versions(home)) == 3
+    assert len(versions.versions(home)) == 3
 
 
 def test_a_bundle_that_cannot_answer_never_serves(home: Path) -> None:
@@ -41,7 +41,7 @@ def test_a_bundle_that_cannot_answer_never_serves(home: Path) -> None:
     with pytest.raises(BundleError, match=r"tokenizer\.json"):
         versions.publish(draft, read_manifest(resolve(home)), home)
     assert serving(home) == before
-    assert len(versions(home)) == 2
+    assert len(versions.versions(home)) == 2
 
 
 def test_rollback_goes_one_version_back_and_no_further(home: Path) -> None:
@@ -65,7 +65,7 @@ def test_lineage_counts_every_version(home: Path, tmp_path: Path) -> None:
 
 def test_a_folder_without_a_manifest_is_no_version(home: Path) -> None:
     (home / "20300101T000000Z-00000000").mkdir()
-    assert "20300101T000000Z-00000000" not in versions(home)
+    assert "20300101T000000Z-00000000" not in versions.versions(home)
     with pytest.raises(BundleError, match="has no version"):
         switch(home, "20300101T000000Z-00000000")
 
