@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from tokenizers import Tokenizer
 
 from inference.bundle.manifest import DEFAULT_TARGET, Bundle, BundleError, Certificate, Manifest
@@ -23,7 +22,7 @@ from inference.common.text import repair
 # onnxruntime 1.32 starts a telemetry thread as it is imported, unless this is set by then: a forked child that exits
 # waits for that thread for ever. `disable_telemetry_events()` is too late: the thread runs already.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
+import onnxruntime as ort
 
 ALTERNATIVES = 3
 # Texts longer than this many characters per token are cut before they are tokenized: only their start is read anyway.
