@@ -58,8 +58,9 @@ def log_ahead(connection: sqlite3.Connection, wait_s: float) -> None:
 class _Connection(sqlite3.Connection):
     def close(self) -> None:
         """Close it, unless it is a parent's."""
-        if _files.open.pop(self, None) is not None:
+        if self in _files.open:
             super().close()
+            _files.open.pop(self, None)  # last, since a process may be forked in the middle of it
 
 
 class _Files(ProcessLocal):

@@ -74,6 +74,10 @@ class Worker(ProcessLocal):
         """Have the next step come now."""
         self._wake.set()
 
+    def heed(self) -> None:
+        """Within a step: all that the thread was woken for so far is about to be done, and needs no other step."""
+        self._wake.clear()
+
     def stop(self, timeout_s: float) -> None:
         """End the thread, and wait for its end for at most `timeout_s` seconds."""
         self._turn.set()

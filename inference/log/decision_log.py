@@ -207,7 +207,6 @@ class DecisionLog(ProcessLocal):
         finally:
             with self._writing:
                 self._retention.apply()
-                self._store.rest()
         return TICK_S
 
     def _finish(self) -> None:
@@ -221,6 +220,7 @@ class DecisionLog(ProcessLocal):
 
     def _step(self, last: bool) -> bool:
         """Write one batch, or read back one chunk of what was spilled; whether to go on at once."""
+        self.worker.heed()
         with self._writing:
             entries, counts, error = self._queue.take(ROWS_AT_ONCE), self._tally.take(), None
             try:
@@ -238,6 +238,8 @@ class DecisionLog(ProcessLocal):
                 error = LogError(f"the log cannot be written: {self._sink.error}")
                 raise
             finally:
+                # First: who is told that a row is kept may be forked next, and not by Python's means.
+                self._store.rest()
                 self._tell(entries, error)
         return more
 

@@ -547,3 +547,9 @@ def test_every_acknowledged_row_survives_a_kill(kills: int, path: Path, tmp_path
             assert acknowledged <= answered(log)
     assert len(acknowledged) > kills
     assert len(list(log.read_answers())) == len(answered(log))
+
+
+def test_no_file_is_open_once_a_row_is_said_to_be_kept(log: DecisionLog, path: Path) -> None:
+    for number in range(20):
+        log.keep(answer(f"row {number}")).result(SOON_S)
+        assert not [name for name in open_files() if name.startswith(str(path))]
