@@ -27,7 +27,7 @@ def report_of(data: Path, seed: int, models: str) -> dict[str, Any]:
     try:
         version = resolve(config.home)
     except BundleError:
-        version = train(config)
+        version = train(config).folder
     return dict(json.loads((version / "report.json").read_text(encoding="utf-8")))
 
 

@@ -52,8 +52,8 @@ def main() -> None:
         new = [row for row in after if row.key in moved]
         found = []
         for seed in arguments.seeds:
-            before = train(Config(data=arguments.data, name=f"before-{seed}", models=place, seed=seed))
-            bundle = train(Config(data=str(wider), name=f"after-{seed}", models=place, seed=seed))
+            before = train(Config(data=arguments.data, name=f"before-{seed}", models=place, seed=seed)).folder
+            bundle = train(Config(data=str(wider), name=f"after-{seed}", models=place, seed=seed)).folder
             found.append((right(before, old), right(bundle, old), right(bundle, new)))
     was, now, added = (np.mean(side, axis=0) for side in zip(*found, strict=True))
     names = np.array([row.label for row in old])

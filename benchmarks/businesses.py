@@ -53,7 +53,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         held = split_off(arguments.data, tuple(arguments.without), Path(folder))
         config = Config(data=folder, name="support-businesses", models=arguments.models, seed=arguments.seed)
-        version = train(config)
+        version = train(config).folder
     classifier = Classifier.load(version)
     report = json.loads((version / "report.json").read_text(encoding="utf-8"))
     own = next(c for c in report["certificates"] if c["target"] == classifier.certificate.target)

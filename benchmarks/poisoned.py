@@ -94,7 +94,7 @@ def main() -> None:
         more, clean = write(data, Path(place) / "base")
         config = Config(data=f"{place}/base", name="champion", models=f"{place}/models", epochs=arguments.epochs)
         with contextlib.redirect_stdout(sys.stderr):
-            champion = Classifier.load(train(config))
+            champion = Classifier.load(train(config).folder)
         before = score(champion, clean).correct.mean()
         print(f"champion: {before:.1%} right on {len(clean)} clean rows; {len(more)} new labels a round")
         for kind in KINDS:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inference.common.errors import MonokuError
+
 if TYPE_CHECKING:
     from filelock import AcquireReturnProxy
-
-from inference.common.errors import MonokuError
 
 
 class Busy(MonokuError):

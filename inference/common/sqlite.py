@@ -55,6 +55,15 @@ def log_ahead(connection: sqlite3.Connection, wait_s: float) -> None:
         time.sleep(0.02)
 
 
+def scrub(connection: sqlite3.Connection) -> bool:
+    """Leave no bytes of deleted rows in the connection's file; False while another one reads its write-ahead log.
+
+    SQLite copies rows from page to page, and secure_delete misses the old copies.
+    """
+    connection.execute("VACUUM")
+    return not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+
+
 class _Connection(sqlite3.Connection):
     def close(self) -> None:
         """Close it, unless it is a parent's."""

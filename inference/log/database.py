@@ -15,14 +15,13 @@ from inference.common.errors import MonokuError
 from inference.common.files import private_file
 from inference.common.fork import Hold
 from inference.common.places import DATABASE, Place, database
-from inference.common.sqlite import inode, log_ahead, open_file
+from inference.common.sqlite import inode, log_ahead, open_file, scrub
 from inference.log.limits import USUAL, Limits
 from inference.log.rows import TABLES, Count, R, Row, from_record, to_record
-from inference.log.schema import MIGRATIONS
+from inference.log.schema import MIGRATIONS, insert_statement, tables
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
-from inference.log.schema import insert_statement, tables
 
 FORGOTTEN_AT_ONCE = 500
 _MIGRATION_LOCK = 740122
@@ -148,15 +147,14 @@ class Store:
         return len(ids)
 
     def _scrub(self, connection: Connection) -> None:
-        """Leave no bytes of deleted rows: SQLite copies rows from page to page, and secure_delete misses old copies."""
+        """Leave no bytes of deleted rows."""
         raw: Any = connection.connection.driver_connection
         if self._file is None:
             raw.autocommit = True
             for name in TABLES.values():
                 raw.execute(f"VACUUM {name}")
             return
-        raw.execute("VACUUM")
-        if raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+        if not scrub(raw):
             raise LogError(f"the rows are deleted, but {self.name} is in use and its -wal file keeps them: run again")
 
     def _make_engine(self, place: Place) -> Engine:

@@ -1,6 +1,4 @@
-"""Guards around a teacher: the spend ledger, which reserves the worst case before a call and settles what was measured
-after it, and the circuit breaker, which leaves a teacher that keeps failing alone for a while.
-"""
+"""The spend ledger: it reserves the worst case before a call to a teacher and settles what was measured after it."""
 
 from __future__ import annotations
 

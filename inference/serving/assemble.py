@@ -1,4 +1,4 @@
-"""What `Cascade.load` puts together: redactor, taxonomy, cache."""
+"""What `Cascade.load` puts together: redactor, taxonomy, cache and log."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Teachers: whatever can be asked for the intent of a query, behind one small interface.
 
-An LLM over HTTP (inference/remote.py), any function that a team already has, or answers recorded in a file. A teacher
+An LLM over HTTP (http.py), any function that a team already has, or answers recorded in a file (own.py). A teacher
 answers with a `Reply`, whose label is always of the taxonomy, or raises TeacherError, which says what may be done next.
 """
 

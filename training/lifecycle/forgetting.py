@@ -18,6 +18,7 @@ from inference.common.errors import MonokuError
 from inference.common.files import drop_lines, write_atomically
 from inference.common.locks import take_lock
 from inference.common.places import database
+from inference.common.sqlite import scrub
 from inference.common.text import Forgotten
 from inference.log.decision_log import DecisionLog
 from training.data.rows import FORMATS, records, text_key
@@ -136,5 +137,4 @@ def _in_books(job: Path, keys: set[str]) -> None:
             if receipt["query"].partition(":")[0] in keys and receipt["refusal"]:
                 quiet = json.dumps({**receipt, "refusal": FORGOTTEN})
                 books.execute("UPDATE receipts SET body = ? WHERE id = ?", (quiet, name))
-        books.execute("VACUUM")
-        books.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        scrub(books)  # whoever labels would hold the job's lock

@@ -9,14 +9,14 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from inference.bundle.manifest import DEFAULT_TARGET, TAXONOMY, Bundle, Manifest
-from inference.bundle.redact import load_redactor
+from inference.bundle.redact import Redactor, load_redactor
 from inference.classifier import Classifier
 from inference.common.locks import take_lock
 from training.data import dataset
@@ -27,13 +27,22 @@ from training.evaluation import report as evaluate
 from training.evaluation.calibrate import calibrated
 from training.evaluation.scored import Scored, score
 from training.lifecycle import versions
+from training.lifecycle.gate import Verdict
 from training.student import export, fit
 from training.student import model as student
 from training.student.config import Config
 
 LIBRARIES = ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime", "tokenizers", "numpy")
 PARITY_TEXTS = 500
-Judge = Callable[[Classifier], list[str]]
+Judge = Callable[[Classifier], Verdict]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The folder of a new version, and the judge's verdict on it; None where nobody judged."""
+
+    folder: Path
+    verdict: Verdict | None = None
 
 
 class Stages:
@@ -54,10 +63,10 @@ class Stages:
         return "\n".join(f"{name:<12}{seconds:8.1f} s" for name, seconds in rows)
 
 
-def train(config: Config, judge: Judge | None = None) -> Path:
-    """Run every stage and return the folder of the published version.
+def train(config: Config, judge: Judge | None = None) -> Trained:
+    """Run every stage and publish the new version.
 
-    `judge` looks at the finished bundle and gives reasons not to let it serve; it is then kept as rejected.
+    `judge` looks at the finished bundle; a version with reasons in its verdict is kept as rejected and does not serve.
 
     Raises ValueError if the data or a setting is invalid, Busy if another run trains the model, ParityError if the
     exported file does not answer as the student does.
@@ -73,46 +82,50 @@ def train(config: Config, judge: Judge | None = None) -> Path:
             base = student.resolve_base(config.base)
             trained, tokenizer = _student(config, data, base, run)
         with stage("export"):
-            classifier, parity = _exported(config, data, trained, tokenizer, _fresh(run / "bundle"))
+            classifier, parity = _exported(config, data, trained, tokenizer, redact, _fresh(run / "bundle"))
         with stage("calibrate"):
             version = versions.next_lineage_version(config.home)
             manifest, reference = calibrated(classifier, data, calibrate.lineage_delta(config.delta, version))
         with stage("evaluate"):
             classifier = classifier.at(DEFAULT_TARGET, manifest)
-            test = score(classifier, data.split("test"))
-            report = evaluate.report(classifier, test) | {
-                "parity": asdict(parity),
-                "settings": config.shown(),
-                "tally": data.tally,
-            }
+            report = _report(classifier, data, trained, tokenizer)
+            report |= {"parity": asdict(parity), "settings": config.shown(), "tally": data.tally}
             report["calibration"] |= reference
-            report["torch_on_test"] = _torch_on_test(trained, tokenizer, test, data.taxonomy.out_of_scope)
-            report["slices"] = evaluate.challenge(classifier, test, data.split("train"))
         with stage("publish"):
             manifest = _described(manifest, config, data, base, version, report)
             _write_report(classifier.bundle.root, manifest, report | {"seconds": stage.seconds})
-            rejected = judge(classifier.at(DEFAULT_TARGET, manifest)) if judge else []
+            verdict = judge(classifier.at(DEFAULT_TARGET, manifest)) if judge else None
+            rejected = verdict.reasons if verdict else ()
             target = versions.publish(classifier.bundle.root, manifest, config.home, rejected)
             shutil.rmtree(run.parent)
     print(f"\n{stage.table()}\n\n{summary(report)}\n\n{'kept, not serving' if rejected else 'published'} {target}\n")
     if not rejected:
         print(f'next: python -m inference.classify --bundle {config.home} "I was charged twice this month"')
-    return target
+    return Trained(target, verdict)
 
 
 def _exported(
-    config: Config, data: Dataset, trained: student.Student, tokenizer: Any, draft: Path
+    config: Config, data: Dataset, trained: student.Student, tokenizer: Any, redact: Redactor, draft: Path
 ) -> tuple[Classifier, export.Parity]:
     """The draft of a bundle, not calibrated yet, and how well it agrees with the trained student."""
     (draft / TAXONOMY).write_text(data.taxonomy.to_toml(), encoding="utf-8")
     export.write_model(trained, tokenizer, draft)
     manifest = Manifest(labels=data.taxonomy.names, max_tokens=config.max_tokens, redactor=config.redactor)
-    classifier = Classifier(Bundle.draft(draft, manifest), redactor=load_redactor(config.redactor))
+    classifier = Classifier(Bundle.draft(draft, manifest), redactor=redact)
     texts = [row.text for row in data.split("dev")[:PARITY_TEXTS]]
     parity = export.check_parity(trained, tokenizer, classifier, texts)
     print(f"int8 agrees with torch on {parity.agreement:.2%} of {parity.texts} dev texts, ", end="")
     print(f"largest difference of a probability {parity.largest_difference:.3f}")
     return classifier, parity
+
+
+def _report(classifier: Classifier, data: Dataset, trained: student.Student, tokenizer: Any) -> dict[str, Any]:
+    """What the shipped file shows on test, beside the torch model, and where it is weak."""
+    test = score(classifier, data.split("test"))
+    report = evaluate.report(classifier, test)
+    report["torch_on_test"] = _torch_on_test(trained, tokenizer, test, data.taxonomy.out_of_scope)
+    report["slices"] = evaluate.challenge(classifier, test, data.split("train"))
+    return report
 
 
 def _write_report(draft: Path, manifest: Manifest, report: dict[str, Any]) -> None:

@@ -30,6 +30,7 @@ from training.lifecycle import traffic as live
 from training.lifecycle import versions
 from training.lifecycle.champion import compare
 from training.lifecycle.choose import choose
+from training.lifecycle.gate import Verdict
 from training.lifecycle.pipeline import train
 from training.lifecycle.traffic import Harvest, LiveRow
 from training.student.config import Config
@@ -207,24 +208,27 @@ class Refresh:
         live.compose(self.base, rows, folder, options.least_calibration, options.half_life_days, options.human_weight)
         (folder / "taxonomy.toml").write_text(self.taxonomy.to_toml(), encoding="utf-8")
         config = replace(self.config, data=str(folder), name=self.config.model_name)
-        target = train(config, judge=lambda challenger: self._judge(challenger, rows))
-        self.summary.version = target.name
-        self.summary.outcome = "kept" if self.summary.reasons else "published"
+        trained = train(config, judge=lambda challenger: self._judge(challenger, rows))
+        self.summary.version = trained.folder.name
+        if trained.verdict is not None:
+            self._record(trained.verdict)
         versions.prune(self.home, options.keep)
 
-    def _judge(self, challenger: Classifier, rows: Sequence[LiveRow]) -> list[str]:
-        """Reasons not to publish; none where the challenger passes."""
+    def _judge(self, challenger: Classifier, rows: Sequence[LiveRow]) -> Verdict:
+        """The gate's verdict on rows that neither side was trained on."""
         held_out = live.held_out(self.base, rows, self.round, self.suspect)
         verdict = compare(self._champion(), challenger, held_out, self.options.target)
+        for reason in verdict.reasons:
+            print(f"not published: {reason}")
+        return verdict
+
+    def _record(self, verdict: Verdict) -> None:
         # Labels of a round whose student is significantly worse may be why: a student trained on some of them would do
         # well on the others. Once a student that was trained on them passes, they are cleared.
         worse = [self.round] if verdict.significantly_worse else []
         self.suspect = [] if verdict.published else [*self.suspect, *worse]
-        self.summary.figures = dict(verdict.figures)
-        self.summary.reasons = list(verdict.reasons)
-        for reason in verdict.reasons:
-            print(f"not published: {reason}")
-        return self.summary.reasons
+        self.summary.figures, self.summary.reasons = dict(verdict.figures), list(verdict.reasons)
+        self.summary.outcome = "published" if verdict.published else "kept"
 
     def _finish(self, until: float) -> None:
         self.state = {"round": self.round, "suspect": self.suspect, "until": until, "last": asdict(self.summary)}
