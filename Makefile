@@ -1,6 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DATA ?= ../shared/data
+# Much of a test's time is waiting: more than a core for each worker would not help.
+SPREAD := -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: setup demo test check coverage bench soak clean
 
@@ -24,11 +26,11 @@ check: setup
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "not soak" $(SPREAD)
 
 # Apart from test: measuring makes the property tests take nearly twice as long.
 coverage: setup
-	$(BIN)/python -m pytest -m "not soak" --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -m "not soak" $(SPREAD) --cov --cov-report=term:skip-covered
 
 # The public data that the benchmarks read: clinc/oos-eval as DATA/clinc150, BANKING77 as DATA/banking77.
 models/clinc150/current: | setup

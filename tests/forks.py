@@ -29,8 +29,18 @@ FORKS = [pytest.param(getattr(os, "fork", None), id="os.fork"), pytest.param(c_f
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 
-def holds_in_child(fork: Callable[[], int], check: Callable[[], object], within_s: int = 60) -> bool:
-    """Whether `check` returns something true in a forked child, in time."""
+def holds_in_child(fork: Callable[[], int], check: Callable[[], object], within_s: int = 30) -> bool:
+    """Whether `check` returns something true in a forked child, in time.
+
+    A child of a C library's fork gets a second try: CPython itself may hang it (see c_fork), which is no fault of ours.
+    """
+    found = _status_of_child(fork, check, within_s)
+    if fork is c_fork and os.WIFSIGNALED(found) and os.WTERMSIG(found) == signal.SIGALRM:
+        found = _status_of_child(fork, check, within_s)
+    return found == 0
+
+
+def _status_of_child(fork: Callable[[], int], check: Callable[[], object], within_s: int) -> int:
     child = fork()
     if child == 0:
         status = 1
@@ -39,4 +49,4 @@ def holds_in_child(fork: Callable[[], int], check: Callable[[], object], within_
             status = 0 if check() else 2
         finally:
             os._exit(status)
-    return os.waitpid(child, 0)[1] == 0
+    return os.waitpid(child, 0)[1]

@@ -66,7 +66,7 @@ def write_tiny_base(folder: Path) -> Path:
     return folder
 
 
-TINY_DIALS = ("--epochs", "2", "--learning-rate", "1e-3", "--feed-forward-share", "0.5")
+TINY_SETTINGS = ("--epochs", "2", "--learning-rate", "1e-3", "--feed-forward-share", "0.5")
 
 
 def fail_on_a_full_disk(monkeypatch: Any) -> None:
@@ -81,7 +81,7 @@ def fail_on_a_full_disk(monkeypatch: Any) -> None:
 
 
 def training_command(*flags: str) -> list[str]:
-    return [sys.executable, "-m", "training.train", *TINY_DIALS, *flags]
+    return [sys.executable, "-m", "training.train", *TINY_SETTINGS, *flags]
 
 
 def run_training(*flags: str) -> str:

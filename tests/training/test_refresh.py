@@ -1,9 +1,6 @@
 import json
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -18,7 +15,8 @@ from inference.classifier import Classifier
 from inference.common.commands import BUSY, FAILED, KEPT
 from inference.common.locks import Busy, take_lock
 from inference.log.decision_log import Correction, Decision, DecisionLog, TeacherAnswer
-from tests.tiny import TINY_DIALS, fail_on_a_full_disk, tiny_rows
+from tests.programs import Program
+from tests.tiny import TINY_SETTINGS, fail_on_a_full_disk, tiny_rows
 from training import refresh
 from training.data.dataset import Dataset
 from training.lifecycle import traffic as live
@@ -61,7 +59,7 @@ def fresh(count: int, seed: int) -> list[dict[str, str]]:
 def command(data: Path, base: Path, place: Path, *more: str) -> list[str]:
     places = ["--data", str(data), "--base", str(base), "--models", str(place / "models")]
     policy = ["--log", str(place / "log.db"), "--target", "0.9"]
-    return [*places, *TINY_DIALS, "--epochs", "4", "--name", "tiny", *policy, *more]
+    return [*places, *TINY_SETTINGS, "--epochs", "4", "--name", "tiny", *policy, *more]
 
 
 @pytest.fixture
@@ -300,12 +298,12 @@ def test_a_kill_at_any_stage_leaves_the_champion_serving_and_the_next_run_comple
     asked = tmp_path / "asked.txt"
     Traffic(tmp_path / "log.db").add(fresh(200, 2)[:70], answered=False)
     teacher = ["--teacher", "python:tests.training.test_refresh:teach_and_note"]
-    program = [sys.executable, "-m", "training.refresh", *start(*teacher)]
-    _kill_when(program, home, tmp_path, sign)
+    given, environment = start(*teacher), {"MONOKU_TEST_ASKED": str(asked)}
+    _kill_when(given, environment, home, tmp_path / "output", sign)
     assert versions.serving(home) in (champion, versions.versions(home)[-1])
     Classifier.load(home).predict("is it there")
-    done = subprocess.run(program, capture_output=True, text=True, env=_environment(asked))
-    assert done.returncode in (0, KEPT), done.stdout + done.stderr
+    status = Program("training.refresh", given, tmp_path / "output", environment).wait()
+    assert status in (0, KEPT), (tmp_path / "output").read_text()
     texts = asked.read_text().splitlines()
     assert len(texts) == len(set(texts))
     assert len({row.key for row in live.read_live(home)}) == len(live.read_live(home))
@@ -319,26 +317,14 @@ def teach_and_note(text: str) -> str:
     return teach(text)
 
 
-def _environment(asked: Path) -> dict[str, str]:
-    import os
-
-    return {**os.environ, "MONOKU_TEST_ASKED": str(asked)}
-
-
-def _kill_when(command: list[str], home: Path, tmp_path: Path, sign: str) -> None:
-    log = tmp_path / "output"
+def _kill_when(given: list[str], environment: dict[str, str], home: Path, log: Path, sign: str) -> None:
     rows = (home / "live.jsonl").read_bytes()
-    asked = _environment(tmp_path / "asked.txt")
-    with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=output, env=asked) as process:
+    with Program("training.refresh", given, log, environment) as program:
         until = time.monotonic() + 120
-        while process.poll() is None:
-            found = (home / "live.jsonl").read_bytes() != rows if sign == "live.jsonl" else sign in log.read_text()
-            if found:
-                break
+        while not ((home / "live.jsonl").read_bytes() != rows if sign == "live.jsonl" else sign in log.read_text()):
+            assert program.poll() is None, log.read_text()
             assert time.monotonic() < until, log.read_text()
             time.sleep(0.005)
-        assert process.poll() is None, log.read_text()
-        process.send_signal(signal.SIGKILL)
 
 
 def test_a_full_disk_is_named(

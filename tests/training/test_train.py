@@ -1,7 +1,5 @@
 import json
 import shutil
-import signal
-import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +11,8 @@ from inference.bundle.taxonomy import Rule
 from inference.classifier import Classifier
 from inference.common.commands import BUSY
 from inference.common.locks import take_lock
-from tests.tiny import fail_on_a_full_disk, run_training, training_command
+from tests.programs import Program
+from tests.tiny import TINY_SETTINGS, fail_on_a_full_disk
 from training import train
 from training.data import dataset
 from training.data.dataset import Dataset
@@ -96,28 +95,27 @@ def _state(home: Path) -> set[str]:
     return {path.name for run in (home / ".runs").glob("*") for path in run.iterdir()}
 
 
-def _kill_when(command: list[str], home: Path, sign: str) -> None:
+def _kill_when(given: list[str], home: Path, sign: str) -> None:
     """Start a run and kill it, hard, as soon as `sign` is printed or stands in its folder."""
     log = home.parent / "log"
-    with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process:
+    with Program("training.train", given, log) as program:
         deadline = time.monotonic() + 120
         while sign not in log.read_text() and sign not in _state(home):
-            assert process.poll() is None, log.read_text()
+            assert program.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
 
 
 def test_a_run_killed_at_any_stage_serves_nothing_half_written_and_can_be_run_again(
     tiny_data: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
-    home = tmp_path / "tiny"
-    command = training_command(*flags(tiny_data, tiny_base, tmp_path))
+    home, log = tmp_path / "tiny", tmp_path / "log"
+    given = [*TINY_SETTINGS, *flags(tiny_data, tiny_base, tmp_path)]
     for sign in ("[student]", "checkpoints", "student", "[calibrate]", "[publish]"):
-        _kill_when(command, home, sign)
+        _kill_when(given, home, sign)
         assert serving(home) is None or Classifier.load(home).predict("hello")
-    printed = run_training(*flags(tiny_data, tiny_base, tmp_path))
-    assert "already trained" in printed
+    assert Program("training.train", given, log).wait() == 0
+    assert "already trained" in log.read_text()
     assert Classifier.load(home).predict("check the invoice please").intent == "payments"
     assert not (home / ".runs").exists()
 
@@ -129,10 +127,8 @@ def test_two_runs_at_once_do_not_meet(tiny_data: Path, tiny_base: Path, tmp_path
 
 
 def test_writes_that_fail_leave_nothing_that_could_be_served(tiny_data, tiny_base, tmp_path) -> None:
-    # Files larger than 1 MB cannot be written: what a full disk does, without filling one.
-    command = " ".join(training_command(*flags(tiny_data, tiny_base, tmp_path)))
-    done = subprocess.run(["bash", "-c", f"ulimit -f 1000; {command}"], capture_output=True, text=True)
-    assert done.returncode != 0
+    given = [*TINY_SETTINGS, *flags(tiny_data, tiny_base, tmp_path)]
+    assert Program("training.train", given, tmp_path / "log", largest_file=1_000_000).wait() != 0
     assert serving(tmp_path / "tiny") is None
     assert versions(tmp_path / "tiny") == []
 
