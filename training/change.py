@@ -46,8 +46,11 @@ def _main(arguments: argparse.Namespace) -> int:
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "from": data.taxonomy.id(),
         "to": new.id(),
+        "from_question": data.taxonomy.question_id(),
+        "to_question": new.question_id(),
         "mapping": {name: target for name, target in change.mapping.items() if name != target},
         "added": change.added,
+        "among": arguments.among,
         "asked": len(rows),
         "moved": sum(moved.values()),
     }

@@ -17,11 +17,13 @@ def binomial_p_value(errors: int, accepted: int, most: float) -> float:
 
 
 LEVEL = 0.05
+FEWEST_FOR_A_TEST = 8  # rows of an intent under which no exact test at such levels can see that it was lost
+FEWEST_LOST = 3
 _TINY = 1e-12
 
 
-def non_inferiority(champion: np.ndarray, challenger: np.ndarray) -> float:
-    """How far the challenger's accuracy may lie below the champion's: a one-sided 95 % upper bound, as a share.
+def non_inferiority(champion: np.ndarray, challenger: np.ndarray, level: float = LEVEL) -> float:
+    """How far the challenger's accuracy may lie below the champion's: a one-sided upper bound at `level`, as a share.
 
     Both say row by row who was right. The larger of two bounds: Tango's score bound for paired proportions (Tango 1998,
     Statistics in Medicine 17:891-908), and the exact binomial bound (Clopper and Pearson 1934) on the net loss, which
@@ -34,7 +36,7 @@ def non_inferiority(champion: np.ndarray, challenger: np.ndarray) -> float:
     if rows == 0:
         raise ValueError("there are no paired rows")
     lost, won = discordant(champion, challenger)
-    return max(_score_bound(lost, won, rows), _exact_bound(lost - won, rows))
+    return max(_score_bound(lost, won, rows, level), _exact_bound(lost - won, rows, level))
 
 
 def rows_needed(most_points: float = 0.01) -> int:
@@ -53,28 +55,37 @@ def p_not_worse(lost: int, won: int) -> float:
 
 
 def worse_intents(
-    labels: Sequence[str] | np.ndarray, champion: np.ndarray, challenger: np.ndarray, alpha: float = LEVEL
+    labels: Sequence[str] | np.ndarray, champion: np.ndarray, challenger: np.ndarray, alpha: float = LEVEL / 2
 ) -> list[str]:
     """The intents, surest first, on whose rows the challenger is worse: exact one-sided McNemar tests.
 
     Corrected after Holm over the intents with any discordant pair, so that a challenger nowhere worse meets a veto with
-    probability `alpha` at most.
+    probability `alpha` at most. Beside these, intents of fewer than 8 rows that are lost whole: the champion was right
+    on three of its rows or more, the challenger on none.
     """
     _check_pairs(champion, challenger)
     if len(labels) != len(champion):
         raise ValueError(f"{len(labels)} labels for {len(champion)} paired rows")
-    p_values = {}
+    p_values, lost_whole = {}, []
     names = np.asarray(labels, dtype=str)
     for intent in np.unique(names).tolist():
-        lost, won = discordant(champion[names == intent], challenger[names == intent])
+        rows = names == intent
+        lost, won = discordant(champion[rows], challenger[rows])
         if lost + won:
             p_values[intent] = p_not_worse(lost, won)
+        if lost >= FEWEST_LOST and rows.sum() < FEWEST_FOR_A_TEST and not challenger[rows].any():
+            lost_whole.append(intent)
     vetoed: list[str] = []
     for intent in sorted(p_values, key=lambda intent: p_values[intent]):
         if p_values[intent] > alpha / (len(p_values) - len(vetoed)):
             break
         vetoed.append(intent)
-    return vetoed
+    return vetoed + [intent for intent in lost_whole if intent not in vetoed]
+
+
+def significantly_below(right: int, rows: int, target: float) -> bool:
+    """Whether a share of `right` of `rows` is below `target` beyond chance: an exact one-sided binomial test."""
+    return rows > 0 and binomial_p_value(right, rows, target) <= LEVEL
 
 
 def _check_pairs(champion: np.ndarray, challenger: np.ndarray) -> None:
@@ -87,9 +98,9 @@ def _check_pairs(champion: np.ndarray, challenger: np.ndarray) -> None:
         )
 
 
-def _score_bound(lost: int, won: int, rows: int) -> float:
+def _score_bound(lost: int, won: int, rows: int, level: float) -> float:
     """The largest difference that Tango's score test does not reject."""
-    z = norm.ppf(1 - LEVEL)
+    z = norm.ppf(1 - level)
 
     def surplus(difference: float) -> float:
         return float(rows * difference - (lost - won) - z * _score_deviation(lost, won, rows, difference))
@@ -107,8 +118,8 @@ def _score_deviation(lost: int, won: int, rows: int, difference: float) -> float
     return math.sqrt(max(0.0, rows * (2 * won_share + difference * (1 - difference))))
 
 
-def _exact_bound(net: int, rows: int) -> float:
+def _exact_bound(net: int, rows: int, level: float) -> float:
     """The largest share of losses that the binomial test does not reject; -1 for a net win."""
     if net < 0:
         return -1.0
-    return float(beta.ppf(1 - LEVEL, net + 1, rows - net)) if net < rows else 1.0
+    return float(beta.ppf(1 - level, net + 1, rows - net)) if net < rows else 1.0

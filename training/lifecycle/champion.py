@@ -1,46 +1,89 @@
-"""Champion and challenger on the same held-out rows: what the gate decides on is measured here."""
+"""Champion, anchor and challenger on the same held-out rows: what the gate decides on is measured here."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from inference.classifier import Classifier
 from training.data.rows import Row
-from training.evaluation.scored import score, serve
-from training.lifecycle.gate import Verdict, judge
+from training.evaluation.scored import Scored, score, serve
+from training.lifecycle.gate import Pairs, Verdict, judge
 
 
-def compare(champion: Classifier | None, challenger: Classifier, rows: Sequence[Row], target: float) -> Verdict:
-    """The gate's verdict on a challenger, where certificates at `target` count.
+@dataclass(frozen=True)
+class Opponent:
+    """A version that a challenger is compared with. `renamed` maps its intents to today's, where they differ."""
 
-    Rows of an intent that one of the two does not know are left out.
+    classifier: Classifier
+    renamed: Mapping[str, str] | None = None
+
+    def answers(self, rows: Sequence[Row]) -> Scored:
+        """The rows with what its student says of them."""
+        return score(self.classifier, rows)
+
+    def right(self, scored: Scored) -> np.ndarray:
+        """Row by row whether its intent, by its name of today, is the reference."""
+        names = self.renamed or {}
+        said = [names.get(scored.labels[i], scored.labels[i]) for i in scored.predicted]
+        return np.array([name == row.label for name, row in zip(said, scored.rows, strict=True)], bool)
+
+
+def compare(
+    champion: Opponent | None,
+    challenger: Classifier,
+    rows: Sequence[Row],
+    target: float,
+    base: Sequence[Row] = (),
+    anchor: tuple[Opponent, float] | None = None,
+) -> Verdict:
+    """The gate's verdict on a challenger, where certificates at `target` count; a method of none of the three changes.
+
+    `rows` are what decides, `base` further rows where these are requests, `anchor` the best version so far with the
+    level of its test. Rows of an intent that the challenger does not know are left out.
     """
-    challenger = _at(challenger, target)
+    challenger = at(challenger, target)
     certified = challenger.certificate is not None and challenger.certificate.accept_above is not None
     if champion is None:
-        return judge([], None, np.array([], bool), certified, target, 1.0, 1.0)
-    champion = _at(champion, target)
-    rows = [row for row in rows if row.label in champion.labels and row.label in challenger.labels]
-    size = len(challenger.bundle.model) / len(champion.bundle.model)
+        return judge(None, certified, target)
+    rows, base = (_known(some, challenger) for some in (rows, base))
+    size = len(challenger.bundle.model) / len(champion.classifier.bundle.model)
+    none = np.zeros(0, bool)
     if not rows:
-        return judge([], np.array([], bool), np.array([], bool), certified, target, 1.0, size)
-    old, new = (score(classifier, rows) for classifier in (champion, challenger))
+        return judge(Pairs([], none, none), certified, target, size_ratio=size)
+    old, new = champion.answers(rows), score(challenger, rows)
+    served = serve(at(champion.classifier, target), old)
     return judge(
-        [row.label for row in rows],
-        old.correct,
-        new.correct,
+        Pairs([row.label for row in rows], champion.right(old), new.correct),
         certified,
         target,
         latency_ratio=float(np.median(new.seconds) / np.median(old.seconds)),
         size_ratio=size,
-        accepted=(serve(champion, old), serve(challenger, new)),
+        accepted=(replace(served, correct=_served_right(champion, served.correct, old)), serve(challenger, new)),
+        base=_pairs(champion, challenger, base),
+        anchor=None if anchor is None else (anchor[0].right(anchor[0].answers(rows)), anchor[1]),
     )
 
 
-def _at(classifier: Classifier, target: float) -> Classifier:
+def _known(rows: Sequence[Row], challenger: Classifier) -> list[Row]:
+    # A refused request has no reference: neither of two answers to it is better.
+    return [row for row in rows if row.label in challenger.labels]
+
+
+def _served_right(champion: Opponent, correct: np.ndarray, scored: Scored) -> np.ndarray:
+    return correct if not champion.renamed else champion.right(scored)
+
+
+def _pairs(champion: Opponent, challenger: Classifier, rows: Sequence[Row]) -> Pairs | None:
+    if not rows:
+        return None
+    labels = [row.label for row in rows]
+    return Pairs(labels, champion.right(champion.answers(rows)), score(challenger, rows).correct)
+
+
+def at(classifier: Classifier, target: float) -> Classifier:
     """The classifier at `target`; one that has no such certificate accepts nothing."""
     manifest = classifier.bundle.manifest
     kept = tuple(certificate for certificate in manifest.certificates if certificate.target == target)

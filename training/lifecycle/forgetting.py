@@ -22,7 +22,7 @@ from inference.common.sqlite import scrub
 from inference.common.text import Forgotten
 from inference.log.decision_log import DecisionLog
 from training.data.rows import FORMATS, records, text_key
-from training.lifecycle.traffic import FORGOTTEN, LiveRow, read_live, write_live
+from training.lifecycle.live import FORGOTTEN, LiveRow, read_live, write_live
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,12 @@ def _steps(places: Places, forgotten: Forgotten) -> Iterator[tuple[str, Callable
         raise ValueError(f"there is no decision log at {place.name}")
     if places.redis:
         yield "Redis", lambda: forget_shared(places.redis, forgotten.texts)
-    yield str(home / "live.jsonl"), lambda: _in_live(home, forgotten)
     for out in (home / "labelled.jsonl", *places.labelled):
         if out in places.labelled and not out.is_file():
             raise ValueError(f"no such file: {out}")
-        yield str(out), functools.partial(_in_labels, out, forgotten)
+        yield str(out), functools.partial(_in_labels, out, forgotten, home)
+    # After the labels, some of which are found by its rows.
+    yield str(home / "live.jsonl"), lambda: _in_live(home, forgotten)
     for path in sorted((home / ".refresh" / "data").glob("*.jsonl")):
         yield str(path), functools.partial(drop_lines, path, forgotten.in_line)
 
@@ -109,7 +110,7 @@ def _marked(row: LiveRow) -> LiveRow:
     return replace(row, text="", label="", labeler="", prompt_id="", split=FORGOTTEN, shares=None)
 
 
-def _in_labels(out: Path, forgotten: Forgotten) -> int:
+def _in_labels(out: Path, forgotten: Forgotten, home: Path) -> int:
     """In an output of training.label and the books beside it: what was paid stays counted."""
     if not out.is_file():
         return 0
@@ -117,12 +118,13 @@ def _in_labels(out: Path, forgotten: Forgotten) -> int:
     lock = take_lock(job / "lock", f"another process is labelling into {out}") if job.is_dir() else None
     with lock or contextlib.nullcontext():
         if lock:
-            _in_books(job, {text_key(text) for text in forgotten.texts})
+            requests = {row.request for row in read_live(home) if row.request and forgotten.as_typed(row.text)}
+            _in_books(job, requests | {text_key(text) for text in forgotten.texts})
         return drop_lines(out, forgotten.in_line)
 
 
 def _in_books(job: Path, keys: set[str]) -> None:
-    """Books know queries by key alone, but a refusal or an error may quote one."""
+    """Books know queries by key or request alone, but a refusal or an error may quote one."""
     failed = job / "failed.json"
     if failed.is_file():
         reasons = json.loads(failed.read_text())

@@ -1,8 +1,9 @@
 """The gate: may a challenger take the champion's place? Statistics over the same rows answered by both.
 
-The challenger is published only if it has a certificate at the policy's target, is non-inferior to the champion (with
-95 % confidence at most one point less accurate), is not significantly worse on any intent, does not defer over two
-points more, and is not slower or larger than stated.
+The rows are sampled requests, once the live sample certifies, else base rows. The challenger is published only if it
+has a certificate at the policy's target, is non-inferior to the champion (with 95 % confidence at most one point less
+accurate) and to the anchor (at the anchor's level), is not significantly worse on any intent nor, where requests judge,
+on the base rows, does not defer over two points more, and is not slower or larger than stated.
 """
 
 from __future__ import annotations
@@ -14,7 +15,15 @@ from typing import Any
 import numpy as np
 
 from training.evaluation.scored import Served
-from training.evaluation.statistics import LEVEL, discordant, non_inferiority, p_not_worse, rows_needed, worse_intents
+from training.evaluation.statistics import (
+    LEVEL,
+    discordant,
+    non_inferiority,
+    p_not_worse,
+    rows_needed,
+    significantly_below,
+    worse_intents,
+)
 
 MIN_ROWS = 100
 MOST_POINTS, MOST_DEFERRED = 0.01, 0.02  # shares: a loss of one point, and of two points of coverage
@@ -31,34 +40,63 @@ class Verdict:
 
     @property
     def significantly_worse(self) -> bool:
-        """Whether the challenger is significantly worse than the champion, in all or on an intent."""
-        return bool(self.figures.get("vetoed")) or self.figures.get("p_not_worse", 1.0) <= LEVEL
+        """Whether the challenger is significantly worse than the champion, in all or on an intent.
+
+        Each of the two at half the level, so that of harmless challengers one in twenty is called so at most.
+        """
+        return bool(self.figures.get("vetoed")) or self.figures.get("p_not_worse", 1.0) <= LEVEL / 2
+
+    @property
+    def gained(self) -> bool:
+        """Whether the challenger is significantly better than the anchor."""
+        return bool((self.figures.get("anchor") or {}).get("gained"))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Rows that two models answered: the reference intents, and whether each was right. Arrays of one length."""
+
+    labels: Sequence[str] | np.ndarray
+    champion: np.ndarray
+    challenger: np.ndarray
+
+    def with_(self, other: Pairs | None) -> Pairs:
+        """Both sets of rows together."""
+        if other is None:
+            return self
+        names = ("champion", "challenger")
+        both = (np.concatenate([getattr(self, name), getattr(other, name)]) for name in names)
+        return Pairs([*self.labels, *other.labels], *both)
 
 
 def judge(
-    labels: Sequence[str] | np.ndarray,
-    champion: np.ndarray | None,
-    challenger: np.ndarray,
+    pairs: Pairs | None,
     certified: bool,
     target: float,
-    latency_ratio: float,
-    size_ratio: float,
+    latency_ratio: float = 1.0,
+    size_ratio: float = 1.0,
     accepted: tuple[Served, Served] | None = None,
+    base: Pairs | None = None,
+    anchor: tuple[np.ndarray, float] | None = None,
 ) -> Verdict:
-    """The verdict on a challenger; without a champion only `certified` (at the policy's `target`) counts.
+    """The verdict on a challenger; without a champion (`pairs` None) only `certified`, at the policy's target, counts.
 
-    `labels` are the reference intents of the paired rows, `champion` and `challenger` whether each was right on them;
-    the ratios are the challenger's over the champion's; `accepted` says what the champion and the challenger answer to
-    the rows at `target`. See `rows_needed` for how few rows can pass at all.
+    The ratios are the challenger's over the champion's; `accepted` says what the champion and the challenger answer to
+    the rows of `pairs` at `target`. `base` are further rows, of the base data, where `pairs` are requests. `anchor`
+    says whether the anchor was right on the rows of `pairs`, and at which level the loss against it is tested. See
+    `rows_needed` for how few rows can pass at all.
     """
     uncertified = [] if certified else [f"it has no certificate at the policy's target of {target:g}"]
-    if champion is None:
+    if pairs is None:
         return Verdict(certified, tuple(uncertified), {"certified": certified, "target": target})
-    vetoed = worse_intents(labels, champion, challenger)
+    every = pairs.with_(base)
+    vetoed = worse_intents(every.labels, every.champion, every.challenger)
     figures = {
         "certified": certified,
         "target": target,
-        **_paired_figures(champion, challenger),
+        **_paired_figures(pairs.champion, pairs.challenger),
+        "base": _paired_figures(base.champion, base.challenger) if base else None,
+        "anchor": _anchor_figures(anchor, pairs.challenger) if anchor else None,
         "vetoed": vetoed,
         "latency_ratio": latency_ratio,
         "size_ratio": size_ratio,
@@ -67,7 +105,9 @@ def judge(
     reasons = [
         *uncertified,
         *_accuracy_reasons(figures, MOST_POINTS),
-        *(_veto_reason(intent, labels, champion, challenger) for intent in vetoed),
+        *_anchor_reasons(figures["anchor"], MOST_POINTS),
+        *_base_reasons(figures["base"]),
+        *(_veto_reason(intent, every) for intent in vetoed),
         *(_deferral_reasons(*accepted, target, MOST_DEFERRED) if accepted else ()),
         *_ratio_reasons("slower", latency_ratio, MOST_LATENCY),
         *_ratio_reasons("larger", size_ratio, MOST_SIZE),
@@ -103,21 +143,47 @@ def _accuracy_reasons(figures: dict[str, Any], most_points: float) -> list[str]:
     ]
 
 
-def _veto_reason(intent: str, labels: Sequence[str] | np.ndarray, champion: np.ndarray, challenger: np.ndarray) -> str:
-    rows = np.asarray(labels) == intent
-    lost, won = discordant(champion[rows], challenger[rows])
+def _anchor_figures(anchor: tuple[np.ndarray, float], challenger: np.ndarray) -> dict[str, Any]:
+    right, level = anchor
+    lost, won = discordant(right, challenger)
+    bound = non_inferiority(right, challenger, level) if len(right) else 1.0
+    gained = p_not_worse(won, lost) <= level
+    return {"lost": lost, "won": won, "level": level, "worse_by_at_most": bound, "gained": gained}
+
+
+def _anchor_reasons(figures: dict[str, Any] | None, most_points: float) -> list[str]:
+    if figures is None or figures["worse_by_at_most"] <= most_points:
+        return []
+    return [
+        f"it may be up to {100 * figures['worse_by_at_most']:.2f} points less accurate than the best version so far, "
+        f"more than the {100 * most_points:.2f} allowed ({figures['lost']} answers lost and {figures['won']} won; "
+        f"tested at the level {figures['level']:.2g}, so that small losses cannot add up)"
+    ]
+
+
+def _base_reasons(figures: dict[str, Any] | None) -> list[str]:
+    if figures is None or figures["p_not_worse"] > LEVEL / 2:
+        return []
+    told = f"{figures['lost']} answers lost and {figures['won']} won on {figures['rows']} rows"
+    return [f"it is significantly worse on the base data: {told}"]
+
+
+def _veto_reason(intent: str, pairs: Pairs) -> str:
+    rows = np.asarray(pairs.labels) == intent
+    lost, won = discordant(pairs.champion[rows], pairs.challenger[rows])
     told = f"{lost} answers lost and {won} won on {rows.sum()} rows"
     return f"it is significantly worse on the intent {intent!r}: {told}"
 
 
 def _deferral_reasons(champion: Served, challenger: Served, target: float, most: float) -> list[str]:
     # Where the champion no longer keeps its promise, deferring more is what an honest challenger does.
-    agreement = champion.agreement
-    if agreement is None or agreement < target or champion.coverage - challenger.coverage <= most:
+    right, rows = int(champion.correct[champion.accepted].sum()), int(champion.accepted.sum())
+    broken = rows == 0 or significantly_below(right, rows, target)
+    if broken or champion.coverage - challenger.coverage <= most:
         return []
     return [
         f"it would accept {challenger.coverage:.1%} of the rows where the champion accepts {champion.coverage:.1%}, "
-        f"{agreement:.1%} of them rightly: more than the {100 * most:.2f} points less that are allowed"
+        f"{champion.agreement:.1%} of them rightly: more than the {100 * most:.2f} points less that are allowed"
     ]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,20 +18,24 @@ from inference.common.files import write_atomically
 from inference.common.locks import take_lock
 from inference.common.settings import setting
 from inference.log.decision_log import DecisionLog
-from inference.money.prices import dollars
-from inference.teachers.registry import FORMS, open_teacher
+from inference.teachers.registry import FORMS
 from training.data import dataset
-from training.data.rows import text_key
-from training.data.splits import SPLITS, pick
-from training.labelling.labeller import answers_for
+from training.data.rows import Row, text_key
+from training.data.splits import SPLITS
 from training.labelling.queries import read_queries
-from training.lifecycle import traffic as live
-from training.lifecycle import versions
-from training.lifecycle.champion import compare
+from training.lifecycle import live, versions
+from training.lifecycle.anchor import Anchor, read_anchor, write_anchor
+from training.lifecycle.asking import Wanted, answered, ask, asked_as, price, unanswered
+from training.lifecycle.champion import Opponent, compare
 from training.lifecycle.choose import choose
+from training.lifecycle.compose import compose, held_out
 from training.lifecycle.gate import Verdict
+from training.lifecycle.harvest import harvest
+from training.lifecycle.live import UNANSWERED, LiveRow
 from training.lifecycle.pipeline import train
-from training.lifecycle.traffic import Harvest, LiveRow
+from training.lifecycle.questions import follow, read_steps, renamed
+from training.lifecycle.window import Sample, WindowLooks
+from training.lifecycle.window import sample as draw
 from training.student.config import Config
 
 
@@ -46,9 +49,10 @@ class Options:
     teacher: str = setting("", f"labels what has no answer yet: {FORMS}")
     budget: int = setting(200, "how many of --queries may be labelled per round")
     max_usd: float | None = setting(None, "hard cap for labelling, over all rounds")
-    target: float = setting(0.95, "the policy's target: a challenger without this certificate is not published")
     least_new: int = setting(50, "new labelled rows that make a round worthwhile")
     least_calibration: int = setting(500, "sampled requests from which on the live sample judges")
+    window: int = setting(3000, "sampled requests that calibrate at most: the newest ones")
+    sample_share: float = setting(0.1, "share of --max-usd that is kept for requests of the sample")
     half_life_days: float = setting(0.0, "days in which the weight of a live training row halves; 0: never")
     human_weight: float = setting(1.0, "weight of a person's correction in training")
     keep: int = setting(5, "versions that are kept")
@@ -82,9 +86,13 @@ class Refresh:
         self.round = int(self.state.get("round", 0)) + 1
         self.suspect: list[int] = list(self.state.get("suspect", []))
         self.summary = Summary(round=self.round)
-        self.base = dataset.load(config.data, fallback=self.home, whole=False) if options.from_data else None
+        self.anchor: Anchor | None = None
+        self.calibrating = 0
+        self.redact = load_redactor(config.redactor)
+        self.base = dataset.load(config.data, self.redact, self.home, whole=False) if options.from_data else None
         self.taxonomy = self._taxonomy()
-        self.salt = config.model_name
+        self.question = self.taxonomy.question_id()
+        self.steps = read_steps(config.data) if options.from_data else []
 
     def _taxonomy(self) -> Taxonomy:
         if self.options.taxonomy:
@@ -97,142 +105,167 @@ class Refresh:
 
     def run(self, dry: bool) -> Summary:
         """Collect, label, train, judge. Each step is on disk before the next begins."""
-        known = live.read_live(self.home)
         until = time.time()
-        found = self._harvest(known, until)
-        self.summary.chosen = dict(found.tally)
-        wanted = [*found.unanswered, *self._choose(known, found)]
+        rows, wanted = self._collect(until)
         if dry:
-            self._price(wanted)
+            self.summary.outcome = "dry run"
+            self.summary.chosen["to be labelled"] = len(wanted)
+            self.summary.usd = price(wanted, self.options.teacher, self.taxonomy)
             return self.summary
-        answers = self._label(wanted)
-        rows = self._merged(known, found, answers)
-        new = [row for row in rows if row.round == self.round]
+        rows = self._ask(rows, wanted)
+        new = [row for row in rows if row.round == self.round and row.why != UNANSWERED]
         if len(new) < max(1, self.options.least_new):
             self.summary.reasons = [f"{len(new)} new labelled rows are too few, a round needs {self.options.least_new}"]
             return self.summary
         live.write_live(self.home, rows)
-        rows = live.in_use(rows)
-        if missing := self._missing(rows):
+        used = [row for row in live.in_use(rows) if row.question == self.question]
+        sample = self._sample(used)
+        if missing := self._missing(used, sample):
             self.summary.outcome, self.summary.reasons = "not enough yet", missing
             return self.summary
-        self._train(rows)
+        self._train(used, sample)
         self._finish(until)
         return self.summary
 
-    def _harvest(self, known: Sequence[LiveRow], until: float) -> Harvest:
-        log = DecisionLog(self.options.log or self.home / "decisions.db")
-        # A round that was killed after its rows were kept goes on with them; their repeats are not counted again.
-        done = [row for row in known if row.round < self.round]
-        return live.harvest(log, done, float(self.state.get("until", 0.0)), until, self.round, self.salt)
+    def _collect(self, until: float) -> tuple[list[LiveRow], Wanted]:
+        """Known and new rows under today's question, and what a teacher is to be asked."""
+        known = follow(live.read_live(self.home), self.steps, self.question, self.taxonomy.names)
+        log, since = self._log(), float(self.state.get("until", 0.0))
+        # A round that was killed after its rows were kept goes on with them.
+        found = harvest(log, known.rows, since, until, self.round, self.question, self.config.model_name)
+        new = follow(found.rows, self.steps, self.question, self.taxonomy.names)
+        rows = {row.identity: row for row in (*known.rows, *new.rows)}
+        self.summary.chosen = dict(found.tally)
+        if known.mapped:
+            self.summary.chosen["mapped to the new taxonomy"] = known.mapped
+        texts = {asked_as(rows.get(key, _text(key, text))): text for key, text in found.unanswered.items()}
+        texts |= {asked_as(rows[name]): text for name, text in (known.ask | new.ask).items() if not rows[name].request}
+        texts |= {text_key(text): text for text in self._choose(list(rows.values()))}
+        holes = unanswered(list(rows.values()), self.question)
+        return list(rows.values()), Wanted({asked_as(row): row.text for row in holes}, texts)
 
-    def _choose(self, known: Sequence[LiveRow], found: Harvest) -> list[str]:
+    def _log(self) -> DecisionLog:
+        return DecisionLog(self.options.log or self.home / "decisions.db")
+
+    def _choose(self, rows: Sequence[LiveRow]) -> list[str]:
         """Of the unlabelled file, the queries that the champion is least sure of, its intents taking turns."""
         if not self.options.queries:
             return []
-        redact = load_redactor(self.config.redactor)
-        taken = {row.key for row in known} | {row.key for row in found.rows} | {row.key for row in self._base_rows()}
-        texts = [
-            query.text for query in read_queries(Path(self.options.queries), redact).queries if query.key not in taken
-        ]
-        chosen = choose(self._champion(), texts, self.options.budget)
+        taken = {row.key for row in (*rows, *(self.base.rows if self.base else ()))}
+        read = read_queries(Path(self.options.queries), self.redact).queries
+        chosen = choose(self._champion(), [q.text for q in read if q.key not in taken], self.options.budget)
         self.summary.chosen[f"chosen from {self.options.queries}"] = len(chosen)
         return chosen
 
-    def _base_rows(self) -> Sequence[dataset.Row]:
-        return self.base.rows if self.base else ()
-
-    def _champion(self) -> Classifier | None:
+    def _champion(self, version: str = "") -> Classifier | None:
         if not versions.serving(self.home):
             return None
-        return Classifier.load(self.home, redactor=load_redactor(self.config.redactor))
+        return Classifier.load(self.home / version, redactor=self.redact)
 
-    def _price(self, texts: Sequence[str]) -> None:
-        self.summary.outcome = "dry run"
-        self.summary.chosen["to be labelled"] = len(texts)
-        if texts and self.options.teacher:
-            teacher = open_teacher(self.options.teacher, self.taxonomy)
-            self.summary.usd = dollars(sum(teacher.worst_case(text) for text in texts))
+    def _ask(self, rows: list[LiveRow], wanted: Wanted) -> list[LiveRow]:
+        """The rows with the answers of a teacher. What it refuses trains nothing, but stays in the sample."""
+        options = self.options
+        out = self.home / "labelled.jsonl"
+        asked = ask(wanted, options.teacher, self.taxonomy, out, options.max_usd, options.sample_share)
+        self.summary.usd = asked.usd
+        self.summary.labelled = sum(answer["label"] is not None for answer in asked.answers.values())
+        if asked.failed:
+            self.summary.chosen["left without an answer"] = asked.failed
+        merged = {row.identity: row for row in rows}
+        known = {asked_as(row): row for row in rows}
+        for name, answer in asked.answers.items():
+            row = known.get(name) or _text(name, answer["text"])
+            if row.request or answer["label"] is not None:
+                merged[row.identity] = answered(row, answer, self.round, self.question)
+        return list(merged.values())
 
-    def _label(self, texts: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Answers by query key for what had none, through training.label: resumable, capped, paid for once."""
-        if not texts or not self.options.teacher:
-            return {}
-        teacher = open_teacher(self.options.teacher, self.taxonomy)
-        wanted = {text_key(text): text for text in texts}
-        found = answers_for(wanted, teacher, self.home / "labelled.jsonl", self.options.max_usd)
-        answers = {key: row for key, row in found.rows.items() if row["label"] is not None}
-        self.summary.usd, self.summary.labelled = dollars(found.nano), len(answers)
-        if found.failed:
-            self.summary.chosen["left without an answer"] = len(found.failed)
-        return answers
+    def _sample(self, rows: Sequence[LiveRow]) -> Sample | None:
+        """The requests that judge; None while they are too few."""
+        options = self.options
+        found = draw(rows, self.question, self.suspect, options.window, options.least_calibration)
+        self.summary.chosen |= found.tally
+        if found.holes:
+            self.summary.chosen["hours cut out for unanswered requests"] = found.hours
+            self.summary.chosen["unanswered requests"] = len(found.holes)
+        self.calibrating = len(found.split("calibration"))
+        enough = self.calibrating >= options.least_calibration and all(found.split(name) for name in live.SHARES)
+        return found if enough else None
 
-    def _merged(self, known: Sequence[LiveRow], found: Harvest, answers: dict[str, dict[str, Any]]) -> list[LiveRow]:
-        # A round that goes on after a kill has counted its repeats already.
-        repeats = Counter() if any(row.round == self.round for row in known) else found.repeats
-        rows = {row.key: replace(row, requests=row.requests + repeats[row.key]) for row in known}
-        for row in found.rows:  # a round that goes on after a kill finds its own rows again: they stay as they are
-            rows.setdefault(row.key, row)
-        sampled = {text_key(text) for text, flag in found.unanswered.items() if flag}
-        for key, answer in answers.items():
-            if key not in rows:
-                split = pick(key, live.SAMPLE_SHARES, self.salt) if key in sampled else "train"
-                said = (answer["text"], answer["label"], answer["labeler"], answer["prompt_id"])
-                rows[key] = LiveRow(key, *said, split, self.round, time.time())
-        return list(rows.values())
-
-    def _missing(self, rows: Sequence[LiveRow]) -> list[str]:
+    def _missing(self, rows: Sequence[LiveRow], sample: Sample | None) -> list[str]:
         """What is still needed before a student can be trained and judged."""
         missing = []
-        have, need = live.calibration_requests(rows), self.options.least_calibration
         judges = self.base is not None and all(self.base.split(name) for name in SPLITS)
-        if not judges and have < need:
-            missing.append(f"{have} of {need} sampled requests for calibration")
+        if not judges and sample is None:
+            need = self.options.least_calibration
+            missing.append(f"{self.calibrating} of {need} sampled requests for calibration")
         trained = {row.label for row in rows if row.split == "train"}
-        trained |= {row.label for row in self._base_rows() if row.split == "train"}
+        trained |= {row.label for row in (self.base.rows if self.base else ()) if row.split == "train"}
         absent = sorted(set(self.taxonomy.names) - trained)
         if absent:
             more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
             missing.append(f"no training row yet for {', '.join(absent[:5])}{more}")
         return missing
 
-    def _train(self, rows: Sequence[LiveRow]) -> None:
-        names = set(self.taxonomy.names)
-        kept = [row for row in rows if row.label in names and set(row.shares or ()) <= names]
-        if len(kept) < len(rows):
-            self.summary.chosen["left out: of an intent that is gone"] = len(rows) - len(kept)
-        rows = kept
-        folder = self.home / ".refresh" / "data"
-        shutil.rmtree(folder, ignore_errors=True)
+    def _train(self, rows: Sequence[LiveRow], sample: Sample | None) -> None:
         options = self.options
-        live.compose(self.base, rows, folder, options.least_calibration, options.half_life_days, options.human_weight)
-        (folder / "taxonomy.toml").write_text(self.taxonomy.to_toml(), encoding="utf-8")
-        config = replace(self.config, data=str(folder), name=self.config.model_name)
-        trained = train(config, judge=lambda challenger: self._judge(challenger, rows))
+        shutil.rmtree(self.home / ".refresh" / "data", ignore_errors=True)  # texts that versions before 0.3.0 left
+        data = compose(self.base, rows, sample, self.taxonomy, options.half_life_days, options.human_weight)
+        looks = None
+        if sample is not None:
+            times = [row.time for row in sample.split("calibration")]
+            looks = WindowLooks(self.home / "looks.json", times, options.window)
+        config = replace(self.config, name=self.config.model_name)
+        held = held_out(self.base, rows, sample, self.round, self.suspect)
+        trained = train(config, lambda challenger: self._judge(challenger, *held), data, looks)
         self.summary.version = trained.folder.name
         if trained.verdict is not None:
-            self._record(trained.verdict)
-        versions.prune(self.home, options.keep)
+            self._record(trained.verdict, sample)
+        anchor = read_anchor(self.home)
+        versions.prune(self.home, options.keep, keep_too=anchor.version if anchor else "")
 
-    def _judge(self, challenger: Classifier, rows: Sequence[LiveRow]) -> Verdict:
-        """The gate's verdict on rows that neither side was trained on."""
-        held_out = live.held_out(self.base, rows, self.round, self.suspect)
-        verdict = compare(self._champion(), challenger, held_out, self.options.target)
+    def _judge(self, challenger: Classifier, rows: Sequence[Row], base: Sequence[Row]) -> Verdict:
+        """The gate's verdict, on rows that neither side was trained on."""
+        champion, serving = self._champion(), versions.serving(self.home) or ""
+        if champion is None:
+            return compare(None, challenger, rows, self.config.target)
+        opponent, self.anchor = self._opponent(champion), read_anchor(self.home)
+        if self.anchor is None:
+            self.anchor = Anchor(serving, champion.bundle.taxonomy.question_id())
+        against = None
+        if self.anchor.question == self.question:
+            best = champion if self.anchor.version == serving else self._champion(self.anchor.version)
+            against = best and (self._opponent(best), self.anchor.level)
+        # Counted before it is known how the test ends: a killed run has looked too.
+        write_anchor(self.home, replace(self.anchor, tested=self.anchor.tested + 1))
+        verdict = compare(opponent, challenger, rows, self.config.target, base, against)
         for reason in verdict.reasons:
             print(f"not published: {reason}")
         return verdict
 
-    def _record(self, verdict: Verdict) -> None:
+    def _opponent(self, classifier: Classifier) -> Opponent:
+        asked = classifier.bundle.taxonomy.question_id()
+        return Opponent(classifier, renamed(self.steps, asked, self.question) if asked != self.question else None)
+
+    def _record(self, verdict: Verdict, sample: Sample | None) -> None:
         # Labels of a round whose student is significantly worse may be why: a student trained on some of them would do
         # well on the others. Once a student that was trained on them passes, they are cleared.
         worse = [self.round] if verdict.significantly_worse else []
         self.suspect = [] if verdict.published else [*self.suspect, *worse]
         self.summary.figures, self.summary.reasons = dict(verdict.figures), list(verdict.reasons)
         self.summary.outcome = "published" if verdict.published else "kept"
+        version = self.summary.version or ""
+        anchor = self.anchor or Anchor(version, self.question)
+        if verdict.published and (self.anchor is None or verdict.gained or anchor.question != self.question):
+            write_anchor(self.home, Anchor(version, self.question))
 
     def _finish(self, until: float) -> None:
         self.state = {"round": self.round, "suspect": self.suspect, "until": until, "last": asdict(self.summary)}
         write_atomically(self.home / "refresh.json", json.dumps(self.state, indent=1).encode(), private=True)
+
+
+def _text(key: str, text: str) -> LiveRow:
+    """A text that has no row yet."""
+    return LiveRow(key, text, "", "", "", "train", 0, time.time(), why=UNANSWERED)
 
 
 def _read_state(home: Path) -> dict[str, Any]:
@@ -257,7 +290,7 @@ def drop_round(config: Config, number: int) -> int:
     Raises Busy if a refresh is at work, ValueError if there are none.
     """
     with take_lock(config.home / ".refresh.lock", f"another refresh of {config.home} is at work"):
-        count = live.drop_round(config.home, number)
+        count = live.drop_round(config.home, number, time.time())
     if not count:
         raise ValueError(f"{config.home} uses no teachers' labels of round {number}")
     return count

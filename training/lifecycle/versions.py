@@ -50,9 +50,9 @@ def reasons(home: Path, version: str) -> list[str]:
     return list(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
 
 
-def prune(home: Path, keep: int) -> list[str]:
-    """Delete all but the newest `keep` versions and the serving one; the names of those that went."""
-    gone = [name for name in versions(home)[:-keep] if name != serving(home)]
+def prune(home: Path, keep: int, keep_too: str = "") -> list[str]:
+    """Delete all but the newest `keep` versions, the serving one and `keep_too`; the names of those that went."""
+    gone = [name for name in versions(home)[:-keep] if name not in (serving(home), keep_too)]
     for name in gone:
         shutil.rmtree(home / name)
     return gone
