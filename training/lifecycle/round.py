@@ -31,7 +31,7 @@ from training.lifecycle import versions
 from training.lifecycle.champion import compare
 from training.lifecycle.choose import choose
 from training.lifecycle.gate import Verdict
-from training.lifecycle.pipeline import train
+from training.lifecycle.pipeline import load_data, train
 from training.lifecycle.traffic import Harvest, LiveRow
 from training.student.config import Config
 
@@ -46,7 +46,6 @@ class Options:
     teacher: str = setting("", f"labels what has no answer yet: {FORMS}")
     budget: int = setting(200, "how many of --queries may be labelled per round")
     max_usd: float | None = setting(None, "hard cap for labelling, over all rounds")
-    target: float = setting(0.95, "the policy's target: a challenger without this certificate is not published")
     least_new: int = setting(50, "new labelled rows that make a round worthwhile")
     least_calibration: int = setting(500, "sampled requests from which on the live sample judges")
     half_life_days: float = setting(0.0, "days in which the weight of a live training row halves; 0: never")
@@ -82,7 +81,8 @@ class Refresh:
         self.round = int(self.state.get("round", 0)) + 1
         self.suspect: list[int] = list(self.state.get("suspect", []))
         self.summary = Summary(round=self.round)
-        self.base = dataset.load(config.data, fallback=self.home, whole=False) if options.from_data else None
+        redact = load_redactor(config.redactor)
+        self.base = dataset.load(config.data, redact, self.home, whole=False) if options.from_data else None
         self.taxonomy = self._taxonomy()
         self.salt = config.model_name
 
@@ -208,7 +208,8 @@ class Refresh:
         live.compose(self.base, rows, folder, options.least_calibration, options.half_life_days, options.human_weight)
         (folder / "taxonomy.toml").write_text(self.taxonomy.to_toml(), encoding="utf-8")
         config = replace(self.config, data=str(folder), name=self.config.model_name)
-        trained = train(config, judge=lambda challenger: self._judge(challenger, rows))
+        data = live.per_request(load_data(config))
+        trained = train(config, lambda challenger: self._judge(challenger, rows), data)
         self.summary.version = trained.folder.name
         if trained.verdict is not None:
             self._record(trained.verdict)
@@ -217,7 +218,7 @@ class Refresh:
     def _judge(self, challenger: Classifier, rows: Sequence[LiveRow]) -> Verdict:
         """The gate's verdict on rows that neither side was trained on."""
         held_out = live.held_out(self.base, rows, self.round, self.suspect)
-        verdict = compare(self._champion(), challenger, held_out, self.options.target)
+        verdict = compare(self._champion(), challenger, held_out, self.config.target)
         for reason in verdict.reasons:
             print(f"not published: {reason}")
         return verdict

@@ -208,6 +208,15 @@ def compose(
         (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
 
 
+def per_request(data: Dataset) -> Dataset:
+    """The data with a row for every sampled request that a composed one stands for."""
+    rows: list[Row] = []
+    for row in data.rows:
+        times = row.extra.get("requests", 0)
+        rows += [replace(row, request=f"{row.id}:{n}") for n in range(times)] or [row]
+    return replace(data, rows=tuple(rows))
+
+
 def calibration_requests(live: Iterable[LiveRow]) -> int:
     """How many sampled requests the calibration rows stand for."""
     return sum(row.requests for row in live if row.split == "calibration")
