@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from inference.bundle.manifest import DEFAULT_TARGET, Bundle, BundleError, Certificate, Manifest
+from inference.bundle.manifest import Bundle, BundleError, Certificate, Manifest
 from inference.bundle.redact import Redactor, load_redactor, of_the_beginning
 from inference.bundle.rules import Rules
 from inference.common.fork import Hold, ProcessLocal, notice, register
-from inference.common.text import repair
+from inference.common.text import canonical, repair
 
 # onnxruntime 1.32 starts a telemetry thread as it is imported, unless this is set by then: a forked child that exits
 # waits for that thread for ever. `disable_telemetry_events()` is too late: the thread runs already.
@@ -59,7 +59,7 @@ class Classifier(ProcessLocal):
     def __init__(
         self,
         bundle: Bundle,
-        target: float = DEFAULT_TARGET,
+        target: float | None = None,
         threads: int = 1,
         redactor: Redactor | None = None,
         engine: _Engine | None = None,
@@ -69,11 +69,13 @@ class Classifier(ProcessLocal):
         self.bundle = bundle
         self.labels = bundle.taxonomy.names
         self.threads = threads
+        target = bundle.manifest.target if target is None else target
         self.certificate = _choose(bundle.manifest.certificates, target)
         # No threshold means that nothing is accepted: no probability exceeds infinity, and no rule is run.
         accept_above = self.certificate.accept_above if self.certificate else None
         self._accept_above = float("inf") if accept_above is None else accept_above
         self._rules = None if accept_above is None else _certified_rules(bundle, target)
+        self._never = frozenset(map(canonical, bundle.manifest.never_accepted))
         self._temperature = bundle.manifest.temperature
         self._most_characters = bundle.manifest.max_tokens * MOST_CHARACTERS_PER_TOKEN
         self.redact = redactor or _redactor(bundle)
@@ -86,14 +88,15 @@ class Classifier(ProcessLocal):
     def load(
         cls,
         path: str | Path,
-        target: float = DEFAULT_TARGET,
+        target: float | None = None,
         threads: int = 1,
         redactor: Redactor | None = None,
     ) -> Classifier:
         """Load `models/<name>` (its serving version) or one version's folder.
 
-        `target` picks the certificate, `threads` is for the operators of one text. `redactor` is the custom function
-        that the bundle was trained with, if any: a bundle names it, but does not make its loader import code.
+        `target` picks the certificate, by default the one that the bundle was trained for; `threads` is for the
+        operators of one text. `redactor` is the custom function that the bundle was trained with, if any: a bundle
+        names it, but does not make its loader import code.
         Raises BundleError if the bundle must not be served, ValueError if an argument is invalid.
         """
         return cls(Bundle.load(path), target, threads, redactor)
@@ -150,13 +153,15 @@ class Classifier(ProcessLocal):
         rule = self._rules.match(whole)
         if rule is None:
             return None
-        return Prediction(rule.intent, self._rules.confidence[rule.name], True, (), "rules")
+        accepted = rule.intent not in self._never
+        return Prediction(rule.intent, self._rules.confidence[rule.name], accepted, (), "rules")
 
     def _by_student(self, scores: np.ndarray) -> Prediction:
         order = np.argsort(-scores, kind="stable")[: ALTERNATIVES + 1].tolist()
         confidence = float(scores[order[0]])
-        ranked = tuple([(self.labels[i], float(scores[i])) for i in order[1:]])
-        return Prediction(self.labels[order[0]], confidence, confidence > self._accept_above, ranked)
+        intent, ranked = self.labels[order[0]], tuple([(self.labels[i], float(scores[i])) for i in order[1:]])
+        accepted = confidence > self._accept_above and intent not in self._never
+        return Prediction(intent, confidence, accepted, ranked)
 
     def _scores(self, redacted: str) -> np.ndarray:
         engine = self._engine or self._reopen()

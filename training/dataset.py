@@ -11,7 +11,8 @@ import sys
 from collections.abc import Sequence
 
 from inference.common.commands import DONE, Parser, command
-from training.data.dataset import describe, load
+from training.data.dataset import load
+from training.data.describe import describe
 
 
 @command()

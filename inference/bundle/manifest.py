@@ -19,7 +19,9 @@ from inference.common.errors import MonokuError
 from inference.common.files import fsync, write_atomically
 from inference.common.text import canonical
 
-SCHEMA = 1
+SCHEMA = 2
+NEW_IN_2 = ("target", "never_accepted")  # bundles of schema 1 have neither: their ids are computed without
+DEFAULT_TARGET = 0.95
 MANIFEST = "manifest.json"
 CURRENT = "current"
 MODEL, TOKENIZER, TAXONOMY = "model.onnx", "tokenizer.json", "taxonomy.toml"
@@ -51,13 +53,19 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a bundle says of itself. `files` maps each file's relative path to its SHA-256."""
+    """What a bundle says of itself. `files` maps each file's relative path to its SHA-256.
+
+    `target` is the one that the user named: most of delta was spent on its certificate. Answers with an intent of
+    `never_accepted` are never accepted, for too few rows of it were known to certify anything.
+    """
 
     labels: tuple[str, ...]
     max_tokens: int
     schema: int = SCHEMA
     temperature: float = 1.0
     certificates: tuple[Certificate, ...] = ()
+    target: float = DEFAULT_TARGET
+    never_accepted: tuple[str, ...] = ()
     unit: str = "distinct queries"
     reference: str = "gold"
     teacher: Mapping[str, Any] | None = None
@@ -73,12 +81,17 @@ class Manifest:
     @property
     def bundle_id(self) -> str:
         """Hash over the files' hashes and everything else that can change an answer."""
-        values = asdict(replace(self, metrics={}, libraries={}, lineage={}))
+        values = self._values()
+        values |= {"metrics": {}, "libraries": {}, "lineage": {}}
         values["rules"] = values["rules"] or {}  # what bundles without rules have hashed from the first
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> str:
-        return json.dumps({"bundle_id": self.bundle_id, **asdict(self)}, indent=2, sort_keys=True) + "\n"
+        return json.dumps({"bundle_id": self.bundle_id, **self._values()}, indent=2, sort_keys=True) + "\n"
+
+    def _values(self) -> dict[str, Any]:
+        values = asdict(self)
+        return values if self.schema > 1 else {name: values[name] for name in values if name not in NEW_IN_2}
 
 
 @dataclass(frozen=True)
@@ -145,21 +158,22 @@ def read_manifest(root: Path) -> Manifest:
         values = json.loads(where.read_bytes())
     except (OSError, ValueError) as error:
         raise BundleError(f"{where} cannot be read: {error}") from error
-    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
-        found = values.get("schema") if isinstance(values, dict) else type(values).__name__
-        raise BundleError(f"{where} has schema {found!r}, this version reads {SCHEMA}")
+    schema = values.get("schema") if isinstance(values, dict) else type(values).__name__
+    if type(schema) is not int or not 1 <= schema <= SCHEMA:
+        raise BundleError(f"{where} has schema {schema!r}, this version reads 1 to {SCHEMA}")
     declared = values.pop("bundle_id", None)
     try:
         manifest = _manifest(values)
     except (TypeError, ValueError, KeyError) as error:
-        raise BundleError(f"{where} does not fit schema {SCHEMA}: {error}") from error
+        raise BundleError(f"{where} does not fit schema {schema}: {error}") from error
     if manifest.bundle_id != declared:
         raise BundleError(f"{where} was altered: it says bundle {declared}, its content is {manifest.bundle_id}")
     return manifest
 
 
 def _manifest(values: dict[str, Any]) -> Manifest:
-    unknown = sorted(set(values) - {f.name for f in fields(Manifest)})
+    known = {f.name for f in fields(Manifest)} - set(() if values["schema"] > 1 else NEW_IN_2)
+    unknown = sorted(set(values) - known)
     if unknown:
         raise ValueError(f"unknown field {', '.join(unknown)}")
     certificates = tuple(Certificate(**certificate) for certificate in values.pop("certificates"))
@@ -167,7 +181,10 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     labels = tuple(values.pop("labels"))
     if not all(isinstance(label, str) for label in labels):
         raise ValueError("labels must be strings")
-    manifest = Manifest(labels=labels, certificates=certificates, rules=rules, **values)
+    never = tuple(values.pop("never_accepted", ()))
+    if not set(never) <= set(labels):
+        raise ValueError(f"never_accepted must be labels, got {list(never)}")
+    manifest = Manifest(labels=labels, certificates=certificates, rules=rules, never_accepted=never, **values)
     if not manifest.temperature > 0 or manifest.max_tokens < 1:
         raise ValueError("temperature and max_tokens must be positive")
     return manifest
@@ -199,6 +216,3 @@ def _taxonomy(content: bytes, manifest: Manifest, root: Path) -> Taxonomy:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-DEFAULT_TARGET = 0.95

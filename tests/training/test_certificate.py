@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mapie.risk_control.fwer_control import control_fwer
 
-from training.evaluation import certificate as calibrate
 from training.evaluation.calibrate import fit_temperature, log_likelihood
-from training.evaluation.certificate import RULES_ALONE, TARGETS, certificates, certify, thresholds_to_test
+from training.evaluation.certificate import RULES_ALONE, TARGETS, certify, delta_shares, thresholds_to_test
 from training.evaluation.statistics import binomial_p_value
 
 
@@ -130,31 +129,30 @@ def test_the_promise_is_kept_with_rules_over_many_draws() -> None:
     assert broken / draws <= delta + 2 * math.sqrt(delta * (1 - delta) / draws)
 
 
-def test_a_certificate_does_not_depend_on_which_others_are_asked_for() -> None:
-    rng = np.random.default_rng(5)
-    dev, calibration = sample(rng, 500), sample(rng, 2000)
-    each = [certificates(dev, calibration, 0.04, (target,)) for target in TARGETS]
-    assert tuple(found for (found,) in each) == certificates(dev, calibration, 0.04)
-
-
 def test_too_few_rows_certify_nothing() -> None:
     assert certify([0.0], np.full(20, 0.5), np.ones(20, bool), 0.95, 0.05).accept_above is None
 
 
-def test_the_four_targets_share_delta() -> None:
-    rng = np.random.default_rng(1)
-    found = certificates(sample(rng, 500), sample(rng, 2000), 0.04)
-    assert [c.target for c in found] == list(TARGETS)
-    assert sum(c.delta for c in found) == pytest.approx(0.04)
-    coverages = [c.coverage for c in found]
-    assert coverages == sorted(coverages, reverse=True)
+@pytest.mark.parametrize("target", [*TARGETS, 0.5, 0.96, 0.999])
+def test_the_users_target_gets_most_of_delta_and_the_others_share_the_rest(target: float) -> None:
+    shares = delta_shares(0.04, target)
+    assert set(shares) == {*TARGETS, target}
+    assert list(shares) == sorted(shares)
+    assert sum(shares.values()) == pytest.approx(0.04)
+    others = {share for other, share in shares.items() if other != target}
+    assert len(others) == 1
+    assert shares[target] > 2 * sum(share for other, share in shares.items() if other != target)
 
 
-def test_a_lineage_spends_at_most_delta_for_ever() -> None:
-    spent = sum(calibrate.lineage_delta(0.05, version) for version in range(1, 20_000))
-    assert 0.0499 < spent < 0.05
-    with pytest.raises(ValueError, match="count from 1"):
-        calibrate.lineage_delta(0.05, 0)
+def test_an_intent_that_is_never_accepted_is_accepted_at_no_threshold() -> None:
+    scores = np.array([0.9] * 300 + [-np.inf] * 300)
+    correct = np.array([True] * 300 + [False] * 300)
+    order = thresholds_to_test(scores, correct, 0.95)
+    assert np.isfinite(order).all()
+    certificate = certify(order, scores, correct, 0.95, 0.05)
+    assert (certificate.accepted, certificate.coverage, certificate.agreement) == (300, 0.5, 1.0)
+    assert thresholds_to_test(scores[300:], correct[300:], 0.95) == []
+    assert certify([], scores, correct, 0.95, 0.05).accept_above is None
 
 
 def drawn(temperature: float, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

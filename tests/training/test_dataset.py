@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.tiny import tiny_rows
 from training.data.dataset import load, target_matrix
 from training.data.rows import Row
-from training.data.splits import SHARES, SPLITS, divide, pick
+from training.data.splits import SPLITS
 from training.dataset import main
 
 
@@ -39,38 +39,6 @@ def test_the_order_of_lines_does_not_matter(tmp_path: Path) -> None:
     a, b = folder(tmp_path / "a", rows), folder(tmp_path / "b", rows[::-1])
     (b / "splits.json").write_text('{"salt": "a", "splits": {}}')  # the salt is the folder's name otherwise
     assert load(str(a)).id() == load(str(b)).id()
-
-
-@given(st.data())
-def test_near_duplicates_share_a_split_and_stored_splits_hold(data: st.DataObject) -> None:
-    texts = data.draw(
-        st.lists(st.text("abcdefgh ", min_size=8, max_size=14).filter(str.strip), min_size=1, max_size=12, unique=True)
-    )
-    texts += [text + "!" for text in texts]
-    keys = [f"k{i}" for i in range(len(texts))]
-    kept = {key: data.draw(st.sampled_from(SPLITS)) for key in data.draw(st.sets(st.sampled_from(keys)))}
-    tally: collections.Counter[str] = collections.Counter()
-    result = divide(keys, texts, kept, SHARES, "salt", tally)
-    assert {key: result[key] for key in kept} == kept
-    assert len(result) + tally["bridging"] == len(keys)
-    half = len(texts) // 2
-    for i in range(half):
-        a, b = keys[i], keys[i + half]
-        if a in result and b in result and not {a, b} <= set(kept):
-            assert result[a] == result[b]
-
-
-def test_a_row_that_would_bridge_two_splits_is_dropped_and_counted() -> None:
-    texts = ["please close my old account", "please close my old account now ok", "please close my old account now"]
-    tally: collections.Counter[str] = collections.Counter()
-    result = divide(["a", "b", "c"], texts, {"a": "train", "b": "test"}, SHARES, "salt", tally)
-    assert result == {"a": "train", "b": "test"}
-    assert tally["bridging"] == 1
-
-
-def test_shares_are_kept_over_many_groups() -> None:
-    counts = collections.Counter(pick(str(i), SHARES, "salt") for i in range(20000))
-    assert np.allclose([counts[name] / 20000 for name in SPLITS], SHARES, atol=0.01)
 
 
 def conflict(path: Path, split: str, labelers: list[str]) -> Row:

@@ -1,12 +1,13 @@
-"""Deduplicate, settle conflicts, and make the data set that training sees."""
+"""Redact, deduplicate, settle conflicts, split: the data set that training sees."""
 
 from __future__ import annotations
 
 import collections
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,34 @@ import numpy as np
 
 from inference.bundle.redact import Redactor
 from inference.bundle.taxonomy import Taxonomy
+from training.data.kept import splits_home
+from training.data.merge import Merged, merge, settle
+from training.data.plan import FEWEST_ROWS, Placed, place
 from training.data.rows import Row, read_source
-from training.data.splits import SPLITS, assign, plan_splits, splits_home
+from training.data.sizes import Goal
+from training.data.splits import SPLITS
 
-FEWEST_ROWS_TO_SPLIT = 8
 PEOPLE = {"author", "human"}
+LARGE_SHARE = 0.10  # of all rows: a group of near-duplicates that is so large is named
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The rows that training sees, each in one split, and a tally of what was merged, settled or dropped."""
+    """The rows that training sees, each in one split, and a tally of what was merged, settled or dropped.
+
+    A row whose label is "" is a request that the teacher refused: it judges, where an answer to it is accepted, and is
+    in no accuracy. Raises ValueError if such a row is in train.
+    """
 
     rows: tuple[Row, ...]
     taxonomy: Taxonomy
     tally: dict[str, int]
     warnings: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        refused = [row.id for row in self.rows if row.split == "train" and not row.label]
+        if refused:
+            raise ValueError(f"a row without a label cannot train: {', '.join(refused[:5])}")
 
     def split(self, name: str) -> tuple[Row, ...]:
         """The rows of one split, in a fixed order."""
@@ -36,108 +50,139 @@ class Dataset:
             raise ValueError(f"no split {name!r}; the splits are {', '.join(SPLITS)}")
         return tuple(row for row in self.rows if row.split == name)
 
+    def trials(self, name: str) -> tuple[Row, ...]:
+        """The rows of one split that are one trial each for a certificate.
+
+        A sampled live request is a trial of its own. Of every group of near-duplicates one row is drawn, by a hash.
+        """
+        drawn: dict[str, Row] = {}
+        for i, row in enumerate(self.split(name)):
+            group = str(i) if row.request or not row.group else f"group {row.group}"
+            if group not in drawn or _draw(row) < _draw(drawn[group]):
+                drawn[group] = row
+        return tuple(drawn.values())
+
     def id(self) -> str:
         """Content id over rows, splits and taxonomy: the order of the files' lines does not matter."""
         rows = sorted(json.dumps(asdict(row), sort_keys=True) for row in self.rows)
         return hashlib.sha256("\n".join([self.taxonomy.id(), *rows]).encode()).hexdigest()
 
+    @cached_property
+    def never_accepted(self) -> tuple[str, ...]:
+        """The intents that are never accepted as an answer: fewer than 8 rows in all splits, or none to train on."""
+        queries = {(row.label, row.text) for row in self.rows}
+        counts = collections.Counter(label for label, _ in queries)
+        trained = {row.label for row in self.split("train")}
+        return tuple(name for name in self.taxonomy.names if counts[name] < FEWEST_ROWS or name not in trained)
+
+    @property
+    def unit(self) -> str:
+        """What one trial of the calibration sample is."""
+        requests = any(row.request for row in self.split("calibration"))
+        return "requests" if requests else "groups of near-duplicates"
+
     @property
     def reference(self) -> str:
-        """What the labels are: "gold" where people or the authors labelled, "teacher" as soon as a teacher did."""
-        return "gold" if {row.labeler for row in self.rows} <= PEOPLE else "teacher"
+        """What the calibration rows' labels are: "teacher" as soon as a teacher gave one, "gold" where people did."""
+        return "gold" if {row.labeler for row in self.split("calibration")} <= PEOPLE else "teacher"
 
     @property
     def teacher(self) -> dict[str, Any] | None:
-        """Which teachers labelled, and with which prompts; None where people did."""
-        rows = [row for row in self.rows if row.labeler not in PEOPLE]
+        """Which teachers labelled the calibration rows, how many each, with which prompts; None where people did."""
+        rows = [row for row in self.split("calibration") if row.labeler not in PEOPLE]
         if not rows:
             return None
-        prompts = {str(row.extra["prompt_id"]) for row in rows if row.extra.get("prompt_id")}
-        return {"models": sorted({row.labeler for row in rows}), "prompt_ids": sorted(prompts)}
+        models = collections.Counter(row.labeler for row in rows)
+        prompts = collections.Counter(str(row.extra["prompt_id"]) for row in rows if row.extra.get("prompt_id"))
+        return {"models": dict(sorted(models.items())), "prompt_ids": dict(sorted(prompts.items()))}
 
 
-def redacted(dataset: Dataset, redact: Redactor) -> Dataset:
-    """The same rows and splits with every text redacted, as the student will see texts."""
-    return replace(dataset, rows=tuple(replace(row, text=redact(row.text)) for row in dataset.rows))
+def _draw(row: Row) -> bytes:
+    return hashlib.sha256(row.key.encode()).digest()
 
 
-def load(data: str, fallback: Path | None = None, whole: bool = True) -> Dataset:
-    """Read `data`, deduplicate it and split it; remember new rows' splits beside the data.
+def load(
+    data: str,
+    redact: Redactor | None = None,
+    fallback: Path | None = None,
+    whole: bool = True,
+    goal: Goal | None = None,
+) -> Dataset:
+    """Read `data`, redact, deduplicate and split it; remember new rows' splits beside the data.
 
-    Where the data's folder is read-only, the splits are kept in the folder `fallback`, if given. Raises ValueError if
-    the data cannot be read or split and, unless `whole` is false because other rows will join them, if a split is empty
-    or an intent has no training row.
+    Texts are redacted first, as the student will see them, so that two which then agree are one. Where the data's
+    folder is read-only, the splits are kept in the folder `fallback`, if given. `goal` says for which certificate data
+    without splits are divided. Raises ValueError if the data cannot be read and, unless `whole` is false because other
+    rows will join them, if there are too few rows to train, tune and test.
     """
     source = read_source(data)
     tally: collections.Counter[str] = collections.Counter(read=len(source.rows), unlabelled=source.unlabelled)
-    warnings = [f"ignored {name}: not one of the known file names" for name in source.ignored]
-    groups = _merge(source.rows, tally)
-    rare = _rare_intents(groups)
-    warnings += [f"intent {label} has too few rows to split: all of them go to train" for label in sorted(rare)]
-    splits = assign(
-        groups, rare, plan_splits(source), splits_home(Path(data), fallback), Path(data).resolve().stem, tally
-    )
-    rows = [_settle(group, splits[key], tally) for key, group in groups.items() if key in splits]
+    merged = merge(source.rows, redact, tally)
+    home, salt = splits_home(Path(data), fallback), Path(data).resolve().stem
+    placed = place(merged, goal or Goal(), home, salt, tally)
+    rows = [_row(merged[key], placed, key, tally) for key in merged if key in placed.splits]
     rows.sort(key=lambda row: (SPLITS.index(row.split), row.id, row.text))
-    dataset = Dataset(tuple(rows), source.taxonomy, dict(tally), tuple(warnings))
+    tally["reserved_for_training"] += len(placed.reserved)
+    dataset = Dataset(tuple(rows), source.taxonomy, dict(tally), ())
+    ignored = [f"ignored {name}: not one of the known file names" for name in source.ignored]
+    dataset = replace(dataset, warnings=(*ignored, *_warnings(dataset, placed)))
     if whole:
         _check(dataset, data)
     return dataset
 
 
-def _merge(rows: Iterable[Row], tally: collections.Counter[str]) -> dict[str, list[Row]]:
-    """Rows by query. A query in two splits stays in the one that judges: test before calibration before dev."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.key, []).append(row)
-    order = ("test", "calibration", "val", "dev", "train", "")
-    for key, group in groups.items():
-        keep = min((row.split for row in group), key=order.index)
-        kept = [row for row in group if row.split == keep]
-        tally["leaks"] += len(group) - len(kept)
-        tally["duplicates"] += len(kept) - 1
-        groups[key] = kept
-    return groups
+def _row(merged: Merged, placed: Placed, key: str, tally: collections.Counter[str]) -> Row:
+    return replace(settle(merged.rows, placed.splits[key], tally), group=placed.groups[key])
 
 
-def _rare_intents(groups: dict[str, list[Row]]) -> set[str]:
-    """Intents with too few rows to split, counted over rows that bring no split of their own."""
-    counts = collections.Counter(group[0].label for group in groups.values() if not group[0].split)
-    return {label for label, count in counts.items() if count < FEWEST_ROWS_TO_SPLIT}
+def _warnings(dataset: Dataset, placed: Placed) -> list[str]:
+    warnings = []
+    for split, count in sorted(placed.near_train.items()):
+        what = "its certificate" if split == "calibration" else "its accuracy"
+        warnings.append(f"{count} training rows are near-duplicates of {split} rows: {what} may be optimistic")
+    if placed.torn:
+        warnings.append("too few groups of near-duplicates to split: some were parted, so accuracy is optimistic")
+    if placed.reserved:
+        share = len(placed.reserved) / len(dataset.rows)
+        warnings.append(
+            f"{len(placed.reserved)} rows ({share:.1%}) are reserved for training: nothing judges their kind"
+        )
+    return warnings + _never_accepted(dataset) + _large_groups(dataset)
 
 
-def _settle(group: list[Row], split: str, tally: collections.Counter[str]) -> Row:
-    """One row per query. Only train settles conflicts; every other split keeps its first answer as it is."""
-    first = replace(group[0], split=split)
-    labels = {row.label for row in group}
-    if len(labels) == 1:
-        return first
-    if split != "train":
-        tally["conflicts_kept_first"] += 1
-        return first
-    human = [row for row in group if row.labeler == "human"]
-    if human:
-        tally["conflicts_settled_by_human"] += 1
-        return replace(human[-1], split=split)
-    votes: collections.Counter[str] = collections.Counter()
-    for row in group:
-        votes.update(row.shares or {row.label: 1.0})
-    tally["conflicts_as_shares"] += 1
-    total = sum(votes.values())
-    label = max(sorted(votes), key=lambda name: votes[name])
-    return replace(first, label=label, shares={name: votes[name] / total for name in sorted(votes)})
+def _never_accepted(dataset: Dataset) -> list[str]:
+    trained = {row.label for row in dataset.split("train")}
+    untrained = [name for name in dataset.never_accepted if name not in trained]
+    rare = [name for name in dataset.never_accepted if name in trained]
+    kinds = (("no training row", untrained), (f"fewer than {FEWEST_ROWS} rows", rare))
+    return [
+        f"never accepted as an answer, for there {'is' if why.startswith('no') else 'are'} {why}: {', '.join(names)}"
+        for why, names in kinds
+        if names
+    ]
+
+
+def _large_groups(dataset: Dataset) -> list[str]:
+    """Warnings of groups of near-duplicates that are a large share of the data, or all rows of an intent."""
+    groups: dict[tuple[str, str], list[Row]] = collections.defaultdict(list)
+    for row in dataset.rows:
+        groups[row.split, row.group].append(row)
+    counts = collections.Counter(row.label for row in dataset.rows)
+    found = []
+    for rows in sorted(groups.values(), key=len, reverse=True):
+        whole = [name for name, n in collections.Counter(row.label for row in rows).items() if n == counts[name]]
+        large = len(rows) >= LARGE_SHARE * len(dataset.rows)
+        if len(rows) >= FEWEST_ROWS and (whole or large):
+            what = f"all rows of {', '.join(whole[:3])}" if whole else f"{len(rows) / len(dataset.rows):.0%} of all"
+            found.append(f"{len(rows)} near-duplicates of {rows[0].text[:50]!r} ({what}) count as one trial")
+    return found
 
 
 def _check(dataset: Dataset, data: str) -> None:
-    empty = [name for name in SPLITS if not dataset.split(name)]
+    empty = [name for name in ("train", "dev", "test") if not dataset.split(name)]
     if empty:
         raise ValueError(
             f"{data}: {len(dataset.rows)} distinct rows are too few: the split {', '.join(empty)} is empty"
-        )
-    unseen = sorted(set(dataset.taxonomy.names) - {row.label for row in dataset.split("train")})
-    if unseen:
-        raise ValueError(
-            f"{data}: no training row has the intent {', '.join(unseen[:5])}; add rows or take it out of the taxonomy"
         )
 
 
@@ -149,22 +194,3 @@ def target_matrix(rows: Sequence[Row], labels: Sequence[str]) -> np.ndarray:
         for label, share in (row.shares or {row.label: 1.0}).items():
             matrix[i, index[label]] = share
     return matrix
-
-
-def describe(dataset: Dataset) -> str:
-    """The figures that `python -m training.dataset` prints."""
-    lengths = np.array([len(row.text.split()) for row in dataset.rows])
-    lines = [f"rows            {len(dataset.rows)} distinct of {dataset.tally['read']} read"]
-    words = f"median {np.median(lengths):.0f}, p95 {np.percentile(lengths, 95):.0f}, max {lengths.max()}"
-    lines.append(f"words per row   {words}")
-    lines += [f"{name.replace('_', ' '):<28}{count}" for name, count in sorted(dataset.tally.items()) if name != "read"]
-    lines.append(f"{'intent':<28}" + "".join(f"{name:>12}" for name in SPLITS))
-    counts = collections.Counter((row.label, row.split) for row in dataset.rows)
-    names = sorted(dataset.taxonomy.names, key=lambda n: -sum(counts[n, s] for s in SPLITS))
-    shown = names if len(names) <= 20 else names[:10] + names[-10:]
-    lines += [f"{name:<28}" + "".join(f"{counts[name, split]:>12}" for split in SPLITS) for name in shown]
-    if len(shown) < len(names):
-        lines.append(f"(the 10 largest and the 10 smallest of {len(names)} intents)")
-    lines.append(f"{'all':<28}" + "".join(f"{len(dataset.split(split)):>12}" for split in SPLITS))
-    lines += [f"warning: {warning}" for warning in dataset.warnings]
-    return "\n".join([*lines, f"content id      {dataset.id()}"])

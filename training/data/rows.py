@@ -7,7 +7,7 @@ import hashlib
 import math
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,12 @@ KNOWN = ("id", "text", "label", "gold", "labeler", "shares", "split", "weight")
 
 @dataclass(frozen=True)
 class Row:
-    """One labelled query. `shares` holds vote shares by intent where votes were taken; `split` is "" until split."""
+    """One labelled query. `shares` holds vote shares by intent where votes were taken; `split` is "" until split.
+
+    `request` is the id of the sampled live request that the row is, "" for every other row; a `label` of "" is a
+    request that the teacher refused. `group` names the near-duplicates that the row is one trial with, "" where it is
+    a trial of its own. Neither is read from a file: the code that composes a data set sets them.
+    """
 
     id: str
     text: str
@@ -40,6 +45,8 @@ class Row:
     shares: dict[str, float] | None = None
     split: str = ""
     weight: float = 1.0
+    request: str = ""
+    group: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -196,9 +203,9 @@ def to_row(values: dict[str, Any], place: str, split: str) -> Row | None:
 
 
 def to_record(row: Row) -> dict[str, Any]:
-    """A Row as a record that `to_row` reads back."""
-    values = {name: value for name, value in asdict(row).items() if name != "extra" and value is not None}
-    return {**row.extra, **values}
+    """A Row as a record that `to_row` reads back, without its request and its group."""
+    values = {name: getattr(row, name) for name in KNOWN}
+    return {**row.extra, **{name: value for name, value in values.items() if value is not None}}
 
 
 def _shares(value: Any, place: str) -> dict[str, float] | None:

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from inference.bundle.manifest import DEFAULT_TARGET, Certificate, Manifest
+from inference.bundle.manifest import Certificate, Manifest
 from inference.bundle.rules import measure
 from inference.classifier import Classifier
 from inference.log.counts import CONFIDENCE_BINS
 from training.data.dataset import Dataset
 from training.evaluation import certificate as calibrate
-from training.evaluation.scored import Scored, Served, score, serve
+from training.evaluation.scored import Scored, score, serve
 
 
 def log_likelihood(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
@@ -40,34 +40,44 @@ def fit_temperature(dev_logits: np.ndarray, dev_labels: np.ndarray) -> float:
     return math.exp(found.x)
 
 
-def calibrated(classifier: Classifier, data: Dataset, delta: float) -> tuple[Manifest, dict[str, Any]]:
+def calibrated(classifier: Classifier, data: Dataset, target: float, delta: float) -> tuple[Manifest, dict[str, Any]]:
     """The manifest with the temperature and the rules' confidences from dev, and the certificates from calibration.
 
-    `classifier` is a draft's, at temperature 1. Also returns what live traffic is compared with later: the student's
-    confidences and intents on the calibration rows.
+    `classifier` is a draft's, at temperature 1; `delta` is what this look may spend, most of it at `target`. Without a
+    calibration row no certificate has a threshold. Also returns what live traffic is compared with later: the student's
+    confidences and intents on the calibration rows, or on dev where there are none.
     """
-    raw = score(classifier, data.split("dev"))
-    temperature = fit_temperature(np.log(np.maximum(raw.probabilities, 1e-300)), raw.reference)
-    measured = measure(data.taxonomy.rules, [row.text for row in raw.rows], [row.label for row in raw.rows])
+    dev = score(classifier, data.trials("dev"))
+    manifest = replace(tuned(classifier.bundle.manifest, data, dev), target=target)
+    shares = calibrate.delta_shares(delta, target)
+    if not data.split("calibration"):
+        manifest = replace(manifest, certificates=tuple(Certificate(one, 0.0, None) for one in shares))
+        return manifest, _reference(score(classifier.at(target, manifest), data.trials("dev")))
     # With the strictest certificates the classifier runs its rules as it will under those that are found.
-    strictest = tuple(Certificate(target, delta, calibrate.RULES_ALONE) for target in calibrate.TARGETS)
-    manifest = replace(classifier.bundle.manifest, temperature=temperature, rules=measured, certificates=strictest)
-    classifier = classifier.at(DEFAULT_TARGET, manifest)
-    scored = [score(classifier, data.split(name)) for name in ("dev", "calibration")]
-    found: list[Certificate] = []
-    for target in calibrate.TARGETS:
-        dev, calibration = (_per_request(part, serve(classifier.at(target), part)) for part in scored)
-        found += calibrate.certificates(dev, calibration, delta, (target,))
-    return replace(manifest, certificates=tuple(found)), _reference(scored[1])
+    strictest = tuple(Certificate(one, share, calibrate.RULES_ALONE) for one, share in shares.items())
+    classifier = classifier.at(target, replace(manifest, certificates=strictest))
+    dev, calibration = (score(classifier, data.trials(name)) for name in ("dev", "calibration"))
+    found = [_certified(classifier.at(one), dev, calibration, one, share) for one, share in shares.items()]
+    return replace(manifest, certificates=tuple(found)), _reference(calibration)
+
+
+def tuned(manifest: Manifest, data: Dataset, dev: Scored) -> Manifest:
+    """The manifest with what dev says: the temperature, the rules' confidences, and what is never accepted."""
+    answered = dev.answered()
+    temperature = 1.0
+    if answered.rows:
+        temperature = fit_temperature(np.log(np.maximum(answered.probabilities, 1e-300)), answered.reference)
+    rules = measure(data.taxonomy.rules, [row.text for row in dev.rows], [row.label for row in dev.rows])
+    return replace(manifest, temperature=temperature, rules=rules, never_accepted=data.never_accepted)
+
+
+def _certified(classifier: Classifier, dev: Scored, calibration: Scored, target: float, delta: float) -> Certificate:
+    order, sample = (serve(classifier, part) for part in (dev, calibration))
+    thresholds = calibrate.thresholds_to_test(order.scores, order.correct, target)
+    return calibrate.certify(thresholds, sample.scores, sample.correct, target, delta)
 
 
 def _reference(calibration: Scored) -> dict[str, Any]:
     bins, _ = np.histogram(calibration.confidence, CONFIDENCE_BINS, (0, 1))
     mix = Counter(calibration.labels[i] for i in calibration.predicted)
     return {"confidence_histogram": bins.tolist(), "intent_mix": dict(mix)}
-
-
-def _per_request(part: Scored, served: Served) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and correctness, a row once for every sampled request that it stands for (once where it is no traffic)."""
-    times = [int(row.extra.get("requests", 1)) for row in part.rows]
-    return np.repeat(served.scores, times), np.repeat(served.correct, times)

@@ -2,7 +2,8 @@
 
 Promise: with probability at least 1 - delta over the calibration sample, among the queries that the bundle's Classifier
 accepts (a rule fires, or the student's score > threshold) the answer agrees with the reference at least `target` of the
-time. A row that a rule answers has the score inf, so it is accepted at every threshold.
+time. A row that a rule answers has the score inf, so it is accepted at every threshold; one whose answer is an intent
+that is never accepted has -inf.
 
 Method: Learn-Then-Test with fixed-sequence testing (Angelopoulos, Bates, Candès, Jordan and Lei 2021). The candidate
 thresholds, their order and the start come from dev alone, so the calibration sample is asked one question at a time and
@@ -11,12 +12,12 @@ each may be tested at the full delta.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from inference.bundle.manifest import Certificate
+from training.data.sizes import MOST_OF_DELTA
 from training.evaluation.statistics import binomial_p_value
 
 TARGETS = (0.90, 0.95, 0.97, 0.99)
@@ -26,12 +27,15 @@ RULES_ALONE = 1.0  # no probability exceeds it
 
 def thresholds_to_test(dev_scores: np.ndarray, dev_correct: np.ndarray, target: float) -> list[float]:
     """Candidate thresholds in the order of testing, from dev alone: the surest first, then ever looser."""
-    ruled = np.isinf(dev_scores)
+    ruled = dev_scores == np.inf
+    student = dev_scores[np.isfinite(dev_scores)]
     levels = np.array([RULES_ALONE] if ruled.any() else [])
-    if not ruled.all():
-        quantiles = np.quantile(dev_scores[~ruled], np.linspace(0, 1, CANDIDATES, endpoint=False), method="lower")
+    if len(student):
+        quantiles = np.quantile(student, np.linspace(0, 1, CANDIDATES, endpoint=False), method="lower")
         levels = np.unique(np.concatenate([quantiles, levels]))
-    # A threshold under every score accepts everything.
+    if not len(levels):
+        return []
+    # A threshold under every score accepts everything but the intents that are never accepted.
     candidates = np.concatenate([[np.nextafter(levels[0], -np.inf)], levels])[::-1]
     p_values = [_p_value(dev_scores, dev_correct, threshold, target) for threshold in candidates]
     start = int(np.argmin(p_values))
@@ -70,19 +74,8 @@ def certify(
     )
 
 
-def lineage_delta(delta: float, version: int) -> float:
-    """What version `version` (1, 2, …) of a lineage may spend: 6·delta / (π²·version²), which adds up to delta."""
-    if version < 1:
-        raise ValueError(f"versions count from 1, got {version}")
-    return 6 * delta / (math.pi**2 * version**2)
-
-
-def certificates(
-    dev: tuple[np.ndarray, np.ndarray],
-    calibration: tuple[np.ndarray, np.ndarray],
-    delta: float,
-    targets: Sequence[float] = TARGETS,
-) -> tuple[Certificate, ...]:
-    """The certificates for `targets`; TARGETS share `delta` equally. Each pair is (scores, correct)."""
-    share = delta / len(TARGETS)
-    return tuple(certify(thresholds_to_test(*dev, target), *calibration, target, share) for target in targets)
+def delta_shares(delta: float, target: float) -> dict[float, float]:
+    """What each certificate may spend of `delta`, by its target: most of it for `target`, the rest for TARGETS."""
+    others = [other for other in TARGETS if other != target]
+    shares = dict.fromkeys(others, (1 - MOST_OF_DELTA) * delta / len(others)) | {target: MOST_OF_DELTA * delta}
+    return dict(sorted(shares.items()))

@@ -29,8 +29,11 @@ MOST_TIMED = 1000
 
 
 def report(classifier: Classifier, test: Scored) -> dict[str, Any]:
-    """All figures of the test split, ready for JSON: the student's, but for the certificates and the rules."""
-    bundle = classifier.bundle
+    """All figures of the test split, ready for JSON: the student's, but for the certificates and the rules.
+
+    Requests that the teacher refused are in the certificates' figures alone.
+    """
+    bundle, whole, test = classifier.bundle, test, test.answered()
     per_class = metrics.compute(metrics.PerClass, test.predicted, test.reference, classes=len(test.labels))
     confusion = per_class.pop("confusion")
     return {
@@ -45,7 +48,7 @@ def report(classifier: Classifier, test: Scored) -> dict[str, Any]:
         "calibration": metrics.compute(metrics.CalibrationError, test.confidence, test.correct),
         "risk_coverage": risk_coverage(test.confidence, test.correct),
         "certificates": [
-            certified_on_test(certificate, serve(classifier.at(certificate.target), test))
+            certified_on_test(certificate, serve(classifier.at(certificate.target), whole))
             for certificate in bundle.manifest.certificates
         ],
         "rules": rule_figures(bundle, test.rows),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from inference.classifier import Classifier
+from inference.classifier import Classifier, Prediction
 from training.data.rows import Row
 
 WARM_UP = 20
@@ -17,7 +17,10 @@ WARM_UP = 20
 
 @dataclass(frozen=True)
 class Scored:
-    """Rows with what the student said of them: probabilities of shape (rows, labels), label indices, seconds."""
+    """Rows with what the student said of them: probabilities of shape (rows, labels), label indices, seconds.
+
+    The label index in `reference` is -1 where the teacher refused.
+    """
 
     rows: tuple[Row, ...]
     labels: tuple[str, ...]
@@ -37,12 +40,19 @@ class Scored:
     def correct(self) -> np.ndarray:
         return self.predicted == self.reference
 
+    def answered(self) -> Scored:
+        """The rows that have a reference, which alone count for accuracy."""
+        has = self.reference >= 0
+        rows = tuple(row for row, one in zip(self.rows, has, strict=True) if one)
+        return Scored(rows, self.labels, self.probabilities[has], self.reference[has], self.seconds[has])
+
 
 @dataclass(frozen=True)
 class Served:
     """What a classifier answers to rows: each answer's score, whether it is accepted, and whether it is right.
 
-    The score is the student's confidence, or inf for a rule's answer, which is accepted at every threshold.
+    The score is the student's confidence, or inf for a rule's answer, which is accepted at every threshold, or -inf
+    for an intent that is never accepted. A request that the teacher refused has no right answer.
     """
 
     scores: np.ndarray
@@ -75,7 +85,7 @@ def score(classifier: Classifier, rows: Sequence[Row]) -> Scored:
         start = time.perf_counter()
         probabilities.append(classifier.probabilities(row.text))
         seconds.append(time.perf_counter() - start)
-    index = {label: i for i, label in enumerate(classifier.labels)}
+    index = {label: i for i, label in enumerate(classifier.labels)} | {"": -1}
     reference = np.array([index[row.label] for row in rows])
     return Scored(tuple(rows), classifier.labels, np.array(probabilities), reference, np.array(seconds))
 
@@ -83,8 +93,15 @@ def score(classifier: Classifier, rows: Sequence[Row]) -> Scored:
 def serve(classifier: Classifier, scored: Scored) -> Served:
     """What `classifier` answers to rows whose probabilities are known: its own decisions, rules included."""
     answers = [classifier.decide(row.text, p) for row, p in zip(scored.rows, scored.probabilities, strict=True)]
+    never = frozenset(classifier.bundle.manifest.never_accepted)
     return Served(
-        np.array([np.inf if answer.source == "rules" else answer.confidence for answer in answers]),
+        np.array([_score(answer, never) for answer in answers]),
         np.array([answer.accepted for answer in answers]),
         np.array([answer.intent == row.label for answer, row in zip(answers, scored.rows, strict=True)]),
     )
+
+
+def _score(answer: Prediction, never: frozenset[str]) -> float:
+    if answer.intent in never:
+        return -np.inf
+    return np.inf if answer.source == "rules" else answer.confidence

@@ -15,14 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from inference.bundle.manifest import DEFAULT_TARGET, TAXONOMY, Bundle, Manifest
+from inference.bundle.manifest import TAXONOMY, Bundle, Manifest
 from inference.bundle.redact import Redactor, load_redactor
 from inference.classifier import Classifier
 from inference.common.locks import take_lock
 from training.data import dataset
 from training.data.dataset import Dataset
+from training.data.describe import describe
+from training.data.kept import splits_home
+from training.data.looks import BaseLooks, Look, Looks, look_delta
+from training.data.sizes import Goal
 from training.evaluation import card
-from training.evaluation import certificate as calibrate
 from training.evaluation import report as evaluate
 from training.evaluation.calibrate import calibrated
 from training.evaluation.scored import Scored, score
@@ -63,10 +66,14 @@ class Stages:
         return "\n".join(f"{name:<12}{seconds:8.1f} s" for name, seconds in rows)
 
 
-def train(config: Config, judge: Judge | None = None) -> Trained:
+def train(
+    config: Config, judge: Judge | None = None, data: Dataset | None = None, looks: Looks | None = None
+) -> Trained:
     """Run every stage and publish the new version.
 
     `judge` looks at the finished bundle; a version with reasons in its verdict is kept as rejected and does not serve.
+    `data` is what `config.data` names unless it is given, redacted and split; `looks` counts the looks at its
+    calibration rows, by default beside the splits of `config.data`.
 
     Raises ValueError if the data or a setting is invalid, Busy if another run trains the model, ParityError if the
     exported file does not answer as the student does.
@@ -75,8 +82,8 @@ def train(config: Config, judge: Judge | None = None) -> Trained:
     with take_lock(config.home / ".lock", f"another run is training {config.home}"):
         with stage("dataset"):
             redact = load_redactor(config.redactor)
-            data = dataset.redacted(dataset.load(config.data, fallback=config.home), redact)
-            print(dataset.describe(data))
+            data = data or load_data(config)
+            print(describe(data))
         run = _run_folder(config, data)
         with stage("student"):
             base = student.resolve_base(config.base)
@@ -84,17 +91,17 @@ def train(config: Config, judge: Judge | None = None) -> Trained:
         with stage("export"):
             classifier, parity = _exported(config, data, trained, tokenizer, redact, _fresh(run / "bundle"))
         with stage("calibrate"):
-            version = versions.next_lineage_version(config.home)
-            manifest, reference = calibrated(classifier, data, calibrate.lineage_delta(config.delta, version))
+            look = _look(config, data, classifier, looks or base_looks(config))
+            manifest, reference = calibrated(classifier, data, config.target, look.delta)
         with stage("evaluate"):
-            classifier = classifier.at(DEFAULT_TARGET, manifest)
+            classifier = classifier.at(config.target, manifest)
             report = _report(classifier, data, trained, tokenizer)
             report |= {"parity": asdict(parity), "settings": config.shown(), "tally": data.tally}
             report["calibration"] |= reference
         with stage("publish"):
-            manifest = _described(manifest, config, data, base, version, report)
+            manifest = _described(manifest, data, base, look, report)
             _write_report(classifier.bundle.root, manifest, report | {"seconds": stage.seconds})
-            verdict = judge(classifier.at(DEFAULT_TARGET, manifest)) if judge else None
+            verdict = judge(classifier.at(config.target, manifest)) if judge else None
             rejected = verdict.reasons if verdict else ()
             target = versions.publish(classifier.bundle.root, manifest, config.home, rejected)
             shutil.rmtree(run.parent)
@@ -102,6 +109,27 @@ def train(config: Config, judge: Judge | None = None) -> Trained:
     if not rejected:
         print(f'next: python -m inference.classify --bundle {config.home} "I was charged twice this month"')
     return Trained(target, verdict)
+
+
+def load_data(config: Config) -> Dataset:
+    """The data that `config` names, redacted and split. Raises ValueError if they are invalid."""
+    goal = Goal(config.target, look_delta(config.delta, 1))
+    return dataset.load(config.data, load_redactor(config.redactor), config.home, goal=goal)
+
+
+def base_looks(config: Config) -> BaseLooks:
+    """The looks at the calibration rows of the data that `config` names."""
+    home = splits_home(Path(config.data), config.home) or config.home
+    return BaseLooks(home, after=versions.next_lineage_version(config.home) - 1)
+
+
+def _look(config: Config, data: Dataset, classifier: Classifier, looks: Looks) -> Look:
+    """This model's look at the calibration rows, written down before they are scored; none where there are no rows."""
+    if not data.split("calibration"):
+        return Look(0, 0.0)
+    settings = [data.id(), config.max_tokens, config.redactor, config.target, config.delta]
+    model = hashlib.sha256(classifier.bundle.model + json.dumps(settings).encode()).hexdigest()
+    return looks.spend(config.delta, model)
 
 
 def _exported(
@@ -171,17 +199,15 @@ def _torch_on_test(trained: student.Student, tokenizer: Any, test: Scored, outsi
     return {**figures(np.ones(len(inside), bool)), "in_scope": figures(inside) if inside.any() else {}}
 
 
-def _described(
-    manifest: Manifest, config: Config, data: Dataset, base: student.Base, version: int, report: dict[str, Any]
-) -> Manifest:
+def _described(manifest: Manifest, data: Dataset, base: student.Base, look: Look, report: dict[str, Any]) -> Manifest:
     return replace(
         manifest,
-        unit="requests" if any("requests" in row.extra for row in data.split("calibration")) else "distinct queries",
+        unit=data.unit,
         reference=data.reference,
         teacher=data.teacher,
         dataset=data.id(),
         base={"name": base.name, "sha256": base.sha256},
-        lineage={"version": version, "delta_spent": calibrate.lineage_delta(config.delta, version)},
+        lineage={"version": look.number, "delta_spent": look.delta},
         metrics={name: report[name] for name in ("rows", "accuracy", "macro_f1")},
         libraries={name: importlib.metadata.version(name) for name in LIBRARIES},
     )

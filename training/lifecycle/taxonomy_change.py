@@ -16,8 +16,8 @@ from inference.common.files import private_file
 from inference.common.text import canonical
 from inference.teachers.registry import open_teacher
 from training.data.dataset import Dataset
+from training.data.kept import SPLITS_FILE
 from training.data.rows import Row, text_key, to_record
-from training.data.splits import SPLITS_FILE
 from training.labelling.labeller import Options, answers_for, consent
 
 
