@@ -34,7 +34,7 @@ TARGET, DELTA = 0.95, 0.05
 WINDOW, LEAST = 20_000, 300
 HOUR_S, DAYS = 3600.0, 30
 NOISY = 0.25  # share of the queries on which the noisy teacher agrees with itself in 80 % of cases
-REFUSED = 0.03  # share of the queries that the teacher refuses to answer
+REFUSED = 0.01  # share of the queries that the teacher refuses to answer
 SCENARIOS = ("plain", "noisy teacher", "two rates", "refusals and outages", "two labelers")
 
 
@@ -80,9 +80,9 @@ def draw_world(cell: Cell, rng: np.random.Generator) -> World:
     popularity = 1 / np.arange(1, cell.queries + 1) ** cell.zipf
     popularity /= popularity.sum()
     scores = rng.beta(4, 0.6, cell.queries)
-    right = rng.random(cell.queries) < 0.35 + 0.64 * scores
+    right = rng.random(cell.queries) < 0.3 + 0.695 * scores**2
     if cell.correlated:  # the queries that are got wrong move to the head, without a change of the scores' order
-        wrong = np.argsort(right * 1.0 + rng.normal(0, 0.5, cell.queries), kind="stable")
+        wrong = np.argsort(right + rng.normal(0, 3.0, cell.queries), kind="stable")
         scores, right = scores[wrong], right[wrong]
     agrees = np.where(right, 1.0, 0.0)
     if cell.scenario == "noisy teacher":

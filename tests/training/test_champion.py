@@ -8,7 +8,7 @@ from inference.classifier import Classifier
 from tests.ruled import add_rules
 from training.data import dataset
 from training.data.rows import Row
-from training.lifecycle.champion import compare
+from training.lifecycle.champion import Opponent, compare
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def test_without_a_champion_the_certificate_decides(tiny_home: Path, held_out: l
 
 def test_a_model_is_as_good_as_itself(tiny_home: Path, held_out: list[Row]) -> None:
     one, same = Classifier.load(tiny_home), Classifier.load(tiny_home)
-    figures = compare(one, same, held_out, 0.9).figures
+    figures = compare(Opponent(one), same, held_out, 0.9).figures
     assert (figures["lost"], figures["won"], figures["size_ratio"]) == (0, 0, 1.0)
     assert figures["coverage"][0] == figures["coverage"][1] > 0
     assert figures["rows"] == len(held_out)
@@ -35,15 +35,15 @@ def test_what_the_two_accept_is_what_they_answer_at_the_target(tiny_home, held_o
     home = add_rules(tiny_home, tmp_path / "tiny", Rule("0.96", "payments", ("invoice",)), certificates=alone)
     ruled, plain = Classifier.load(home, 0.9), Classifier.load(tiny_home)
     invoices = sum("invoice" in row.text for row in held_out) / len(held_out)
-    assert compare(ruled, ruled, held_out, 0.9).figures["coverage"] == [invoices, invoices]
-    assert compare(ruled, plain, held_out, 0.95).figures["coverage"][0] == 0.0  # it has no such certificate
-    assert not compare(plain, ruled, held_out, 0.95).figures["certified"]
+    assert compare(Opponent(ruled), ruled, held_out, 0.9).figures["coverage"] == [invoices, invoices]
+    assert compare(Opponent(ruled), plain, held_out, 0.95).figures["coverage"][0] == 0.0  # it has no such certificate
+    assert not compare(Opponent(plain), ruled, held_out, 0.95).figures["certified"]
 
 
 def test_rows_of_an_intent_that_one_does_not_know_are_left_out(tiny_home: Path, held_out: list[Row]) -> None:
     classifier = Classifier.load(tiny_home)
     stranger = Row(id="s", text="anything", label="new intent", labeler="human", split="test")
-    assert compare(classifier, classifier, [*held_out, stranger], 0.9).figures["rows"] == len(held_out)
-    verdict = compare(classifier, classifier, [stranger], 0.9)
+    assert compare(Opponent(classifier), classifier, [*held_out, stranger], 0.9).figures["rows"] == len(held_out)
+    verdict = compare(Opponent(classifier), classifier, [stranger], 0.9)
     assert not verdict.published
     assert any("0 rows are too few" in reason for reason in verdict.reasons)

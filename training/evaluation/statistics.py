@@ -55,7 +55,7 @@ def p_not_worse(lost: int, won: int) -> float:
 
 
 def worse_intents(
-    labels: Sequence[str] | np.ndarray, champion: np.ndarray, challenger: np.ndarray, alpha: float = LEVEL / 2
+    labels: Sequence[str] | np.ndarray, champion: np.ndarray, challenger: np.ndarray, alpha: float = LEVEL
 ) -> list[str]:
     """The intents, surest first, on whose rows the challenger is worse: exact one-sided McNemar tests.
 

@@ -44,7 +44,7 @@ class Verdict:
 
         Each of the two at half the level, so that of harmless challengers one in twenty is called so at most.
         """
-        return bool(self.figures.get("vetoed")) or self.figures.get("p_not_worse", 1.0) <= LEVEL / 2
+        return bool(self.figures.get("significantly_worse"))
 
     @property
     def gained(self) -> bool:
@@ -98,6 +98,7 @@ def judge(
         "base": _paired_figures(base.champion, base.challenger) if base else None,
         "anchor": _anchor_figures(anchor, pairs.challenger) if anchor else None,
         "vetoed": vetoed,
+        "significantly_worse": _significantly_worse(pairs, every),
         "latency_ratio": latency_ratio,
         "size_ratio": size_ratio,
         "coverage": [side.coverage for side in accepted] if accepted else None,
@@ -113,6 +114,11 @@ def judge(
         *_ratio_reasons("larger", size_ratio, MOST_SIZE),
     ]
     return Verdict(not reasons, tuple(reasons), figures)
+
+
+def _significantly_worse(pairs: Pairs, every: Pairs) -> bool:
+    in_all = p_not_worse(*discordant(pairs.champion, pairs.challenger)) <= LEVEL / 2
+    return in_all or bool(worse_intents(every.labels, every.champion, every.challenger, LEVEL / 2))
 
 
 def _paired_figures(champion: np.ndarray, challenger: np.ndarray) -> dict[str, Any]:
@@ -147,7 +153,7 @@ def _anchor_figures(anchor: tuple[np.ndarray, float], challenger: np.ndarray) ->
     right, level = anchor
     lost, won = discordant(right, challenger)
     bound = non_inferiority(right, challenger, level) if len(right) else 1.0
-    gained = p_not_worse(won, lost) <= level
+    gained = p_not_worse(won, lost) <= LEVEL
     return {"lost": lost, "won": won, "level": level, "worse_by_at_most": bound, "gained": gained}
 
 

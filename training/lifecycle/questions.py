@@ -34,10 +34,8 @@ class Step:
         """The step of a line of changes.jsonl; None for one of before 0.3.0, which names no question."""
         if not note.get("from_question") or not note.get("to_question"):
             return None
-        mapping, added, among = (
-            note.get(name) or empty for name, empty in (("mapping", {}), ("added", ()), ("among", ()))
-        )
-        return cls(note["from_question"], note["to_question"], dict(mapping), tuple(added), tuple(among))
+        added, among = note.get("added") or (), note.get("among") or ()
+        return cls(note["from_question"], note["to_question"], dict(note["mapping"]), tuple(added), tuple(among))
 
     def asks(self, label: str) -> bool:
         """Whether a row of this old label may be of a new intent."""

@@ -151,7 +151,7 @@ class Refresh:
         """Of the unlabelled file, the queries that the champion is least sure of, its intents taking turns."""
         if not self.options.queries:
             return []
-        taken = {row.key for row in (*rows, *(self.base.rows if self.base else ()))}
+        taken = {row.key for row in rows} | {row.key for row in (self.base.rows if self.base else ())}
         read = read_queries(Path(self.options.queries), self.redact).queries
         chosen = choose(self._champion(), [q.text for q in read if q.key not in taken], self.options.budget)
         self.summary.chosen[f"chosen from {self.options.queries}"] = len(chosen)
@@ -233,8 +233,8 @@ class Refresh:
             self.anchor = Anchor(serving, champion.bundle.taxonomy.question_id())
         against = None
         if self.anchor.question == self.question:
-            best = champion if self.anchor.version == serving else self._champion(self.anchor.version)
-            against = best and (self._opponent(best), self.anchor.level)
+            best = champion if self.anchor.version == serving else self._champion(self.anchor.version) or champion
+            against = (self._opponent(best), self.anchor.level)
         # Counted before it is known how the test ends: a killed run has looked too.
         write_anchor(self.home, replace(self.anchor, tested=self.anchor.tested + 1))
         verdict = compare(opponent, challenger, rows, self.config.target, base, against)

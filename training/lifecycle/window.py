@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +103,7 @@ def sample(rows: Iterable[LiveRow], question: str, suspect: Sequence[int], windo
     kept = [row for row in asked if row.round not in suspect]
     masks = select(_arrays(kept), window, least)
     counts = [len(every), len(asked), len(kept), *(int(mask.sum()) for mask in masks.values())]
-    tally = {what: before - after for what, before, after in zip(LEFT_OUT, counts, counts[1:], strict=True)}
+    tally = {what: before - after for what, (before, after) in zip(LEFT_OUT, pairwise(counts), strict=True)}
     holes = [row for row in kept if row.why == UNANSWERED]
     tally[CUT] -= len(holes)
     return Sample(
