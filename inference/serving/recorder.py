@@ -46,10 +46,8 @@ class Recorder(ProcessLocal):
             self._counts[answer.source] += 1
             self._counts["cached"] += answer.cached
             self._counts["deferred"] += answer.deferred
-            self._recent.pop(
-                request.id, None
-            )  # of several requests with one id the newest is meant, and the last to go
-            self._recent[request.id] = request.draw.row_id, request.text[:MOST_CHARACTERS]
+            self._recent[answer.id] = request.draw.row_id, request.text[:MOST_CHARACTERS]
+            self._recent.move_to_end(answer.id)  # of several requests with one id the newest is meant
             if len(self._recent) > REMEMBERED:
                 self._recent.popitem(last=False)
         if self.log is None:

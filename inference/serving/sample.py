@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import secrets
+import os
 from typing import NamedTuple
 
 from inference.log.decision_log import DecisionLog, LogError
@@ -38,22 +38,22 @@ class Sampler:
     """
 
     def __init__(self, policy: Policy, secret: bytes) -> None:
-        self._secret = secret
+        self._keyed = hashlib.blake2b(digest_size=8, key=secret)
         self._day_zero = (policy.day_zero_rate, f"day zero {policy.day_zero_rate:g}")
         self._serving = (policy.sample_rate, f"serving {policy.sample_rate:g}")
 
     def draw(self, text: str, caller_id: str | None, serving: bool) -> Draw:
         """Draw for a request, whose `caller_id` may be that of a whole conversation. `serving`: a bundle serves."""
-        chance = secrets.token_bytes(16)
+        chance = os.urandom(16)
         drawn = chance[8:] if caller_id is None else self._drawn(text, caller_id)
-        return Draw(
-            chance[:8].hex(), (int.from_bytes(drawn) >> 11) * _STEP, *(self._serving if serving else self._day_zero)
-        )
+        rate, epoch = self._serving if serving else self._day_zero
+        return Draw(chance[:8].hex(), (int.from_bytes(drawn) >> 11) * _STEP, rate, epoch)
 
     def _drawn(self, text: str, caller_id: str) -> bytes:
         name = caller_id.encode("utf-8", "surrogatepass")
-        what = b"%d:%b%b" % (len(name), name, text.encode("utf-8", "surrogatepass"))
-        return hashlib.blake2b(what, digest_size=8, key=self._secret).digest()
+        found = self._keyed.copy()
+        found.update(b"%d:%b%b" % (len(name), name, text.encode("utf-8", "surrogatepass")))
+        return found.digest()
 
 
 def shared_secret(log: DecisionLog | None) -> bytes:
@@ -63,4 +63,4 @@ def shared_secret(log: DecisionLog | None) -> bytes:
             return log.secret()
         except LogError as error:
             _log.warning("requests are sampled with a secret of this process, for the log gives none: %s", error)
-    return secrets.token_bytes(32)
+    return os.urandom(32)
