@@ -9,7 +9,6 @@ Classification never raises for a reason outside the caller's control; a wrong a
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
@@ -27,13 +26,14 @@ from inference.common.text import Forgotten, canonical
 from inference.log.decision_log import DecisionLog
 from inference.money.ledger import Ledger
 from inference.money.prices import dollars
-from inference.serving.answer import Answer, Request, Router
+from inference.serving.answer import Answer, Request, Router, check_query
 from inference.serving.assemble import TeacherSpec, choose_redactor, choose_taxonomy, make_cache, make_log
-from inference.serving.deferral import Deferral, Outcome, Question
+from inference.serving.deferral import Deferral, Outcome
 from inference.serving.forget import forget
 from inference.serving.policy import Policy
 from inference.serving.rate import Rate
 from inference.serving.recorder import Recorder
+from inference.serving.sample import Sampler, shared_secret
 from inference.serving.tier import NO_GUESS, Guess, Tier
 from inference.serving.watch import Watch
 from inference.teachers.registry import open_teacher
@@ -63,9 +63,12 @@ class Cascade(ProcessLocal):
         self.policy, self.taxonomy, self.log, self.ledger = policy, taxonomy, log, ledger
         self._watch, self._redact, self._cache = watch, redact, cache
         self._redis = cache.redis if cache is not None else None
-        self._deferral = Deferral(teachers, ledger, log, self._remember, policy.call_limit_s, policy.concurrency)
-        self._recorder = Recorder(log, redact)
-        self._rate = Rate(policy.max_teacher_rate)
+        limits, question = (policy.call_limit_s, policy.concurrency), taxonomy.question_id()
+        self._deferral = Deferral(teachers, ledger, log, self._remember, *limits, question)
+        self._recorder = Recorder(log, redact, teachers[0].prompt_id if teachers else "", question)
+        self._rate, self._sampler = Rate(policy.max_teacher_rate), Sampler(policy, shared_secret(log))
+        never = "the policy never defers" if policy.deferral == "never" else ""
+        self._never_asks = never or ("" if teachers else "there is no teacher")
         register(self)
 
     @classmethod
@@ -103,9 +106,9 @@ class Cascade(ProcessLocal):
         return cls(watch, rules, teachers, intents, log, ledger, redact, make_cache(rules, intents, redact))
 
     def classify(self, text: str, id: str | None = None) -> Answer:
-        """Classify one text. `id` names the request in the log; without one it gets one.
+        """Classify one text. `id` names the request for `feedback` and in the log, and may repeat: a conversation's.
 
-        Raises TypeError if `text` is not a string.
+        Raises TypeError if `text` or `id` is not a string.
         """
         request = self._begin(text, id)
         return self._finish(request, self._wait(request, self.policy.deadline_s - request.age_s))
@@ -131,17 +134,16 @@ class Cascade(ProcessLocal):
     # The policy, in the order in which it is applied.
 
     def _begin(self, text: str, id: str | None) -> Request:
-        if not isinstance(text, str):
-            raise TypeError(f"a query must be a str, got {type(text).__name__}")
+        check_query(text, id)
         started = time.perf_counter()
         notice()
         if not self._watch.worker.running:
             self._watch.worker.start()
         tier = self._watch.tier
         bundle_id = tier.bundle_id if tier else None
-        id = id or secrets.token_hex(8)
+        draw = self._sampler.draw(text, id or None, serving=tier is not None)
         guess, redacted = self._guess(text, tier, bundle_id)
-        request = Request(id, text, redacted, started, guess, bundle_id, self.policy.samples(id))
+        request = Request(draw, id or None, text, redacted, started, guess, bundle_id)
         if not guess.accepted:
             request.reason = self._why_not_ask(request)
             if request.reason is None:
@@ -172,13 +174,11 @@ class Cascade(ProcessLocal):
 
     def _why_not_ask(self, request: Request) -> str | None:
         """Why a query that is not accepted stays here all the same; None if a teacher may be asked."""
-        if self.policy.deferral == "never":
-            return "the policy never defers"
-        if not self._deferral.teachers:
-            return "there is no teacher"
+        if self._never_asks:
+            return self._never_asks
         if request.redacted is None:
             return "it could not be redacted"
-        if not self._rate.allows():
+        if not self._rate.allows(free=request.draw.sampled):
             return "max_teacher_rate is reached"
         return None
 
@@ -191,23 +191,20 @@ class Cascade(ProcessLocal):
                 reason = late if self.policy.deferral == "wait" else "a teacher is asked in the background"
             elif outcome.intent is not None:
                 guess, reason = Guess(outcome.intent, None, True, "teacher"), None
-                if request.text != request.redacted:  # under its redacted text it is cached already
+                # Under its redacted text it is cached already; the sample's answers are for the log alone.
+                if request.text != request.redacted and not request.draw.sampled:
                     self._remember(request.text, outcome)
             else:
                 reason = outcome.reason
             cost = dollars(outcome.nano) if outcome else 0.0
-        latency_ms = request.age_s * 1000
-        answer = Answer(
-            request.id, guess.intent, guess.confidence, guess.accepted, guess.source, guess.cached, asked, cost,
-            latency_ms, request.bundle_id, reason,
-        )  # fmt: skip
+        answer = Answer(request.id, *guess, asked, cost, request.age_s * 1000, request.bundle_id, reason)
         self._record(request, answer)
         return answer
 
     def _ask(self, request: Request, deadline_s: float | None) -> Future[Outcome]:
         if request.redacted is None:
             request.redacted = self._redact(request.text)
-        return self._deferral.ask(Question(request.id, request.redacted, request.sampled), deadline_s)
+        return self._deferral.ask(request.question(self.policy.sample_share), deadline_s)
 
     def _wait(self, request: Request, left_s: float) -> Outcome | None:
         """What the teachers said, if they were asked and may be waited for; None where it is late."""
@@ -220,7 +217,7 @@ class Cascade(ProcessLocal):
 
     def _record(self, request: Request, answer: Answer) -> None:
         self._rate.earn()
-        if request.sampled and not answer.deferred and self._deferral.teachers and self.policy.deferral != "never":
+        if request.draw.sampled and not answer.deferred and not self._never_asks:
             self._sample(request)
         self._recorder.record(request, answer)
         if forks_later():
@@ -238,9 +235,10 @@ class Cascade(ProcessLocal):
             self._cache.put(text, Entry(str(outcome.intent), None, "teacher", None))
 
     def feedback(self, id: str, intent: str, text: str | None = None) -> None:
-        """Record a person's correction of request `id`. `text` is needed for a request of more than 10,000 ago.
+        """Record a person's correction of the newest request whose answer has this `id`.
 
-        Raises ValueError if the intent is not in the taxonomy, KeyError if the request is no longer remembered.
+        `text` is needed for one of more than 10,000 ago. Raises ValueError if the intent is not in the taxonomy,
+        KeyError if the request is no longer remembered.
         """
         notice()
         names = (self._watch.tier or self).taxonomy.names

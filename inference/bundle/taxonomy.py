@@ -95,6 +95,14 @@ class Taxonomy:
             del values["rules"]  # so that a taxonomy without rules keeps the id it had before there were any
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
+    def question_id(self) -> str:
+        """A content id of what a label of these intents means: names, definitions, examples, out_of_scope and ties.
+
+        Neither the rules nor the order of the intents changes it.
+        """
+        intents = sorted((asdict(intent) for intent in self.intents), key=lambda intent: str(intent["name"]))
+        return hashlib.sha256(json.dumps([intents, self.ties], sort_keys=True).encode()).hexdigest()
+
     @classmethod
     def of(cls, names: Iterable[str], out_of_scope: Iterable[str] = ()) -> Taxonomy:
         """A taxonomy of bare names, sorted, for data that comes without one. Names with one canonical form are one."""

@@ -12,7 +12,7 @@
     └── raised and caught inside, never seen by a caller:
         ├── NoReply   Redis gave no reply                             inference.cache.link
         ├── Refused   an answer names no intent                       inference.teachers.prompt
-        ├── _NotKept  no call is made, and the teacher is not blamed  inference.serving.deferral
+        ├── NotAsked  no call is made, and the teacher is not blamed  inference.serving.paid
         └── Stopped   labelling ends early                            training.labelling.streak
 
 A wrong argument or setting raises ValueError or TypeError.

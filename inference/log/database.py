@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +13,7 @@ from inference.common.files import private_file
 from inference.common.fork import Hold
 from inference.common.places import DATABASE, Place, database
 from inference.common.sqlite import inode, log_ahead, open_file, scrub
-from inference.log.limits import USUAL, Limits
+from inference.log.limits import USUAL, Limits, cut_after
 from inference.log.rows import TABLES, Count, R, Row, from_record, to_record
 from inference.log.schema import MIGRATIONS, insert_statement, tables
 
@@ -25,6 +22,7 @@ if TYPE_CHECKING:
 
 FORGOTTEN_AT_ONCE = 500
 _MIGRATION_LOCK = 740122
+_SECRET = "SELECT value FROM secret WHERE id = 1"
 
 
 class LogError(MonokuError):
@@ -65,6 +63,23 @@ class Store:
         if self._inode != self._found():
             self.close()
             raise LogError(f"the log {self.name} was deleted while it was written")
+
+    def secret(self, fresh: str) -> str:
+        """The secret of all who use the log: `fresh`, letters and digits, where it had none. Makes the log if need be.
+
+        Of several processes that come at once, each is given the same.
+        """
+        try:
+            with contextlib.closing(self._open(create=True)) as connection, self._limited(connection):
+                found = connection.exec_driver_sql(_SECRET).scalar()
+                connection.rollback()
+                if found is None:
+                    with self._transaction(connection):
+                        connection.exec_driver_sql(f"INSERT INTO secret VALUES (1, '{fresh}') ON CONFLICT DO NOTHING")
+                        found = connection.exec_driver_sql(_SECRET).scalar_one()
+                return str(found)
+        except Exception as error:  # each driver has its own exceptions
+            raise self._failure("read", error) from error
 
     def close(self) -> None:
         """Close the connection that `write` keeps."""
@@ -197,14 +212,8 @@ class Store:
             yield
             return
         raw: Any = connection.connection.driver_connection
-        with socket.socket(fileno=os.dup(raw.fileno())) as line:
-            timer = threading.Timer(self.limits.hung_s, _cut, [line])
-            timer.daemon = True
-            timer.start()
-            try:
-                yield
-            finally:
-                timer.cancel()
+        with cut_after(self.limits.hung_s, raw.fileno()):
+            yield
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -280,11 +289,6 @@ class Store:
         # The first line alone: what a server says further down may repeat a row, and with it somebody's text.
         reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0][:200]
         return LogError(f"the log {self.name} cannot be {verb}: {reason}")
-
-
-def _cut(line: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        line.shutdown(socket.SHUT_RDWR)
 
 
 def _stream(connection: Connection, query: Any) -> Iterator[Any]:

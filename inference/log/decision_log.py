@@ -7,6 +7,7 @@ never blocks on logging. Needs the extra `log`, and `postgres` for PostgreSQL.
 from __future__ import annotations
 
 import collections
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -172,6 +173,11 @@ class DecisionLog(ProcessLocal):
     def read_counts(self, since: float = 0.0, until: float | None = None) -> Iterator[Count]:
         """Counts by hour, kind and key, of all processes together."""
         return self._store.counts(since, until)
+
+    def secret(self) -> bytes:
+        """A secret that all processes on this log share, kept in it. Makes the log if need be. Raises LogError."""
+        notice()
+        return bytes.fromhex(self._store.secret(secrets.token_hex(32)))
 
     def purge(self, older_than_days: float) -> int:
         """Delete rows and counts that are older; how many went. Raises LogError if the log cannot be written."""

@@ -11,6 +11,10 @@ from typing import Any, TypeVar
 from inference.common.text import storable
 
 LONGEST_ID = 200  # PostgreSQL's indexes take no long values
+_IDS = ("id", "caller_id", "request_id", "key")
+# Fields that rows did not always have. At their default they are no part of a row's content, so that a row that was
+# spilled by an earlier version is still the row that its log may hold already.
+_ADDED = ("question_id",)
 
 
 class _Row:
@@ -30,8 +34,11 @@ class _Row:
 class Decision(_Row):
     """One answered request. `time` is in seconds since 1970; `reason` says why it was deferred, or fell back.
 
-    Of `text`, already redacted, the first 8,000 characters are kept, as a teacher reads them. `sampled`: it belongs to
-    the uniform sample.
+    `id` is the row's own and names one answered request; `caller_id` is what the caller gave, if anything, and may
+    repeat. Of `text`, already redacted, the first 8,000 characters are kept, as a teacher reads them. `sampled`: it
+    belongs to the uniform sample, for `number`, drawn from [0, 1), is below `rate`. The rate is the same for all
+    requests of an `epoch`. `prompt_id` is the first teacher's, `question_id` the taxonomy's. Rows of earlier versions
+    lack all these; their `id` is the caller's, if one was given.
     """
 
     id: str
@@ -47,11 +54,21 @@ class Decision(_Row):
     bundle_id: str | None
     latency_ms: float | None
     reason: str | None = None
+    caller_id: str | None = None
+    number: float | None = None
+    rate: float | None = None
+    epoch: str = ""
+    prompt_id: str = ""
+    question_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class TeacherAnswer(_Row):
-    """One answer of a teacher, or its refusal, with what was charged. `sampled`: of a request in the uniform sample."""
+    """One answer of a teacher, or its refusal, with what was charged.
+
+    `request_id` is the decision's `id`. `sampled`: of a request in the uniform sample, for which alone it was asked. A
+    sampled request without any such row was not answered for reasons of the time (a cap, an outage), not of its text.
+    """
 
     request_id: str
     time: float
@@ -64,16 +81,18 @@ class TeacherAnswer(_Row):
     cost_usd: float
     latency_ms: float | None
     sampled: bool
+    question_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Correction(_Row):
-    """What a person says the intent of a request was."""
+    """What a person says the intent of a request was. `request_id` is the decision's `id`."""
 
     request_id: str
     time: float
     text: str
     intent: str
+    question_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +131,7 @@ def tidy_text(name: str, value: Any) -> str:
     """A string that both databases take, cut where it is too long; an id stays distinct. Raises TypeError if not."""
     if not isinstance(value, str):
         raise _wrong(name, "a string", value)
-    if len(value) > LONGEST_ID and name in ("id", "request_id", "key"):
+    if len(value) > LONGEST_ID and name in _IDS:
         digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:32]
         value = value[: LONGEST_ID - len(digest)] + digest
     return storable(value)
@@ -160,7 +179,8 @@ def to_record(row: Row) -> dict[str, Any]:
     if isinstance(row, TeacherAnswer):
         values["usage"] = json.dumps(values["usage"], sort_keys=True)
     if isinstance(row, TeacherAnswer | Correction):  # a request may have several: the content is the id
-        values["id"] = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
+        content = {name: value for name, value in values.items() if value or name not in _ADDED}
+        values["id"] = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
     return values
 
 

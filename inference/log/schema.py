@@ -31,6 +31,17 @@ MIGRATIONS: list[tuple[str, ...]] = [
         "CREATE INDEX teacher_answers_time ON teacher_answers (time)",
         "CREATE INDEX corrections_time ON corrections (time)",
     ),
+    (
+        "ALTER TABLE decisions ADD COLUMN caller_id TEXT",
+        "ALTER TABLE decisions ADD COLUMN number DOUBLE PRECISION",
+        "ALTER TABLE decisions ADD COLUMN rate DOUBLE PRECISION",
+        "ALTER TABLE decisions ADD COLUMN epoch TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE decisions ADD COLUMN prompt_id TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE decisions ADD COLUMN question_id TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE teacher_answers ADD COLUMN question_id TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE corrections ADD COLUMN question_id TEXT NOT NULL DEFAULT ''",
+        "CREATE TABLE secret (id INTEGER PRIMARY KEY, value TEXT NOT NULL)",  # one row, with the id 1
+    ),
 ]
 
 

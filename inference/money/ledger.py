@@ -71,17 +71,22 @@ class Ledger(ProcessLocal):
         self._hold: Hold | None = None
         register(self)
 
-    def reserve(self, nano: int) -> str:
-        """Set `nano` nano-dollars aside and return the reservation's id. Raises SpendLimit if the cap has no room."""
+    def reserve(self, nano: int, kept: float = 0.0) -> str:
+        """Set `nano` nano-dollars aside and return the reservation's id. Raises SpendLimit if the cap has no room.
+
+        `kept` is the share of the cap, from 0 to 1, that is left to the sample of requests.
+        """
+        cap = None if self.cap is None else round(self.cap * (1 - kept))
         period, made, new = self._period(), self._now(), uuid.uuid4().hex
         with self._transaction() as run:
             run("UPDATE reservations SET unsure = 1 WHERE unsure = 0 AND made < ?", made - STALE_S)
             spent = _spent(run, period)
             taken = spent.measured + spent.unsure + spent.reserved
-            if self.cap is not None and taken + nano > self.cap:
+            if cap is not None and taken + nano > cap:
+                held = f" ({kept:.0%} of it is kept for the sample)" if kept else ""
                 raise SpendLimit(
-                    f"{shown(nano)} more would pass the cap of {shown(self.cap)}: {shown(spent.measured)} spent, "
-                    f"{shown(spent.unsure)} perhaps charged, {shown(spent.reserved)} reserved"
+                    f"{shown(nano)} more would pass the cap of {shown(self.cap or 0)}{held}: {shown(spent.measured)} "
+                    f"spent, {shown(spent.unsure)} perhaps charged, {shown(spent.reserved)} reserved"
                 )
             run("INSERT INTO reservations (id, period, nano, made) VALUES (?, ?, ?, ?)", new, period, nano, made)
         return new

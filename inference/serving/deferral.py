@@ -13,23 +13,18 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
-from typing import TypeVar
 
-from inference.common.errors import MonokuError
 from inference.common.fork import Hold, ProcessLocal, register
-from inference.common.logs import Condition
 from inference.common.workers import DaemonThreads, Worker
 from inference.log.decision_log import DecisionLog
-from inference.log.rows import TeacherAnswer
-from inference.money.ledger import Ledger, LedgerDown, SpendLimit
-from inference.money.prices import dollars
+from inference.money.ledger import Ledger
+from inference.serving.paid import Books, NotAsked, Question
 from inference.teachers.breaker import Breaker
-from inference.teachers.teacher import Reply, Teacher, TeacherError
+from inference.teachers.teacher import Teacher
 
 MOST_WAITING = 1000  # calls under way or waiting for their turn; beyond, a query is answered with the guess
 
-T = TypeVar("T")
+Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +37,11 @@ class Outcome:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A redacted query on its way. `sampled`: its answer counts as part of the uniform sample."""
-
-    request_id: str
-    text: str
-    sampled: bool
-
-
 class Deferral(ProcessLocal):
     """Asks `teachers` in order, within a ledger, a breaker for each and a limit of calls at once.
 
-    `on_answer(text, outcome)` is called, on the loop's thread, with every intent that a teacher gave.
+    `on_answer(text, outcome)` is called, on the loop's thread, with every intent that a teacher gave, except for the
+    sample. `question_id` is that of the taxonomy which the teachers were told.
     """
 
     def __init__(
@@ -65,10 +52,10 @@ class Deferral(ProcessLocal):
         on_answer: Callable[[str, Outcome], None],
         call_limit_s: float,
         concurrency: int,
+        question_id: str = "",
     ) -> None:
-        self.teachers, self.ledger, self.log = tuple(teachers), ledger, log
+        self.teachers, self._books = tuple(teachers), Books(ledger, log, call_limit_s, question_id)
         self.breakers = [Breaker(name=teacher.name) for teacher in teachers]
-        self._no_ledger = Condition("money", "the spend ledger can be reached again")
         self._on_answer = on_answer
         self._call_limit_s, self._concurrency = call_limit_s, concurrency
         self.worker = Worker("monoku-teachers", self._run, finish=self._close_loop, interrupt=self._interrupt)
@@ -105,8 +92,8 @@ class Deferral(ProcessLocal):
         loop = asyncio.new_event_loop()
         loop.set_default_executor(DaemonThreads())  # for the ledger, and for teachers that are functions
         self._slots = asyncio.Semaphore(self._concurrency)
-        self._flights: dict[str, asyncio.Task[Outcome]] = {}
-        self._calls: dict[tuple[int, str], asyncio.Task[Outcome]] = {}
+        self._flights: dict[Key, asyncio.Task[Outcome]] = {}
+        self._calls: dict[tuple[int, Key], asyncio.Task[Outcome]] = {}
         self._hold = Hold((loop, self._flights, self._calls))  # a child would book the end of a call that it destroys
         return loop
 
@@ -127,8 +114,8 @@ class Deferral(ProcessLocal):
         self._closing = False
 
     async def _join(self, question: Question, deadline_s: float | None) -> Outcome:
-        # A request of the sample has an answer of its own, so that the log can tell what the sample is.
-        key = f"{question.request_id}\n{question.text}" if question.sampled else question.text
+        # Teachers change their mind: a request of the sample is judged by an answer of its own.
+        key = (question.request_id, "") if question.sampled else ("", question.text)
         flight = self._flights.get(key)
         if flight is None:
             flight = asyncio.create_task(self._ask_all(question, key, deadline_s))
@@ -138,7 +125,7 @@ class Deferral(ProcessLocal):
         outcome = await asyncio.shield(flight)
         return Outcome(outcome.intent, outcome.teacher, 0, outcome.reason)  # it was paid for once
 
-    def _call_for(self, number: int, teacher: Teacher, question: Question, key: str) -> asyncio.Task[Outcome] | None:
+    def _call_for(self, number: int, teacher: Teacher, question: Question, key: Key) -> asyncio.Task[Outcome] | None:
         """The call that is under way for this question, whoever began it, or a new one; None if too many wait."""
         call = self._calls.get((number, key))
         if call is None and len(self._calls) < MOST_WAITING:
@@ -147,7 +134,7 @@ class Deferral(ProcessLocal):
             call.add_done_callback(lambda _: self._calls.pop((number, key), None))
         return call
 
-    async def _ask_all(self, question: Question, key: str, deadline_s: float | None) -> Outcome:
+    async def _ask_all(self, question: Question, key: Key, deadline_s: float | None) -> Outcome:
         until = time.monotonic() + (self._call_limit_s if deadline_s is None else deadline_s)
         reasons = []
         for number, teacher in enumerate(self.teachers):
@@ -175,12 +162,9 @@ class Deferral(ProcessLocal):
                 if not breaker.allows():
                     return Outcome(None, teacher.name, 0, f"{teacher.name}: rests after failing")
                 try:
-                    reply = await self._call(teacher, question)
-                except (SpendLimit, LedgerDown, _NotKept) as error:
+                    reply = await self._books.call(teacher, question)
+                except NotAsked:
                     breaker.record(True)  # the teacher did nothing wrong
-                    if isinstance(error, LedgerDown):
-                        kind = type(error.__cause__ or error).__name__  # its words may repeat a URL
-                        self._no_ledger.begin("the spend ledger is out of reach, no paid teacher is asked: %s", kind)
                     raise
                 except BaseException:
                     breaker.record(False)
@@ -193,8 +177,9 @@ class Deferral(ProcessLocal):
         if reply.label is None:
             return Outcome(None, teacher.name, reply.nano, f"{teacher.name}: {reply.refusal}")
         outcome = Outcome(reply.label, teacher.name, reply.nano)
-        with contextlib.suppress(Exception):  # a redactor of the application's own, on the way to the cache
-            self._on_answer(question.text, outcome)
+        if not question.sampled:
+            with contextlib.suppress(Exception):  # a redactor of the application's own, on the way to the cache
+                self._on_answer(question.text, outcome)
         return outcome
 
     @contextlib.asynccontextmanager
@@ -203,56 +188,11 @@ class Deferral(ProcessLocal):
             async with asyncio.timeout(self._call_limit_s):
                 await self._slots.acquire()
         except TimeoutError:
-            raise _NotKept(f"no call was free within {self._call_limit_s:g} s") from None
+            raise NotAsked(f"no call was free within {self._call_limit_s:g} s") from None
         try:
             yield
         finally:
             self._slots.release()
-
-    async def _call(self, teacher: Teacher, question: Question) -> Reply:
-        if self.log is not None and not self.log.healthy:
-            raise _NotKept("the log cannot keep what a teacher would be paid for")
-        reservation = await self._reserve(teacher.worst_case(question.text))
-        if reservation is not None:
-            self._no_ledger.end()
-        started = time.monotonic()
-        try:
-            async with asyncio.timeout(self._call_limit_s + 1):  # a teacher keeps its own limit; this one is a net
-                reply = await teacher.ask(question.text, self._call_limit_s)
-        except BaseException as error:
-            await self._settle(reservation, 0, unsure=not isinstance(error, TeacherError) or error.unsure)
-            raise
-        await self._keep(teacher, question, reply, time.monotonic() - started)
-        await self._settle(reservation, reply.nano)
-        return reply
-
-    async def _reserve(self, nano: int) -> str | None:
-        if self.ledger is None or nano == 0:
-            return None
-        async with asyncio.timeout(self._call_limit_s):
-            return await _in_thread(partial(self.ledger.reserve, nano))
-
-    async def _settle(self, reservation: str | None, nano: int, unsure: bool = False) -> None:
-        if self.ledger is None or reservation is None:
-            return
-        # What cannot be settled stays reserved, at its worst case: the cap still holds.
-        ledger = self.ledger
-        with contextlib.suppress(LedgerDown):
-            await _in_thread(
-                partial(ledger.doubt, reservation) if unsure else partial(ledger.settle, reservation, nano)
-            )
-
-    async def _keep(self, teacher: Teacher, question: Question, reply: Reply, took_s: float) -> None:
-        if self.log is None:
-            return
-        # Not kept now, or in time, it is tried again by the log's writer; `healthy` stops the next call meanwhile.
-        with contextlib.suppress(Exception):
-            answer = TeacherAnswer(
-                question.request_id, time.time(), question.text, teacher.name, teacher.prompt_id, reply.label,
-                reply.refusal, reply.usage.to_dict(), dollars(reply.nano), took_s * 1000, question.sampled,
-            )  # fmt: skip
-            async with asyncio.timeout(self._call_limit_s):
-                await asyncio.wrap_future(self.log.keep(answer))
 
     def close(self, timeout_s: float) -> None:
         """Wait for calls under way, at most `timeout_s` seconds, then stop the loop."""
@@ -277,16 +217,3 @@ class Deferral(ProcessLocal):
         for teacher in self.teachers:
             with contextlib.suppress(Exception):
                 await teacher.close()
-
-
-class _NotKept(MonokuError):
-    """The teacher is not asked, for no fault of its own."""
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    """Do `work` in a thread; right here where none can be started, as at the end of the process."""
-    try:
-        working = asyncio.get_running_loop().run_in_executor(None, work)
-    except RuntimeError:
-        return work()
-    return await working

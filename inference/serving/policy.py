@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -32,10 +31,17 @@ class Policy:
     target: float = setting(0.95, "agreement that the certificate of an accepted answer promises")
     deadline_s: float = setting(2.0, "seconds that `wait` blocks a caller at most")
     call_limit_s: float = setting(30.0, "seconds that one call to a teacher may take in all, its caller gone or not")
-    max_teacher_rate: float = setting(1.0, "share of requests that may be deferred; the rest is answered uncertified")
+    max_teacher_rate: float = setting(
+        1.0,
+        "share of requests that may be deferred; the rest is answered uncertified; calls for the sample are outside",
+    )
     sample_rate: float = setting(0.01, "share of all requests that the teacher labels too, to measure live agreement")
+    day_zero_rate: float = setting(0.45, "the same while there is no bundle yet and a teacher answers everything")
     concurrency: int = setting(16, "calls to teachers at once")
     daily_usd: float | None = setting(None, "no call may take the day's spending over this; none: no limit")
+    sample_share: float = setting(
+        0.10, "share of daily_usd that is kept for the sample's calls, which may use all of it"
+    )
     cache_size: int = setting(50_000, "answers kept in the memory of this process")
     cache_ttl_s: float = setting(86_400.0, "seconds that a cached answer is used")
     redis: str = setting("", "redis:// URL of a cache shared by processes and machines", secret=True)
@@ -49,7 +55,7 @@ class Policy:
         check_types(self)
         _check_one_of("strategy", self.strategy, STRATEGIES)
         _check_one_of("deferral", self.deferral, DEFERRALS)
-        for name in ("max_teacher_rate", "sample_rate"):
+        for name in ("max_teacher_rate", "sample_rate", "day_zero_rate", "sample_share"):
             _check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "must lie in [0, 1]")
         for name in ("deadline_s", "call_limit_s", "cache_ttl_s"):
             _check(0 < getattr(self, name) < float("inf"), name, getattr(self, name), "must be positive")
@@ -65,13 +71,6 @@ class Policy:
     ) -> Policy:
         """Defaults, overruled by a TOML file, then MONOKU_* variables, then arguments. Raises ValueError."""
         return load(cls, file, environment, arguments)
-
-    def samples(self, id: str) -> bool:
-        """Whether a hash of a request's id puts it into the uniform sample, whatever the query is."""
-        if not self.sample_rate:
-            return False
-        digest = hashlib.blake2b(id.encode("utf-8", "replace"), digest_size=8).digest()
-        return int.from_bytes(digest) < int(self.sample_rate * 2**64)
 
     def with_values(self, values: Mapping[str, Any]) -> Policy:
         """This policy with some values replaced. Raises ValueError for unknown settings and wrong values."""

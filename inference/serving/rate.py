@@ -23,12 +23,12 @@ class Rate(ProcessLocal):
             with self._lock:
                 self._credit = min(BURST, self._credit + self._share)
 
-    def allows(self) -> bool:
-        """Whether one more deferral may go."""
+    def allows(self, free: bool = False) -> bool:
+        """Whether one more deferral may go; one that is `free` leaves its turn to the next."""
         if self._share == 1:
             return True
         with self._lock:
             if self._credit < 1:
                 return False
-            self._credit -= 1
+            self._credit -= not free
             return True

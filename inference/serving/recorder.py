@@ -17,11 +17,15 @@ REMEMBERED = 10_000  # requests whose text `correct` can find by id
 
 
 class Recorder(ProcessLocal):
-    """Records answers in memory at once and in the log, if there is one, behind the caller's back."""
+    """Records answers in memory at once and in the log, if there is one, behind the caller's back.
 
-    def __init__(self, log: DecisionLog | None, redact: Redactor) -> None:
+    `prompt_id` and `question_id` say what the first teacher is asked.
+    """
+
+    def __init__(self, log: DecisionLog | None, redact: Redactor, prompt_id: str = "", question_id: str = "") -> None:
         self.log, self._redact = log, redact
-        self._recent: collections.OrderedDict[str, str] = collections.OrderedDict()
+        self._prompt_id, self._question_id = prompt_id, question_id
+        self._recent: collections.OrderedDict[str, tuple[str, str]] = collections.OrderedDict()
         self._counts: collections.Counter[str] = collections.Counter()
         self._lock = threading.Lock()
         register(self)
@@ -42,7 +46,8 @@ class Recorder(ProcessLocal):
             self._counts[answer.source] += 1
             self._counts["cached"] += answer.cached
             self._counts["deferred"] += answer.deferred
-            self._recent[request.id] = request.text[:MOST_CHARACTERS]
+            self._recent[answer.id] = request.draw.row_id, request.text[:MOST_CHARACTERS]
+            self._recent.move_to_end(answer.id)  # of several requests with one id the newest is meant
             if len(self._recent) > REMEMBERED:
                 self._recent.popitem(last=False)
         if self.log is None:
@@ -53,7 +58,7 @@ class Recorder(ProcessLocal):
             answer.source, answer.intent, answer.cached, answer.deferred, answer.accepted, confidence,
             answer.latency_ms, round(answer.cost_usd * 1e9),
         )  # fmt: skip
-        if answer.deferred or request.sampled or not answer.accepted:
+        if answer.deferred or request.draw.sampled or not answer.accepted:
             self._write(request, answer, self.log)
 
     def _write(self, request: Request, answer: Answer, log: DecisionLog) -> None:
@@ -62,10 +67,12 @@ class Recorder(ProcessLocal):
         except Exception:  # a redactor of the application's own: what cannot be redacted is not written
             self.note("not logged: it could not be redacted")
             return
+        draw = request.draw
         log.put(
             Decision(
-                answer.id, time.time(), redacted, answer.intent, answer.confidence, answer.accepted, answer.source,
-                answer.cached, answer.deferred, request.sampled, answer.bundle_id, answer.latency_ms, answer.reason,
+                draw.row_id, time.time(), redacted, answer.intent, answer.confidence, answer.accepted, answer.source,
+                answer.cached, answer.deferred, draw.sampled, answer.bundle_id, answer.latency_ms, answer.reason,
+                request.caller_id, draw.number, draw.rate, draw.epoch, self._prompt_id, self._question_id,
             )
         )  # fmt: skip
 
@@ -73,17 +80,17 @@ class Recorder(ProcessLocal):
         """Log a person's correction. Raises KeyError if the request is not remembered, ValueError without a log."""
         if self.log is None:
             raise ValueError("feedback needs a decision log, and this cascade has none")
-        if text is None:
-            with self._lock:
-                text = self._recent.get(id)
+        with self._lock:
+            row_id, known = self._recent.get(id, (id, None))
+        text = known if text is None else text
         if text is None:
             raise KeyError(f"request {id!r} is no longer remembered: give its text")
-        self.log.put(Correction(id, time.time(), self._redact(text), intent))
+        self.log.put(Correction(row_id, time.time(), self._redact(text), intent, self._question_id))
 
     def forget(self, unwanted: Callable[[str], bool]) -> int:
         """Let go of remembered texts; how many there were."""
         with self._lock:
             known = list(self._recent.items())
-        gone = [id for id, text in known if unwanted(text)]
+        gone = [id for id, (_, text) in known if unwanted(text)]
         with self._lock:
             return sum(self._recent.pop(id, None) is not None for id in gone)

@@ -286,27 +286,6 @@ def test_a_running_cascade_takes_up_a_new_version_and_refuses_a_damaged_one(home
         assert new.bundle_id != old.bundle_id
 
 
-def test_the_uniform_sample_is_labelled_whatever_the_policy_decided(home: Path) -> None:
-    teacher = Counting("payments")
-    with Cascade.load(home, teacher, target=0.9, sample_rate=1.0) as cascade:
-        answers = [cascade.classify(CLEAR), cascade.classify(CLEAR)]
-    assert [answer.source for answer in answers] == ["student", "student"]
-    log = DecisionLog(home / "decisions.db")
-    assert [row.sampled for row in log.read_decisions()] == [True, True]
-    assert {row.request_id for row in log.read_answers()} == {answer.id for answer in answers}
-    assert all(row.sampled for row in log.read_answers())
-
-
-def test_the_sample_depends_on_the_id_alone_and_never_asks_when_the_policy_never_does(home: Path) -> None:
-    teacher = Counting()
-    with Cascade.load(home, teacher, sample_rate=0.5, deferral="never", target=0.9) as cascade:
-        for i in range(200):
-            cascade.classify(CLEAR, id=f"id {i}")
-    assert not teacher.asked
-    sampled = {row.id for row in DecisionLog(home / "decisions.db").read_decisions()}
-    assert 60 < len(sampled) < 140
-
-
 def test_feedback_is_recorded_and_checked(home: Path) -> None:
     with Cascade.load(home, target=0.9) as cascade:
         answer = cascade.classify(CLEAR)
@@ -324,10 +303,10 @@ def test_what_is_private_appears_nowhere(home: Path, taxonomy: Taxonomy) -> None
     secret = "card 4111 1111 1111 1111 mail jane.doe@example.com key sk-ant-api03-abcdefghij0123456789ABCD"
     with FakeAPI(fence="query") as api, redis_server() as server:
         teacher = AnthropicTeacher("claude-haiku-5-5", taxonomy, base_url=api.url, api_key="test-key")
-        with tiered(home, teacher, sample_rate=1.0, redis=server.url) as cascade:
-            answer = cascade.classify(secret)
-            cascade.feedback(answer.id, "account")
-            wait_for(lambda: bool(everything_in(server.url)))
+        for rate in (1.0, 0.0):  # what is asked for the sample is in no cache
+            with tiered(home, teacher, sample_rate=rate, redis=server.url) as cascade:
+                cascade.feedback(cascade.classify(secret).id, "account")
+                wait_for(lambda: rate == 1.0 or bool(everything_in(server.url)))  # noqa: B023
         seen = json.dumps(api.bodies) + everything_in(server.url)
     seen += "".join(file.read_bytes().decode("latin-1") for file in home.glob("decisions.db*"))
     assert "[card]" in seen

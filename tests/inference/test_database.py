@@ -215,10 +215,10 @@ def check_migrated(url: str) -> None:
 def test_a_newer_schema_is_refused_by_name(store: Store) -> None:
     store.write([decision("a")])
     with store._reading() as connection, connection.begin():
-        connection.exec_driver_sql("INSERT INTO schema_version (version) VALUES (3)")
+        connection.exec_driver_sql("INSERT INTO schema_version (version) VALUES (4)")
     store.close()
     for use in (lambda: store.write([decision("b")]), lambda: rows_of(store), lambda: store.purge(0)):
-        with pytest.raises(LogError, match="has schema 3, this version of monoku reads up to 2: upgrade"):
+        with pytest.raises(LogError, match="has schema 4, this version of monoku reads up to 3: upgrade"):
             use()
 
 

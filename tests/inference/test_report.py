@@ -129,7 +129,7 @@ def test_only_the_sample_counts_for_accuracy_and_of_it_only_what_was_accepted_lo
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = DecisionLog(path)
-    wrong: dict[str, Any] = {"label": "account", "time": NOW - 1}
+    wrong: dict[str, Any] = {"label": "account", "time": NOW - 1, "sampled": True}
     for name, values in {
         "not sampled": {"sampled": False},
         "not accepted": {"sampled": True, "accepted": False},
@@ -139,8 +139,9 @@ def test_only_the_sample_counts_for_accuracy_and_of_it_only_what_was_accepted_lo
         log.put(decision(name, time=NOW - 2, **values))
         log.put(answer(name, **wrong))
     log.put(decision("by a rule", time=NOW - 2, source="rules", sampled=True))
-    log.put(answer("by a rule", label=None, refusal="cut off", time=NOW - 2))
-    log.put(answer("by a rule", time=NOW - 1))
+    log.put(answer("by a rule", time=NOW - 3, label="account"))  # of a call that others shared
+    log.put(answer("by a rule", label=None, refusal="cut off", time=NOW - 2, sampled=True))
+    log.put(answer("by a rule", time=NOW - 1, sampled=True))
     log.put(answer("unheard of", **wrong))
     log.count("rules", "payments", False, False, True, None, 1.0)
     log.close()

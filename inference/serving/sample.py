@@ -1,0 +1,66 @@
+"""The uniform sample of requests: who belongs to it is drawn before anything else is known of a request."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from typing import NamedTuple
+
+from inference.log.decision_log import DecisionLog, LogError
+from inference.serving.policy import Policy
+
+_log = logging.getLogger("monoku.log")
+_STEP = 2.0**-53  # between two numbers: a float has 53 bits
+
+
+class Draw(NamedTuple):
+    """What was drawn for one request: its row's id, a number in [0, 1), and the rate that the number is compared with.
+
+    The rate is fixed within an epoch, whatever a query says.
+    """
+
+    row_id: str
+    number: float
+    rate: float
+    epoch: str
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the request belongs to the sample."""
+        return self.number < self.rate
+
+
+class Sampler:
+    """Draws for every request. One that comes again, with the same id and text, draws the same number.
+
+    It does so in every process that has `secret`. Without it nobody can choose an id that is sampled, or is not.
+    """
+
+    def __init__(self, policy: Policy, secret: bytes) -> None:
+        self._keyed = hashlib.blake2b(digest_size=8, key=secret)
+        self._day_zero = (policy.day_zero_rate, f"day zero {policy.day_zero_rate:g}")
+        self._serving = (policy.sample_rate, f"serving {policy.sample_rate:g}")
+
+    def draw(self, text: str, caller_id: str | None, serving: bool) -> Draw:
+        """Draw for a request, whose `caller_id` may be that of a whole conversation. `serving`: a bundle serves."""
+        chance = os.urandom(16)
+        drawn = chance[8:] if caller_id is None else self._drawn(text, caller_id)
+        rate, epoch = self._serving if serving else self._day_zero
+        return Draw(chance[:8].hex(), (int.from_bytes(drawn) >> 11) * _STEP, rate, epoch)
+
+    def _drawn(self, text: str, caller_id: str) -> bytes:
+        name = caller_id.encode("utf-8", "surrogatepass")
+        found = self._keyed.copy()
+        found.update(b"%d:%b%b" % (len(name), name, text.encode("utf-8", "surrogatepass")))
+        return found.digest()
+
+
+def shared_secret(log: DecisionLog | None) -> bytes:
+    """The secret of all processes on a log; one of this process where there is no log, or none that can be reached."""
+    if log is not None:
+        try:
+            return log.secret()
+        except LogError as error:
+            _log.warning("requests are sampled with a secret of this process, for the log gives none: %s", error)
+    return os.urandom(32)
