@@ -52,7 +52,7 @@ class Traffic:
 
 
 def first_version(traffic: Traffic, rng: np.random.Generator) -> np.ndarray:
-    return rng.random(QUERIES) < 0.35 + 0.64 * traffic.scores
+    return rng.random(QUERIES) < 0.55 + 0.445 * traffic.scores
 
 
 def changed(traffic: Traffic, right: np.ndarray, worse: float, rng: np.random.Generator) -> np.ndarray:

@@ -124,7 +124,10 @@ def test_the_next_round_begins_where_the_last_one_ended(
     assert refresh.main(refresh_flags(old, "--dry-run", "--teacher", TEACHER)) == 0
     summary = json.loads(capsys.readouterr().out)
     assert summary["round"] == EXPECTED["refresh"]["round"]
-    assert sorted(summary["chosen"].values()) == sorted(EXPECTED["refresh"]["chosen"].values())
+    then = dict(EXPECTED["refresh"]["chosen"])
+    # Since 0.3.0 a text of a dropped round is unknown again: one of them was answered anew.
+    then |= {"labelled before": then["labelled before"] - 1, "deferred and answered": then["deferred and answered"] + 1}
+    assert summary["chosen"] == {**then, "corrections that contradict the teacher": 1}
     assert (old / "models" / "tiny" / "live.jsonl").read_bytes() == before
     assert not sum(api.attempts.values())
 
@@ -146,11 +149,10 @@ def test_the_bundle_is_champion_of_the_next_round_and_live_rows_keep_their_split
     assert versions.next_lineage_version(home) == EXPECTED["next_lineage_version"] + 1
     assert 2 in json.loads((home / "refresh.json").read_text(encoding="utf-8"))["suspect"]
     after = {row["key"]: row for row in lines(home / "live.jsonl")}
-    grown = {key for key, row in before.items() if after[key]["requests"] > row["requests"]}
-    assert len(grown) == 2
-    for key, row in before.items():
-        kept = {name: value for name, value in row.items() if name != "requests" or key not in grown}
-        assert {name: after[key][name] for name in kept} == kept
+    anew = {key for key in before if before[key]["split"] == "dropped" and after[key]["split"] != "dropped"}
+    assert len(anew) == 1
+    for key in before.keys() - anew:
+        assert {name: after[key][name] for name in before[key]} == before[key]
 
 
 # Money.

@@ -19,7 +19,8 @@ from tests.logged import answer, correction, decision, wait_until
 from tests.services import redis_server
 from tests.training.test_refresh import Traffic, fresh
 from training import forget, label, refresh
-from training.lifecycle import traffic as live
+from training.data.rows import text_key
+from training.lifecycle import live
 from training.lifecycle.forgetting import Places
 from training.lifecycle.forgetting import forget as forget_in
 
@@ -61,7 +62,7 @@ def test_a_text_is_gone_from_every_file_and_redis_and_nothing_else_is(
     home: Path, again: list[str], tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert refresh.main(again) == 0
-    before = {row.key: row for row in live.read_live(home)}
+    before = {row.identity: row for row in live.read_live(home)}
     assert {SECRET, OTHER} <= {row.text for row in before.values()}
     with contextlib.closing(DecisionLog(home / "decisions.db")) as log:
         for row in (answer("later", text=SECRET), correction("later", text=SECRET.upper()), decision("o", text=OTHER)):
@@ -69,8 +70,9 @@ def test_a_text_is_gone_from_every_file_and_redis_and_nothing_else_is(
     dead = Spill(home / "spill")
     dead.append([answer("spilled", text=f" {SECRET}"), answer("spilled", text=OTHER)])
     dead.close()
-    (home / ".refresh" / "data").mkdir(parents=True)
-    live.compose(None, list(before.values()), home / ".refresh" / "data", 0, 0.0, 1.0)
+    composed = home / ".refresh" / "data" / "train.jsonl"  # what versions before 0.3.0 left
+    composed.parent.mkdir(parents=True)
+    composed.write_text("".join(json.dumps({"text": row.text}) + "\n" for row in before.values()))
     queries = tmp_path / "base" / "queries.jsonl"
     queries.parent.mkdir()
     queries.write_text("".join(json.dumps({"text": text}) + "\n" for text in (OTHER, SECRET)))
@@ -103,10 +105,10 @@ def test_a_text_is_gone_from_every_file_and_redis_and_nothing_else_is(
     assert b"OTTOKAR" not in kept
     for file in (out, home / "labelled.jsonl"):
         assert [json.loads(line)["text"] for line in file.read_text().splitlines()] == [OTHER]
-    after = {row.key: row for row in live.read_live(home)}
+    after = {row.identity: row for row in live.read_live(home)}
     assert after.keys() == before.keys()
     (marked,) = [row for row in after.values() if row.split == live.FORGOTTEN]
-    assert (marked.text, marked.label, marked.requests) == ("", "", before[marked.key].requests)
+    assert (marked.text, marked.label, marked.number) == ("", "", before[marked.identity].number)
     assert [row for row in after.values() if row != marked] == [row for row in before.values() if row.key != marked.key]
     assert marked not in live.in_use(after.values())
     assert forget.main(command(home)) == 0
@@ -130,7 +132,7 @@ def test_what_a_label_cost_stays_counted_and_a_refusal_that_quotes_the_text_goes
     job = tmp_path / ".labelled.jsonl.job"
     job.mkdir()
     (tmp_path / "labelled.jsonl").write_text(json.dumps({"text": OTHER}) + "\n" + json.dumps({"text": SECRET}) + "\n")
-    ids = {text: live.text_key(text) for text in (SECRET, OTHER)}
+    ids = {text: text_key(text) for text in (SECRET, OTHER)}
     (job / "failed.json").write_text(json.dumps({ids[SECRET]: f"bad: {SECRET}", ids[OTHER]: "kept"}))
     with contextlib.closing(Ledger(job / "spend.db", period="ever")) as ledger:
         bodies = [
@@ -157,11 +159,11 @@ def test_live_rows_and_labels_lose_that_text_and_none_with_another_key(
     text: str, others: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     home = tmp_path_factory.mktemp("model")
-    texts = {live.text_key(one): one for one in (text, *others)}
+    texts = {text_key(one): one for one in (text, *others)}
     live.write_live(home, [live.LiveRow(k, one, "account", "t", "p", "test", 1, 1.0) for k, one in texts.items()])
     (home / "labelled.jsonl").write_text("".join(json.dumps({"text": one}) + "\n" for one in texts.values()))
     assert not forget_in(Places(home), Forgotten(text)).errors
-    kept = [one for key, one in texts.items() if key != live.text_key(text)]
+    kept = [one for key, one in texts.items() if key != text_key(text)]
     rows = live.read_live(home)
     assert [row.text for row in live.in_use(rows)] == kept
     assert [row.key for row in rows] == list(texts)

@@ -238,7 +238,7 @@ def accepting(share: float, agreement: float = 1.0, rows: int = 1000) -> Served:
         (accepting(0.95), accepting(0.94), True),
         (accepting(0.95), accepting(0.92), False),
         (accepting(0.95, agreement=0.94), accepting(0.80), False),  # within chance
-            (accepting(0.95, agreement=0.93), accepting(0.80), True),  # the champion does not keep its promise
+        (accepting(0.95, agreement=0.93), accepting(0.80), True),  # the champion does not keep its promise
         (accepting(0.0), accepting(0.1), True),
         (accepting(0.5), accepting(0.0), False),
     ],

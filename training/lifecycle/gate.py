@@ -153,7 +153,7 @@ def _anchor_figures(anchor: tuple[np.ndarray, float], challenger: np.ndarray) ->
     right, level = anchor
     lost, won = discordant(right, challenger)
     bound = non_inferiority(right, challenger, level) if len(right) else 1.0
-    gained = p_not_worse(won, lost) <= LEVEL
+    gained = p_not_worse(won, lost) <= level
     return {"lost": lost, "won": won, "level": level, "worse_by_at_most": bound, "gained": gained}
 
 

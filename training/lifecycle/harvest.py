@@ -81,7 +81,9 @@ def _judges(decision: Decision) -> bool:
 
 
 def _requests(log: _Log, known: Iterable[LiveRow], number: int, tally: collections.Counter[str]) -> Iterable[LiveRow]:
+    known = list(known)
     own, seen = log.own(), {row.number: row for row in known if row.request}
+    forgotten = {row.key for row in known if row.split == FORGOTTEN}
     tries: dict[float, list[Decision]] = collections.defaultdict(list)
     for decision in log.decisions.values():
         if _judges(decision):
@@ -89,7 +91,9 @@ def _requests(log: _Log, known: Iterable[LiveRow], number: int, tally: collectio
     for drawn, decisions in tries.items():
         answers = sorted((a for d in decisions for a in own.get(d.id, ())), key=lambda answer: answer.time)
         before = seen.get(drawn)
-        if before is None:
+        if before is None and text_key(decisions[0].text) in forgotten:
+            tally["of a forgotten text"] += 1
+        elif before is None:
             tally["of the uniform sample"] += 1
             yield _request(decisions[0], answers[0] if answers else None, number)
         # One that had an answer before lost it to --drop-round or to another question: the log's does not come back.

@@ -76,13 +76,11 @@ def follow(rows: Iterable[LiveRow], steps: Sequence[Step], question: str, names:
 
     Rows from before 0.3.0, which name no question, are taken to be of this one if their label is one of its names.
     """
-    known, found, ask, mapped = set(names), [], {}, 0
+    known, found, ask, mapped = {"", *names}, [], {}, 0
     for row in rows:
         if not row.question and row.label in known:
             row = replace(row, question=question)
-        path = [] if row.question == question else way(steps, row.question, question)
-        if not row.question and row.label not in known:
-            path = list(steps)
+        path = [] if row.question == question else way(steps, row.question, question) if row.question else list(steps)
         if path:
             row, asked = _along(row, path, question)
             mapped += 1
