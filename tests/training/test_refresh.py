@@ -30,7 +30,7 @@ class Traffic:
 
     def __init__(self, path: Path, label_of: Callable[[str, str], str] = lambda text, label: label) -> None:
         self.path, self.label_of = path, label_of
-        self.draw = random.Random(str(path))
+        self.draw = random.Random(uuid.uuid4().hex)  # equal numbers would be retries of one request
 
     def add(self, rows: Sequence[dict[str, str]], sampled: bool = False, bundle: str | None = "b", **more: Any) -> None:
         log = DecisionLog(self.path)
