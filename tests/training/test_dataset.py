@@ -1,12 +1,8 @@
-import collections
 import json
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.tiny import tiny_rows
 from training.data.dataset import load, target_matrix
