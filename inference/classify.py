@@ -15,7 +15,6 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
-from inference.bundle.manifest import DEFAULT_TARGET
 from inference.classifier import Classifier
 from inference.common import jsonl
 from inference.common.commands import DONE, SOME_FAILED, Parser, command
@@ -88,8 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--target",
         type=float,
-        default=DEFAULT_TARGET,
-        help="use the certificate for this agreement (default %(default)s)",
+        help="use the certificate for this agreement (default: what the bundle was trained for)",
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads for one text (default %(default)s)")
     arguments = parser.parse_args(argv)

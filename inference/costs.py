@@ -17,7 +17,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from inference.bundle.manifest import DEFAULT_TARGET, BundleError, read_manifest, resolve
+from inference.bundle.manifest import BundleError, read_manifest, resolve
 from inference.common.commands import DONE, Parser, command
 from inference.money.prices import CACHED_FROM_TOKENS, Usage, add_prices_flag, cost, price_of
 
@@ -95,15 +95,16 @@ def _cached(load: Load) -> Usage:
 
 
 def coverage_of(bundle: str) -> float:
-    """The share of the calibration sample that the bundle answers itself, under the certificate for 0.95.
+    """The share of the calibration sample that the bundle answers itself, certified at its own target.
 
     Raises BundleError if there is no bundle or it has no such certificate.
     """
     root = resolve(Path(bundle))
-    for certificate in read_manifest(root).certificates:
-        if certificate.target == DEFAULT_TARGET:
+    manifest = read_manifest(root)
+    for certificate in manifest.certificates:
+        if certificate.target == manifest.target:
             return certificate.coverage
-    raise BundleError(f"{root} has no certificate for target {DEFAULT_TARGET}")
+    raise BundleError(f"{root} has no certificate for target {manifest.target}")
 
 
 def notes(load: Load, coverage: float | None) -> list[str]:
@@ -124,7 +125,7 @@ def notes(load: Load, coverage: float | None) -> list[str]:
         return [*lines, "no --bundle was given: the row of the cascade is left out"]
     return [
         *lines,
-        f"the bundle answers {coverage:.1%} of its calibration sample itself, certified at {DEFAULT_TARGET}",
+        f"the bundle answers {coverage:.1%} of its calibration sample itself, certified at its own target",
     ]
 
 

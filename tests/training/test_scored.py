@@ -13,7 +13,7 @@ from tests.ruled import add_rules
 from training.data import dataset
 from training.data.rows import Row
 from training.evaluation.calibrate import calibrated
-from training.evaluation.certificate import TARGETS, certificates
+from training.evaluation.certificate import TARGETS, certify, delta_shares, thresholds_to_test
 from training.evaluation.scored import Scored, Served, score, serve
 
 ROWS = [
@@ -70,12 +70,13 @@ def test_certificates_are_those_of_rules_and_student_worked_out_by_hand(tiny_hom
     (draft / TAXONOMY).write_text(data.taxonomy.to_toml())
     fresh = replace(Bundle.load(tiny_home).manifest, temperature=1.0, certificates=())
     classifier = Classifier(Bundle.draft(draft, fresh))
-    manifest, _ = calibrated(classifier, data, delta=0.5)
+    manifest, _ = calibrated(classifier, data, DEFAULT_TARGET, delta=0.5)
     student = classifier.at(DEFAULT_TARGET, replace(manifest, certificates=()))
-    dev, calibration = (score(student, data.split(name)) for name in ("dev", "calibration"))
+    dev, calibration = (score(student, data.trials(name)) for name in ("dev", "calibration"))
     parts = {t: [by_hand(part, student.bundle, t) for part in (dev, calibration)] for t in TARGETS}
     assert np.isinf(parts[0.90][1][0]).sum() > 10
-    expected = [found for t, (one, other) in parts.items() for found in certificates(one, other, 0.5, (t,))]
+    shares = delta_shares(0.5, DEFAULT_TARGET)
+    expected = [certify(thresholds_to_test(*parts[t][0], t), *parts[t][1], t, shares[t]) for t in TARGETS]
     assert list(manifest.certificates) == expected
     assert any(found.accept_above is not None for found in expected)
 

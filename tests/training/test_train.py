@@ -53,7 +53,7 @@ def recalibrated(home: Path, folder: Path, data: Dataset, *rules: Rule) -> Manif
     (draft / "taxonomy.toml").write_text(taxonomy.to_toml())
     fresh = replace(published, temperature=1.0, certificates=())
     classifier = Classifier(Bundle.draft(draft, fresh))
-    return calibrated(classifier, replace(data, taxonomy=taxonomy), published.lineage["delta_spent"])[0]
+    return calibrated(classifier, replace(data, taxonomy=taxonomy), 0.95, published.lineage["delta_spent"])[0]
 
 
 def test_rules_are_measured_on_dev_and_those_that_reach_no_target_change_nothing(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.common.files import write_atomically
+from training.data.looks import LOOKS_FILE, BaseLooks
 
 SPLITS_FILE = "splits.json"
 # The rule of files that say none: they were written before shares followed the number of rows.
@@ -60,6 +61,24 @@ def read(home: Path | None, salt: str) -> Kept:
         raise ValueError(
             f"{path} is damaged ({error}); restore it from a backup: without it rows would change splits"
         ) from error
+
+
+def begin_anew(home: Path, salt: str) -> int:
+    """Put the splits and their looks in `home` aside, as files with a number, which is returned, and begin new ones.
+
+    The old splits stay until the new file is written, and the old looks until there are new splits. Raises ValueError
+    if there are no splits yet.
+    """
+    if not (home / SPLITS_FILE).is_file():
+        raise ValueError(f"{home} has no {SPLITS_FILE} yet: the next training makes one")
+    read(home, salt)
+    number = 1 + len(list(home.glob(f"{SPLITS_FILE}.*")))
+    for name in (SPLITS_FILE, LOOKS_FILE):
+        if (home / name).is_file():
+            write_atomically(home / f"{name}.{number}", (home / name).read_bytes())
+    write(home, Kept(f"{salt} {number}"))
+    BaseLooks(home).restart()
+    return number
 
 
 def write(home: Path, kept: Kept) -> None:

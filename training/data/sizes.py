@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from training.data.looks import look_delta
 
-DEV, CALIBRATION, TEST = 0.10, 0.28, 0.10
-MOST_DEV, MOST_CALIBRATION, MOST_TEST = 2_000, 6_000, 2_000
+DEV, CALIBRATION, TEST, MOST_OF_TEST = 0.10, 0.32, 0.05, 0.10
+LEAST_TEST = 100  # rows, as long as these are at most a tenth
+MOST_DEV, MOST_CALIBRATION, MOST_TEST = 1_500, 5_000, 2_000
 OF_VAL = DEV / (DEV + CALIBRATION)  # dev's share of a val file that is divided into dev and calibration
-MOST_OF_DELTA = 0.8  # the share of delta that the certificate of the user's own target gets
+MOST_OF_DELTA = 0.9  # the share of delta that the certificate of the user's own target gets
 
 Shares = tuple[float, ...]  # of train, dev, calibration and test
 
@@ -40,9 +41,10 @@ class Goal:
 
 def shares(rows: int, goal: Goal) -> Shares:
     """The shares for so many rows with no split of their own. Where nothing can be certified, none calibrate."""
-    certifiable = rows >= goal.fewest_rows
-    dev, test = (min(share, most / max(rows, 1)) for share, most in ((DEV, MOST_DEV), (TEST, MOST_TEST)))
-    calibration = min(CALIBRATION, MOST_CALIBRATION / max(rows, 1)) if certifiable else 0.0
+    rows = max(rows, 1)
+    dev = min(DEV, MOST_DEV / rows)
+    test = min(MOST_OF_TEST, max(TEST, LEAST_TEST / rows), MOST_TEST / rows)
+    calibration = min(CALIBRATION, MOST_CALIBRATION / rows) if rows >= goal.fewest_rows else 0.0
     return (1 - dev - calibration - test, dev, calibration, test)
 
 

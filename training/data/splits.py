@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import collections
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
-
-import numpy as np
 
 Pair = tuple[int, int]
 Shares = Sequence[float]
@@ -110,5 +109,5 @@ def _torn(group: Sequence[int], near: Mapping[int, Sequence[int]], touched: Mapp
 def pick(key: str, shares: Shares, salt: str) -> str:
     """The split of a group, by a hash of its key and the salt."""
     point = int.from_bytes(hashlib.sha256(f"{salt}\n{key}".encode()).digest()[:8], "big") / 2**64
-    edges = np.cumsum(shares)
-    return SPLITS[int(np.searchsorted(edges[:-1], point, side="right"))]
+    edges = itertools.accumulate(shares[:-1])
+    return next((name for name, edge in zip(SPLITS, edges, strict=False) if point < edge), SPLITS[-1])

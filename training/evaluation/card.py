@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from inference.bundle.manifest import DEFAULT_TARGET, Manifest
+from inference.bundle.manifest import Manifest
 
 MOST_INTENTS_SHOWN = 30
 MOST_SLICES_SHOWN = 20
@@ -67,8 +67,8 @@ def _confusion(axes: Any, manifest: Manifest, report: Mapping[str, Any]) -> None
 
 def card_text(manifest: Manifest, report: Mapping[str, Any]) -> str:
     """The model card in Markdown."""
-    tables = [_summary(manifest, report), _certificates(manifest, report)]
-    sections = [*tables, _outside(report), _intents(report), _slices(report)]
+    tables = [_summary(manifest, report), _certificates(manifest, report), _more_labels(manifest, report)]
+    sections = [*tables, _outside(report), _intents(report), _slices(manifest, report)]
     plots = "\n".join(f"![{name}](plots/{name}.png)" for name in ("reliability", "risk_coverage", "confusion"))
     parts = ["# Model card", *[s for s in sections if s], "## Plots\n\n" + plots, _origin(manifest, report)]
     return "\n\n".join(parts) + "\n"
@@ -118,14 +118,41 @@ def _certificates(manifest: Manifest, report: Mapping[str, Any]) -> str:
         for c in report["certificates"]
     ]
     delta = sum(c.delta for c in manifest.certificates)
+    named = next((c for c in manifest.certificates if c.target == manifest.target), None)
     how = " (a keyword rule that reached *target* on dev fires, or the student scores above)" if manifest.rules else ""
     text = (
         f"With probability at least {1 - delta:.4f} over the calibration sample, all of these hold: among "
         f"{manifest.unit} that are accepted{how}, the answer agrees with the reference ({manifest.reference}) at least "
         "*target* of the time."
     )
+    if named is not None:
+        text += f" The promise at {manifest.target:.1%} alone is broken with probability {named.delta:.4f} at most."
+    if manifest.never_accepted:
+        text += f"\n\nNever accepted, for too few rows of it are known: {', '.join(manifest.never_accepted)}."
     header = ("target", "accept above", "coverage, calibration", "coverage, test", "agreement, test")
     return f"## Certificates\n\n{text}\n\n{_table(header, rows)}"
+
+
+def _more_labels(manifest: Manifest, report: Mapping[str, Any]) -> str:
+    found = report.get("more_labels")
+    if not found:
+        return ""
+    text = (
+        f"Simulated at the target of {manifest.target:.1%} with this student, though more labels would also make a "
+        "better one. The price is Claude Haiku 5.5's, about."
+    )
+    rows = [
+        (str(one["labels"]), f"${one['usd']:.2f}", percent(one["chance"]), percent(one["coverage"])) for one in found
+    ]
+    header = ("labels", "price of the new ones", "chance of a certificate", "coverage to expect")
+    return f"## What more labels would buy\n\n{text}\n\n{_table(header, rows)}"
+
+
+def bought(one: Mapping[str, Any]) -> str:
+    """One size of `more_labels` in words."""
+    return (
+        f"a certificate with a chance of {one['chance']:.0%}, coverage {one['coverage']:.1%} (${one['usd']:.2f} more)"
+    )
 
 
 def _outside(report: Mapping[str, Any]) -> str:
@@ -147,14 +174,14 @@ def _intents(report: Mapping[str, Any]) -> str:
     return f"{title}\n\n" + _table(("intent", "precision", "recall", "F1", "test rows"), rows)
 
 
-def _slices(report: Mapping[str, Any]) -> str:
+def _slices(manifest: Manifest, report: Mapping[str, Any]) -> str:
     ranked = sorted(report["slices"].items(), key=lambda item: item[1]["accuracy"])[:MOST_SLICES_SHOWN]
     rows = [
         (name, str(v["rows"]), percent(v["accuracy"]), percent(v["coverage"]), percent(v["agreement"]))
         for name, v in ranked
     ]
     text = (
-        f"Slices of test, worst first, accepted at the certificate for {DEFAULT_TARGET:.0%}; the module docstring of "
+        f"Slices of test, worst first, accepted at the certificate for {manifest.target:.1%}; the module docstring of "
         "`training.evaluation.slices` says how they are made."
     )
     header = ("slice", "rows", "accuracy", "accepted", "right among accepted")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
@@ -11,9 +12,12 @@ from scipy.special import bdtr
 from scipy.stats import beta, norm
 
 
-def binomial_p_value(errors: int, accepted: int, most: float) -> float:
-    """P(at most `errors` errors among `accepted`) if the true error rate were `most`: small means that it is lower."""
-    return float(bdtr(errors, accepted, most))
+def binomial_p_value(errors: Any, accepted: Any, most: float) -> Any:
+    """P(at most `errors` errors among `accepted`) if the true error rate were `most`: small means that it is lower.
+
+    Both counts may be numbers or arrays of one shape, and so is the result.
+    """
+    return bdtr(errors, accepted, most)
 
 
 LEVEL = 0.05
@@ -51,7 +55,7 @@ def discordant(champion: np.ndarray, challenger: np.ndarray) -> tuple[int, int]:
 
 def p_not_worse(lost: int, won: int) -> float:
     """The p-value of McNemar's exact one-sided test: small means that the challenger is worse."""
-    return binomial_p_value(won, lost + won, 0.5)
+    return float(binomial_p_value(won, lost + won, 0.5))
 
 
 def worse_intents(

@@ -20,6 +20,7 @@ from inference.bundle.redact import Redactor, load_redactor
 from inference.classifier import Classifier
 from inference.common.locks import take_lock
 from training.data import dataset
+from training.data.advice import shortfall
 from training.data.dataset import Dataset
 from training.data.describe import describe
 from training.data.kept import splits_home
@@ -28,7 +29,8 @@ from training.data.sizes import Goal
 from training.evaluation import card
 from training.evaluation import report as evaluate
 from training.evaluation.calibrate import calibrated
-from training.evaluation.scored import Scored, score
+from training.evaluation.growth import more_labels
+from training.evaluation.scored import Scored, score, serve
 from training.lifecycle import versions
 from training.lifecycle.gate import Verdict
 from training.student import export, fit
@@ -84,6 +86,7 @@ def train(
             redact = load_redactor(config.redactor)
             data = data or load_data(config)
             print(describe(data))
+            print(shortfall(data, _goal(config), config.data) or "", end="\n\n")
         run = _run_folder(config, data)
         with stage("student"):
             base = student.resolve_base(config.base)
@@ -96,6 +99,7 @@ def train(
         with stage("evaluate"):
             classifier = classifier.at(config.target, manifest)
             report = _report(classifier, data, trained, tokenizer)
+            report["more_labels"] = _more_labels(classifier, data, _goal(config, look.number + 1))
             report |= {"parity": asdict(parity), "settings": config.shown(), "tally": data.tally}
             report["calibration"] |= reference
         with stage("publish"):
@@ -113,8 +117,11 @@ def train(
 
 def load_data(config: Config) -> Dataset:
     """The data that `config` names, redacted and split. Raises ValueError if they are invalid."""
-    goal = Goal(config.target, look_delta(config.delta, 1))
-    return dataset.load(config.data, load_redactor(config.redactor), config.home, goal=goal)
+    return dataset.load(config.data, load_redactor(config.redactor), config.home, goal=_goal(config))
+
+
+def _goal(config: Config, look: int = 1) -> Goal:
+    return Goal(config.target, look_delta(config.delta, look))
 
 
 def base_looks(config: Config) -> BaseLooks:
@@ -154,6 +161,13 @@ def _report(classifier: Classifier, data: Dataset, trained: student.Student, tok
     report["torch_on_test"] = _torch_on_test(trained, tokenizer, test, data.taxonomy.out_of_scope)
     report["slices"] = evaluate.challenge(classifier, test, data.split("train"))
     return report
+
+
+def _more_labels(classifier: Classifier, data: Dataset, goal: Goal) -> list[dict[str, Any]]:
+    """What more labels would buy, by the rows that judge: those that are one trial each."""
+    judging = [data.trials(name) for name in ("dev", "calibration", "test")]
+    served = [serve(classifier, score(classifier, rows)) for rows in judging if rows]
+    return more_labels(served, sum(map(len, judging)) + len(data.trials("train")), goal)
 
 
 def _write_report(draft: Path, manifest: Manifest, report: dict[str, Any]) -> None:
@@ -223,6 +237,7 @@ def summary(report: dict[str, Any]) -> str:
     rows += [(f"certified at {c['target']:.0%}", _certified(c)) for c in report["certificates"]]
     rows.append(("latency", f"p50 {latency['p50']:.2f} ms, p95 {latency['p95']:.2f} ms, one thread"))
     rows.append(("model file", f"{report['model_bytes'] / 1e6:.1f} MB"))
+    rows += [(f"with {one['labels']} labels", card.bought(one)) for one in report["more_labels"]]
     return "\n".join(f"{name:<20}{value}" for name, value in rows)
 
 

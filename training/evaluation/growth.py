@@ -1,0 +1,47 @@
+"""What more labels would buy: the chance of a certificate and the coverage to expect, with two and four times as many.
+
+The scores of the dev, calibration and test rows stand for the traffic: samples of the larger sizes are drawn from them
+with replacement and go through the real tests. The student is held fixed, though more labels would make a better one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from training.data.advice import price
+from training.data.sizes import Goal, shares
+from training.evaluation.certificate import certify, delta_shares, thresholds_to_test
+from training.evaluation.scored import Served
+
+FACTORS = (1, 2, 4)
+DRAWS = 200
+
+
+def more_labels(judging: Sequence[Served], labels: int, goal: Goal) -> list[dict[str, Any]]:
+    """For n, 2n and 4n `labels`: the chance of a certificate at the goal's target, and the mean coverage.
+
+    `judging` are the rows that judge, as served at that target; `goal.delta` is what the next look may spend.
+    """
+    scores = np.concatenate([part.scores for part in judging])
+    correct = np.concatenate([part.correct for part in judging])
+    rng = np.random.default_rng(0)
+    return [_grown(scores, correct, labels * factor, labels, goal, rng) for factor in FACTORS]
+
+
+def _grown(
+    scores: np.ndarray, correct: np.ndarray, labels: int, now: int, goal: Goal, rng: np.random.Generator
+) -> dict[str, Any]:
+    share = delta_shares(goal.delta, goal.target)[goal.target]
+    _, dev, calibration, _ = (round(part * labels) for part in shares(labels, goal))
+    coverages = []
+    for _ in range(DRAWS):
+        i, j = (rng.integers(0, len(scores), size) for size in (dev, calibration))
+        order = thresholds_to_test(scores[i], correct[i], goal.target)
+        above = certify(order, scores[j], correct[j], goal.target, share).accept_above
+        coverages.append(0.0 if above is None else float((scores > above).mean()))
+    certified = float(np.mean(np.array(coverages) > 0))
+    more = labels - now
+    return {"labels": labels, "usd": price(more), "chance": certified, "coverage": float(np.mean(coverages))}
