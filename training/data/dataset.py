@@ -31,13 +31,15 @@ class Dataset:
     """The rows that training sees, each in one split, and a tally of what was merged, settled or dropped.
 
     A row whose label is "" is a request that the teacher refused: it judges, where an answer to it is accepted, and is
-    in no accuracy. Raises ValueError if such a row is in train.
+    in no accuracy. Raises ValueError if such a row is in train. `barred` are intents that are never accepted as an
+    answer, beside those with too few rows.
     """
 
     rows: tuple[Row, ...]
     taxonomy: Taxonomy
     tally: dict[str, int]
     warnings: tuple[str, ...]
+    barred: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         refused = [row.id for row in self.rows if row.split == "train" and not row.label]
@@ -69,11 +71,12 @@ class Dataset:
 
     @cached_property
     def never_accepted(self) -> tuple[str, ...]:
-        """The intents that are never accepted as an answer: fewer than 8 rows in all splits, or none to train on."""
+        """The intents that are never accepted as an answer: barred, with too few rows in all, or with none in train."""
         queries = {(row.label, row.text) for row in self.rows}
         counts = collections.Counter(label for label, _ in queries)
         trained = {row.label for row in self.split("train")}
-        return tuple(name for name in self.taxonomy.names if counts[name] < FEWEST_ROWS or name not in trained)
+        few = {name for name in self.taxonomy.names if counts[name] < FEWEST_ROWS or name not in trained}
+        return tuple(name for name in self.taxonomy.names if name in few | self.barred)
 
     @property
     def unit(self) -> str:

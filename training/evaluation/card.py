@@ -100,6 +100,9 @@ def _summary(manifest: Manifest, report: Mapping[str, Any]) -> str:
             f"same label on {percent(torch['agreement'])} of test; torch {percent(torch['accuracy'])}",
         ),
     ]
+    if report.get("unseen", {}).get("rows", report["rows"]) < report["rows"]:
+        new = report["unseen"]
+        rows.insert(2, (f"accuracy on the {new['rows']} rows whose text is not in train", percent(new["accuracy"])))
     if "gold_accuracy" in report:
         figures = f"{percent(report['gold_accuracy'])} / {percent(report['teacher_gold_accuracy'])}"
         rows.insert(2, ("gold accuracy, student / teacher", figures))

@@ -59,6 +59,16 @@ def report(classifier: Classifier, test: Scored) -> dict[str, Any]:
     }
 
 
+def unseen(test: Scored, train: Sequence[Row]) -> dict[str, Any]:
+    """How many test rows have a text that is not in train, and the student's accuracy on them.
+
+    Requests of the live sample may repeat training texts, as traffic does.
+    """
+    test, known = test.answered(), {row.key for row in train}
+    new = np.array([row.key not in known for row in test.rows], bool)
+    return {"rows": int(new.sum()), "accuracy": _accuracy(test, new)}
+
+
 def _accuracy(test: Scored, rows: np.ndarray) -> float | None:
     if not rows.any():
         return None

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from inference.bundle.taxonomy import Taxonomy
 from training.data.dataset import Dataset
+from training.data.duplicates import near_pairs
 from training.data.rows import Row
 from training.lifecycle.harvest import DAY_S
 from training.lifecycle.live import LiveRow
@@ -25,21 +26,28 @@ def compose(
     """What a round trains on and is judged by: the sample if one is given, else the base data's own splits.
 
     Never both: a certificate has one reference and one population. A text may train and be a request of the sample, as
-    future traffic repeats training texts just as often; it never trains and judges as base data.
+    future traffic repeats training texts just as often; what is near a judging row of the base data never trains. An
+    intent of which the sample holds no request is never accepted as an answer.
     """
     own = list(base.rows) if base else []
     judges = [_request(row) for row in sample.rows] if sample else [row for row in own if row.split != "train"]
-    judged = set() if sample else {row.key for row in judges}
     newest = max((row.time for row in rows), default=time.time())
     live = [
         replace(text_row(row), weight=_weight(row, newest, half_life_days, human_weight))
         for row in rows
         if row.split == "train" and row.label in taxonomy.names and set(row.shares or ()) <= set(taxonomy.names)
     ]
-    train = _settled([row for row in own if row.split == "train"], live)
-    kept = [row for row in train if row.key not in judged]
-    tally = {"base rows": len(own), "live rows that train": len(live), "leaks": len(train) - len(kept)}
-    return Dataset((*kept, *judges), taxonomy, tally | (sample.tally if sample else {}), ())
+    kept = live if sample else _apart(live, judges)
+    train = _settled([row for row in own if row.split == "train"], kept)
+    tally = {"base rows": len(own), "live rows that train": len(kept), "leaks": len(live) - len(kept)}
+    barred = frozenset(taxonomy.names) - {row.label for row in judges} if sample else frozenset()
+    return Dataset((*train, *judges), taxonomy, tally | (sample.tally if sample else {}), (), barred)
+
+
+def _apart(rows: Sequence[Row], judges: Sequence[Row]) -> list[Row]:
+    """The rows that are no near-duplicate of a judging one."""
+    near = {max(pair) for pair in near_pairs([row.text for row in (*judges, *rows)]) if min(pair) < len(judges)}
+    return [row for i, row in enumerate(rows, len(judges)) if i not in near]
 
 
 def _weight(row: LiveRow, newest: float, half_life_days: float, human_weight: float) -> float:

@@ -158,6 +158,7 @@ def _report(classifier: Classifier, data: Dataset, trained: student.Student, tok
     """What the shipped file shows on test, beside the torch model, and where it is weak."""
     test = score(classifier, data.split("test"))
     report = evaluate.report(classifier, test)
+    report["unseen"] = evaluate.unseen(test, data.split("train"))
     report["torch_on_test"] = _torch_on_test(trained, tokenizer, test, data.taxonomy.out_of_scope)
     report["slices"] = evaluate.challenge(classifier, test, data.split("train"))
     return report
