@@ -68,13 +68,14 @@ ANY_NUMBER = st.none() | st.floats()
 ROWS = st.one_of(
     st.builds(
         Decision, ANY_TEXT, NUMBERS, ANY_TEXT, NAMES, ANY_NUMBER, st.booleans(), ANY_TEXT, st.booleans(), st.booleans(),
-        st.booleans(), NAMES, ANY_NUMBER, NAMES,
+        st.booleans(), NAMES, ANY_NUMBER, NAMES, NAMES, ANY_NUMBER, ANY_NUMBER, ANY_TEXT, ANY_TEXT, ANY_TEXT,
     ),
     st.builds(
         TeacherAnswer, ANY_TEXT, NUMBERS, ANY_TEXT, ANY_TEXT, ANY_TEXT, NAMES, NAMES,
         st.dictionaries(ANY_TEXT, st.integers(0, 2**60), max_size=3), NUMBERS, ANY_NUMBER, st.booleans(),
+        ANY_TEXT,
     ),
-    st.builds(Correction, ANY_TEXT, NUMBERS, ANY_TEXT, ANY_TEXT),
+    st.builds(Correction, ANY_TEXT, NUMBERS, ANY_TEXT, ANY_TEXT, ANY_TEXT),
 )  # fmt: skip
 
 

@@ -17,7 +17,8 @@ import pytest
 from inference.cascade import Cascade
 from inference.classifier import Classifier
 from inference.common.commands import KEPT
-from inference.log import DecisionLog
+from inference.log import Correction, DecisionLog
+from inference.log.rows import to_record
 from inference.money.ledger import Ledger, SpendLimit
 from inference.serving.policy import Policy
 from tests import fake_wire
@@ -30,6 +31,7 @@ from training.lifecycle import versions
 OLD = Path(__file__).parent / "old"
 EXPECTED: dict[str, Any] = json.loads((OLD / "expected.json").read_text(encoding="utf-8"))
 TEACHER = "anthropic:claude-haiku-5-5"
+FLAGS = ("accepted", "cached", "deferred", "sampled")  # SQLite has numbers for them
 CLOSE = 2e-3  # of a confidence: processors differ in its last digits
 
 
@@ -211,6 +213,43 @@ def test_every_row_of_the_log_is_read_back(home: Path, name: str, read: Callable
             row["usage"] = json.loads(row["usage"])
     found = list(read(DecisionLog(home / "decisions.db")))
     assert [{key: asdict(row)[key] for key in old} for row, old in zip(found, written, strict=True)] == written
+
+
+def test_rows_of_the_log_keep_their_ids_and_lack_what_was_not_known(home: Path) -> None:
+    path = home / "decisions.db"
+    names = {"teacher_answers": DecisionLog.read_answers, "corrections": DecisionLog.read_corrections}
+    written = {row["id"] for name in names for row in table(path, f"SELECT id FROM {name}")}
+    log = DecisionLog(path)
+    assert {to_record(row)["id"] for read in names.values() for row in read(log)} == written
+    for row in log.read_decisions():
+        assert (row.caller_id, row.number, row.rate) == (None, None, None)
+        assert (row.epoch, row.prompt_id, row.question_id) == ("", "", "")
+
+
+def test_an_old_spilled_row_that_the_log_has_already_is_not_doubled(home: Path) -> None:
+    path = home / "decisions.db"
+    names = {"teacher_answers": "answer", "corrections": "correction", "decisions": "decision"}
+    before = {name: table(path, f"SELECT * FROM {name} ORDER BY id") for name in names}
+    spilled = [as_spilled(row, kind) for name, kind in names.items() for row in before[name]]
+    (home / "spill" / "again.jsonl").write_text("".join(spilled), encoding="utf-8")
+    log = DecisionLog(path, spill=home / "spill")
+    log.put(Correction("new", 1.0, "text", "payments"))
+    log.close()
+    assert not list((home / "spill").iterdir())
+    for name, rows in before.items():
+        found = table(path, f"SELECT * FROM {name} ORDER BY id")
+        new = {"corrections": 1, "decisions": len(EXPECTED["spilled"])}.get(name, 0)
+        assert len(found) == len(rows) + new
+
+
+def as_spilled(row: dict[str, Any], kind: str) -> str:
+    """The line of a spill file, as the version that wrote the log would have written it."""
+    values = {name: bool(value) if name in FLAGS else value for name, value in row.items()}
+    if kind != "decision":
+        del values["id"]
+    if "usage" in values:
+        values["usage"] = json.loads(values["usage"])
+    return json.dumps({"row": kind, **values}) + "\n"
 
 
 def test_every_count_of_the_log_is_read_back(home: Path) -> None:

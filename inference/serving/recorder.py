@@ -13,17 +13,25 @@ from inference.common.text import MOST_CHARACTERS
 from inference.log.decision_log import Correction, Decision, DecisionLog
 from inference.serving.answer import Answer, Request
 
-REMEMBERED = 10_000  # requests whose text `correct` can find by id
+REMEMBERED = 10_000
 
 
 class Recorder(ProcessLocal):
     """Records answers in memory at once and in the log, if there is one, behind the caller's back.
 
-    `prompt_id` and `question_id` say what the first teacher is asked.
+    `prompt_id` and `question_id` say what the first teacher is asked. `correct` knows the text of the last `remembered`
+    requests.
     """
 
-    def __init__(self, log: DecisionLog | None, redact: Redactor, prompt_id: str = "", question_id: str = "") -> None:
-        self.log, self._redact = log, redact
+    def __init__(
+        self,
+        log: DecisionLog | None,
+        redact: Redactor,
+        prompt_id: str = "",
+        question_id: str = "",
+        remembered: int = REMEMBERED,
+    ) -> None:
+        self.log, self._redact, self._remembered = log, redact, remembered
         self._prompt_id, self._question_id = prompt_id, question_id
         self._recent: collections.OrderedDict[str, tuple[str, str]] = collections.OrderedDict()
         self._counts: collections.Counter[str] = collections.Counter()
@@ -48,7 +56,7 @@ class Recorder(ProcessLocal):
             self._counts["deferred"] += answer.deferred
             self._recent[answer.id] = request.draw.row_id, request.text[:MOST_CHARACTERS]
             self._recent.move_to_end(answer.id)  # of several requests with one id the newest is meant
-            if len(self._recent) > REMEMBERED:
+            if len(self._recent) > self._remembered:
                 self._recent.popitem(last=False)
         if self.log is None:
             return

@@ -240,7 +240,7 @@ def test_day_zero_the_teacher_answers_until_the_first_bundle_takes_over(
 ) -> None:
     new = tmp_path / "new"
     teacher = Counting("account")
-    with Cascade.load(new, teacher, taxonomy=taxonomy, sample_rate=0.0, target=0.9) as cascade:
+    with Cascade.load(new, teacher, taxonomy=taxonomy, sample_rate=0.0, day_zero_rate=0.0, target=0.9) as cascade:
         answer = cascade.classify(CLEAR)
         assert (answer.intent, answer.source, answer.bundle_id) == ("account", "teacher", None)
         shutil.copytree(home, new, dirs_exist_ok=True)

@@ -206,10 +206,21 @@ def check_migrated(url: str) -> None:
         assert list(store.counts(0, None)) == []
         store.write([decision("d2", time=9.0), Count(0, "requests", "all", 1, "a")])
         assert [row.id for row in store.read(Decision, 0, None)] == ["d1", "d2"]
-        assert next(store.read(Decision, 0, None)).accepted is True
+        old = next(store.read(Decision, 0, None))
+        assert old.accepted is True
+        assert (old.caller_id, old.number, old.rate, old.epoch, old.question_id) == (None, None, None, "", "")
+        assert store.secret("ab") == store.secret("cd") == "ab"
         assert [row.usage for row in store.read(TeacherAnswer, 0, None)] == [{"input_tokens": 3}]
         assert [row.intent for row in store.read(Correction, 0, None)] == ["payments"]
         assert [count.n for count in store.counts(0, None)] == [1]
+
+
+def test_rows_keep_what_was_drawn_and_what_was_asked(store: Store) -> None:
+    drawn = {"number": 1 - 2**-53, "rate": 0.45, "epoch": "day zero 0.45", "prompt_id": "p", "question_id": "q"}
+    rows = [decision("a", caller_id="c", **drawn), decision("b", caller_id="c"), answer("a", question_id="q")]
+    rows += [answer("a"), correction("a", question_id="q"), correction("a")]
+    store.write(rows)
+    assert by_content(rows_of(store)) == by_content(rows)
 
 
 def test_a_newer_schema_is_refused_by_name(store: Store) -> None:

@@ -12,7 +12,8 @@ from inference.bundle.taxonomy import Taxonomy
 from inference.common.fork import notice
 from inference.log.decision_log import DecisionLog
 from inference.money.ledger import Ledger
-from inference.serving.deferral import Deferral, Outcome, Question
+from inference.serving.deferral import Deferral, Outcome
+from inference.serving.paid import Question
 from inference.teachers.own import FunctionTeacher
 from tests.forks import FORKS, holds_in_child, needs_fork
 from tests.logged import wait_until

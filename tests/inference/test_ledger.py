@@ -175,3 +175,14 @@ def test_a_cap_that_is_none_is_refused(cap: float) -> None:
 def test_an_unknown_period_is_refused() -> None:
     with pytest.raises(ValueError, match="day or ever"):
         Ledger("x", period="week")
+
+
+def test_a_share_of_the_cap_is_left_to_the_sample(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "spend.db", cap_usd=1e-7)
+    ledger.settle(ledger.reserve(40, kept=0.3), 40)
+    ledger.reserve(30, kept=0.3)
+    with pytest.raises(SpendLimit, match="30% of it is kept for the sample"):
+        ledger.reserve(1, kept=0.3)
+    ledger.reserve(30)
+    with pytest.raises(SpendLimit):
+        ledger.reserve(1)

@@ -29,6 +29,8 @@ def test_every_named_choice_is_taken(strategy: str, deferral: str) -> None:
         ("deadline_s", 0, "deadline_s must be positive"),
         ("deadline_s", "2", "deadline_s must be a number"),
         ("sample_rate", 1.5, r"sample_rate must lie in \[0, 1\]"),
+        ("day_zero_rate", -0.1, r"day_zero_rate must lie in \[0, 1\]"),
+        ("sample_share", 1.1, r"sample_share must lie in \[0, 1\]"),
         ("max_teacher_rate", -0.1, "max_teacher_rate must lie"),
         ("concurrency", 0, "concurrency must be at least 1"),
         ("concurrency", True, "concurrency must be a whole number"),

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,21 @@ def test_the_id_of_names_in_canonical_form_is_what_it_was() -> None:
     assert Taxonomy.of(["billing", "other"], ["other"]).id() == (
         "43c70520372fd6da22ba1d796517077a968fcafb06c5bbe595700c2bb3228d86"
     )
+
+
+def test_a_question_is_what_the_intents_mean_and_neither_rules_nor_order() -> None:
+    intents = (Intent("a", "first", ("one",)), Intent("b", out_of_scope=True))
+    question = Taxonomy(intents, ("a first",)).question_id()
+    assert len(bytes.fromhex(question)) == 32
+    assert Taxonomy(intents[::-1], ("a first",), (Rule("r", "a", ("x",)),)).question_id() == question
+    others = [
+        Taxonomy(intents, ("b first",)),
+        Taxonomy((replace(intents[0], name="c"), intents[1]), ("a first",)),
+        Taxonomy((replace(intents[0], definition="second"), intents[1]), ("a first",)),
+        Taxonomy((replace(intents[0], examples=("two",)), intents[1]), ("a first",)),
+        Taxonomy((intents[0], replace(intents[1], out_of_scope=False)), ("a first",)),
+    ]
+    assert len({question, *(other.question_id() for other in others)}) == 6
 
 
 def test_a_byte_order_mark_is_no_part_of_a_taxonomy(tmp_path: Path) -> None:
