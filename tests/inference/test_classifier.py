@@ -339,3 +339,24 @@ def test_memory_does_not_grow_with_the_number_of_answers(classifier: Classifier)
 
 def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_without_a_target_the_bundles_own_is_used(tiny_home: Path, tmp_path: Path) -> None:
+    home = add_rules(tiny_home, tmp_path / "tiny")
+    root = resolve(home)
+    seal(root, replace(Bundle.load(root).manifest, target=0.9))
+    own = Classifier.load(home).certificate
+    assert own is not None
+    assert own.target == 0.9
+    assert copy.copy(Classifier.load(home)).certificate == own
+
+
+def test_an_intent_that_is_never_accepted_stays_the_answer_and_is_not_accepted(ruled: Classifier) -> None:
+    never = ruled.at(0.95, replace(ruled.bundle.manifest, never_accepted=("account", "payments")))
+    for text in ("stop", "check the invoice please", "an invoice", "a password"):
+        before, after = ruled.predict(text), never.predict(text)
+        assert replace(before, accepted=False) == after
+        assert never.decide(text, never.probabilities(text)) == after
+    assert ruled.predict("stop").accepted
+    other = next(text for text in ("feed the zebra", "a sonnet please", "volcano") if ruled.predict(text).accepted)
+    assert never.predict(other).accepted == (never.predict(other).intent == "unknown")

@@ -61,7 +61,7 @@ def test_an_altered_manifest_is_refused(version: Path) -> None:
         Bundle.load(version)
 
 
-@pytest.mark.parametrize("schema", [0, 2, "1", None])
+@pytest.mark.parametrize("schema", [0, 3, "1", None, True])
 def test_an_unknown_schema_is_refused(version: Path, schema: object) -> None:
     edit(version, lambda values: values.update(schema=schema), reseal=False)
     with pytest.raises(BundleError, match="schema"):
@@ -181,3 +181,28 @@ def test_a_reader_never_sees_half_a_file_and_a_kill_leaves_none(tmp_path: Path) 
             writer.join()
     assert seen <= {b"a" * 100_000, b"b" * 100_000}
     assert path.read_bytes() in seen | {b"a" * 100_000, b"b" * 100_000}
+
+
+OLD = Path(__file__).parents[1] / "old" / "models" / "tiny"
+
+
+def test_a_bundle_of_schema_1_keeps_its_id_and_has_what_its_time_knew() -> None:
+    manifest = Bundle.load(OLD).manifest
+    assert manifest.schema == 1
+    assert (manifest.target, manifest.never_accepted) == (0.95, ())
+    assert manifest.bundle_id == json.loads((resolve(OLD) / "manifest.json").read_text())["bundle_id"]
+
+
+def test_a_bundle_of_schema_1_with_a_field_of_schema_2_is_refused(version: Path) -> None:
+    edit(version, lambda values: values.update(schema=1), reseal=False)
+    with pytest.raises(BundleError, match="unknown field never_accepted, target"):
+        Bundle.load(version)
+
+
+def test_what_is_never_accepted_must_be_a_label_and_is_part_of_the_id(version: Path) -> None:
+    manifest = read_manifest(version)
+    assert replace(manifest, never_accepted=("payments",)).bundle_id != manifest.bundle_id
+    assert replace(manifest, target=0.9).bundle_id != manifest.bundle_id
+    edit(version, lambda values: values.update(never_accepted=["weather"]))
+    with pytest.raises(BundleError, match="never_accepted must be labels"):
+        read_manifest(version)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from inference.common.files import write_atomically
+from inference.common.locks import Busy
 
 LOOKS_FILE = "looks.json"
 LOCK_S = 30.0
@@ -63,7 +64,7 @@ class BaseLooks:
     def spend(self, delta: float, model: str) -> Look:
         """Write a look of this model down and fsync it, or find the one that it has.
 
-        Raises ValueError if the file is damaged.
+        Raises ValueError if the file is damaged, Busy if another process keeps it for half a minute.
         """
         with self._locked():
             found = self._read()
@@ -84,21 +85,28 @@ class BaseLooks:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the file: models of several names may share one set of calibration rows."""
-        from filelock import FileLock
+        from filelock import FileLock, Timeout
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.path.with_name(f".{LOOKS_FILE}.lock"), timeout=LOCK_S):
+        lock = FileLock(self.path.with_name(f".{LOOKS_FILE}.lock"), timeout=LOCK_S)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise Busy(f"another process holds {self.path}") from error
+        try:
             yield
+        finally:
+            lock.release()
 
     def _read(self) -> dict[str, Any]:
         if not self.path.is_file():
             return {"after": self.after, "looks": []}
         try:
             found = json.loads(self.path.read_text(encoding="utf-8"))
-            looks = [{**one, "number": int(one["number"]), "delta": float(one["delta"])} for one in found["looks"]]
-            assert all(isinstance(one["model"], str) for one in looks)
+            kinds = {"number": int, "delta": float, "model": str}
+            looks = [{**one, **{name: kind(one[name]) for name, kind in kinds.items()}} for one in found["looks"]]
             return {"after": int(found["after"]), "looks": looks}
-        except (ValueError, KeyError, TypeError, AssertionError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{self.path} is damaged ({error!r}); restore it from a backup: without it looks would count anew"
             ) from error

@@ -141,8 +141,11 @@ def _filled(
             continue
         fresh = {key for i, key in enumerate(linked.keys) if key in now and linked.given[i] in plan}
         movable = (fresh - known.keys()) or fresh
-        from_ = max(("train", "test", "dev", "calibration"), key=lambda s: sum(now[key] == s for key in movable))
-        units = [g for g in _within(linked, now) if now[g[0]] == from_ and movable.issuperset(g)]
+        by_split: dict[str, list[list[str]]] = collections.defaultdict(list)
+        for group in _within(linked, now):
+            if movable.issuperset(group):
+                by_split[now[group[0]]].append(group)
+        units = max(by_split.values(), key=lambda groups: (len(groups) > 1, sum(map(len, groups))), default=[])
         if len(units) < 2:
             units, torn = [[key] for group in units for key in group], True
         units.sort(key=lambda group: (len(group), hashlib.sha256(f"{salt}\n{group[0]}".encode()).digest()))
