@@ -112,17 +112,20 @@ def test_calls_under_way_as_the_thread_dies_end_once_another_is_asked() -> None:
 
 
 def test_questions_that_the_loop_had_no_time_for_are_asked_before_it_ends() -> None:
-    busy = threading.Event()
+    held, busy = threading.Event(), threading.Event()
 
     async def answer(text: str) -> str:
         if text == "holds up the loop":
+            held.set()
             busy.wait(SOON_S)
+            return "payments"
         await asyncio.sleep(0.2)
         return "payments"
 
     with deferring(answer) as deferral:
-        texts = ["holds up the loop", *map(str, range(20))]
-        asked = [deferral.ask(Question("an id", text, False), None) for text in texts]
+        asked = [deferral.ask(Question("an id", "holds up the loop", False), None)]
+        assert held.wait(SOON_S)
+        asked += [deferral.ask(Question("an id", str(number), False), None) for number in range(20)]
         release = threading.Timer(0.1, busy.set)
         release.start()
         deferral.close(SOON_S)
