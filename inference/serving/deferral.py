@@ -209,10 +209,12 @@ class Deferral(ProcessLocal):
         self.worker.stop(1.0)
 
     async def _end(self, timeout_s: float) -> None:
-        calls = list(self._calls.values())
-        if calls:
-            await asyncio.wait(calls, timeout=timeout_s)
-        for call in calls:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                # A flight that has just begun has no call yet, and a call may go on after its flight.
+                while under_way := [*self._flights.values(), *self._calls.values()]:
+                    await asyncio.wait(under_way)
+        for call in list(self._calls.values()):
             call.cancel()
         for teacher in self.teachers:
             with contextlib.suppress(Exception):

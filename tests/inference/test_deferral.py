@@ -111,6 +111,28 @@ def test_calls_under_way_as_the_thread_dies_end_once_another_is_asked() -> None:
         assert deferral.worker.state()["restarts"] == 1
 
 
+def test_questions_that_the_loop_had_no_time_for_are_asked_before_it_ends() -> None:
+    held, busy = threading.Event(), threading.Event()
+
+    async def answer(text: str) -> str:
+        if text == "holds up the loop":
+            held.set()
+            busy.wait(SOON_S)
+            return "payments"
+        await asyncio.sleep(0.2)
+        return "payments"
+
+    with deferring(answer) as deferral:
+        asked = [deferral.ask(Question("an id", "holds up the loop", False), None)]
+        assert held.wait(SOON_S)
+        asked += [deferral.ask(Question("an id", str(number), False), None) for number in range(20)]
+        release = threading.Timer(0.1, busy.set)
+        release.start()
+        deferral.close(SOON_S)
+        release.join()
+        assert [future.result(0).intent for future in asked] == ["payments"] * 21
+
+
 def test_functions_that_hang_hold_up_neither_each_other_nor_closing() -> None:
     hangs = threading.Event()
 
