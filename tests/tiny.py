@@ -12,6 +12,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from inference.bundle.taxonomy import Taxonomy
+
 VERBS = ["stop", "check", "explain", "change", "open", "send", "find", "undo", "repeat", "start"]
 THINGS = {
     "payments": ["invoice", "refund", "charge", "receipt", "discount", "plan price", "card fee", "billing date"],
@@ -33,12 +35,12 @@ def tiny_rows() -> list[dict[str, str]]:
     return rows
 
 
+TAXONOMY = Taxonomy.of(THINGS, out_of_scope=["unknown"])
+
+
 def write_tiny_data(folder: Path) -> Path:
     folder.mkdir(parents=True)
-    intents = "".join(
-        f'[[intents]]\nname = "{name}"\nout_of_scope = {str(name == "unknown").lower()}\n' for name in THINGS
-    )
-    (folder / "taxonomy.toml").write_text(intents)
+    (folder / "taxonomy.toml").write_text(TAXONOMY.to_toml())
     (folder / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in tiny_rows()))
     return folder
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from inference.bundle.manifest import resolve
+from inference.bundle.manifest import Bundle, resolve
 from inference.bundle.taxonomy import Taxonomy
 from inference.classifier import Classifier
 from inference.common.commands import BUSY, FAILED, KEPT
 from inference.common.locks import Busy, take_lock
 from inference.log.decision_log import Correction, Decision, DecisionLog, TeacherAnswer
 from tests.programs import Program
-from tests.tiny import TINY_SETTINGS, fail_on_a_full_disk, tiny_rows
-from training import refresh
+from tests.tiny import TAXONOMY, TINY_SETTINGS, fail_on_a_full_disk, tiny_rows
+from training import change, refresh
 from training.data.rows import text_key
 from training.lifecycle import live, versions
 
@@ -28,12 +28,14 @@ class Traffic:
     With `sampled` all requests are of the sample; with no `bundle`, on day zero, chance decides.
     """
 
-    def __init__(self, path: Path, label_of: Callable[[str, str], str] = lambda text, label: label) -> None:
-        self.path, self.label_of = path, label_of
+    def __init__(
+        self, path: Path, label_of: Callable[[str, str], str] = lambda text, label: label, teacher: str = "python:t"
+    ) -> None:
+        self.path, self.label_of, self.teacher = path, label_of, teacher
         self.draw = random.Random(uuid.uuid4().hex)  # equal numbers would be retries of one request
 
     def add(self, rows: Sequence[dict[str, str]], sampled: bool = False, bundle: str | None = "b", **more: Any) -> None:
-        log = DecisionLog(self.path)
+        log, question = DecisionLog(self.path), TAXONOMY.question_id()
         for row in rows:
             request, now = uuid.uuid4().hex, more.get("time", time.time())
             answered = more.get("answered", True)
@@ -42,10 +44,27 @@ class Traffic:
             number = self.draw.random() * (rate if sampled else 1.0)
             judges = number < rate and (sampled or not bundle)
             guess = (row["label"], 0.5, answered, source, False, True, judges, bundle, 1.0, None)
-            log.put(Decision(request, now, row["text"], *guess, None, number, rate, f"{bundle} {rate}", "prompt-1"))
+            log.put(
+                Decision(
+                    request, now, row["text"], *guess, None, number, rate, f"{bundle} {rate}", "prompt-1", question
+                )
+            )
             if answered:
                 label = self.label_of(row["text"], row["label"])
-                said = (request, now, row["text"], "python:t", "prompt-1", label, None, {}, 0.001, 1.0, judges)
+                said = (
+                    request,
+                    now,
+                    row["text"],
+                    self.teacher,
+                    "prompt-1",
+                    label,
+                    None,
+                    {},
+                    0.001,
+                    1.0,
+                    judges,
+                    question,
+                )
                 log.put(TeacherAnswer(*said))
         log.close()
 
@@ -234,6 +253,42 @@ def test_base_data_may_lack_intents_that_traffic_brings(
     traffic.add(fresh(900, 8), bundle=None)
     assert refresh.main([*start(), *little]) == 0
     assert set(Classifier.load(tmp_path / "models" / "tiny").labels) == {"payments", "account", "unknown"}
+
+
+def teach_invoices(text: str) -> str:
+    return "invoices" if "invoice" in text else {"account": "access"}.get(teach(text), teach(text))
+
+
+def test_a_changed_taxonomy_takes_live_rows_along_and_publishes_through_the_gate(
+    start: Callable[..., list[str]], after_a_round: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, new = after_a_round, tmp_path / "new"
+    teacher = "python:tests.training.test_refresh:teach_invoices"
+    Traffic(tmp_path / "log.db", teacher=teacher).add(fresh(1000, 2)[:200], sampled=True)
+    refresh.main(start("--least-new", "300"))
+    names = ["payments", "access", "unknown", "invoices", "orders"]
+    (tmp_path / "new.toml").write_text(Taxonomy.of(names).to_toml())
+    given = ["--data", str(tmp_path / "base"), "--taxonomy", str(tmp_path / "new.toml"), "--out", str(new)]
+    change.main([*given, "--map", "account=access", "--among", "payments", "--yes", "--teacher", teacher])
+    before = {row.identity: row for row in live.read_live(home)}
+    capsys.readouterr()
+    flags = ["--data", str(new), "--least-calibration", "50", "--least-new", "1", "--json", "--teacher", teacher]
+    assert refresh.main(start(*flags, "--dry-run")) == 0
+    asked = json.loads(capsys.readouterr().out.splitlines()[-1])["chosen"]["to be labelled"]
+    assert 0 < asked < len(before) + 200  # among the payments alone
+    assert refresh.main(start(*flags)) in (0, KEPT)
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert summary["labelled"] == asked
+    rows = {row.identity: row for row in live.read_live(home)}
+    assert rows.keys() >= before.keys()
+    for row in rows.values():
+        assert row.label == teach_invoices(row.text), row
+        assert row.identity not in before or row.split == before[row.identity].split
+    manifest = Bundle.load(home / summary["version"]).manifest
+    assert (manifest.unit, set(manifest.labels)) == ("requests", set(names))
+    assert manifest.never_accepted == ("orders",)  # no row of it came back
+    assert {row.label for row in rows.values() if row.request} == set(names) - {"orders"}
+    assert summary["figures"]["rows"] == 0 or summary["figures"]["champion_accuracy"] > 0.5
 
 
 def test_a_second_refresh_at_the_same_time_says_so(start: Callable[..., list[str]], tmp_path: Path) -> None:

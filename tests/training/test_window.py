@@ -145,3 +145,10 @@ def test_a_look_is_on_disk_and_the_same_model_is_no_new_one(tmp_path: Path) -> N
     file.write_text("{")
     with pytest.raises(ValueError, match=r"looks\.json is damaged"):
         WindowLooks(file, [1.0], 3).spend(0.04, "model c")
+
+
+def test_a_label_that_was_mapped_is_of_the_newest_prompt_of_its_labeler() -> None:
+    mapped = [replace(request(i, i), prompt_id="") for i in range(5)]
+    other = replace(request(9, 9), prompt_id="", labeler="another")
+    now = [request(1000 + i, 400 + i) for i in range(120)]
+    assert names(judging(*mapped, other, *now)) == [row.request for row in (*mapped, *now)]

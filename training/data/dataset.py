@@ -150,14 +150,17 @@ def _warnings(dataset: Dataset, placed: Placed) -> list[str]:
         warnings.append(
             f"{len(placed.reserved)} rows ({share:.1%}) are reserved for training: nothing judges their kind"
         )
-    return warnings + _never_accepted(dataset) + _large_groups(dataset)
+    return warnings + warnings_of_intents(dataset) + _large_groups(dataset)
 
 
-def _never_accepted(dataset: Dataset) -> list[str]:
+def warnings_of_intents(dataset: Dataset) -> list[str]:
+    """Which intents are never accepted as an answer, and why."""
     trained = {row.label for row in dataset.split("train")}
     untrained = [name for name in dataset.never_accepted if name not in trained]
-    rare = [name for name in dataset.never_accepted if name in trained]
-    kinds = (("no training row", untrained), (f"fewer than {FEWEST_ROWS} rows", rare))
+    barred = [name for name in dataset.never_accepted if name in trained & dataset.barred]
+    rare = [name for name in dataset.never_accepted if name in trained - dataset.barred]
+    no_request = ("no request in the sample", barred)
+    kinds = (("no training row", untrained), (f"fewer than {FEWEST_ROWS} rows", rare), no_request)
     return [
         f"never accepted as an answer, for there {'is' if why.startswith('no') else 'are'} {why}: {', '.join(names)}"
         for why, names in kinds

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from inference.bundle.taxonomy import Taxonomy
-from training.data.dataset import Dataset
+from training.data.dataset import Dataset, warnings_of_intents
 from training.data.duplicates import near_pairs
 from training.data.rows import Row
 from training.lifecycle.harvest import DAY_S
@@ -41,7 +41,8 @@ def compose(
     train = _settled([row for row in own if row.split == "train"], kept)
     tally = {"base rows": len(own), "live rows that train": len(kept), "leaks": len(live) - len(kept)}
     barred = frozenset(taxonomy.names) - {row.label for row in judges} if sample else frozenset()
-    return Dataset((*train, *judges), taxonomy, tally | (sample.tally if sample else {}), (), barred)
+    data = Dataset((*train, *judges), taxonomy, tally | (sample.tally if sample else {}), (), barred)
+    return replace(data, warnings=tuple(warnings_of_intents(data)))
 
 
 def _apart(rows: Sequence[Row], judges: Sequence[Row]) -> list[Row]:

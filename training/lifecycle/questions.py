@@ -61,7 +61,7 @@ def read_steps(data: str) -> list[Step]:
 
 
 def way(steps: Sequence[Step], before: str, after: str) -> list[Step]:
-    """The steps that lead from one question to another; none where they do not."""
+    """The steps that lead from one question to another; none where they do not, or there is nothing to do."""
     found: list[Step] = []
     for step in reversed(steps):
         if step.after == (found[0].before if found else after):
@@ -71,16 +71,12 @@ def way(steps: Sequence[Step], before: str, after: str) -> list[Step]:
     return []
 
 
-def follow(rows: Iterable[LiveRow], steps: Sequence[Step], question: str, names: Iterable[str]) -> Followed:
-    """Bring the rows of earlier questions under `question`, whose intents are `names`.
-
-    Rows from before 0.3.0, which name no question, are taken to be of this one if their label is one of its names.
-    """
-    known, found, ask, mapped = {"", *names}, [], {}, 0
+def follow(rows: Iterable[LiveRow], steps: Sequence[Step], question: str, first: str) -> Followed:
+    """Bring the rows of earlier questions under `question`. Rows that name none, from before 0.3.0, are of `first`."""
+    found, ask, mapped = [], {}, 0
     for row in rows:
-        if not row.question and row.label in known:
-            row = replace(row, question=question)
-        path = [] if row.question == question else way(steps, row.question, question) if row.question else list(steps)
+        row = row if row.question else replace(row, question=first)
+        path = way(steps, row.question, question)
         if path:
             row, asked = _along(row, path, question)
             mapped += 1
@@ -97,6 +93,8 @@ def _along(row: LiveRow, path: Sequence[Step], question: str) -> tuple[LiveRow, 
         label = step.mapping.get(label, label)
         shares = _mapped(shares, step.mapping) if shares else None
     row = replace(row, label=label, shares=shares, question=question)
+    if row.request:  # it was given under another prompt, for the prompt names the intents, and stays a judge
+        row = replace(row, prompt_id="")
     if asked and row.request and row.split in SHARES:
         row = replace(row, label="", why=UNANSWERED)
     return row, asked and row.split in (*SHARES, "train")

@@ -129,11 +129,13 @@ class Refresh:
 
     def _collect(self, until: float) -> tuple[list[LiveRow], Wanted]:
         """Known and new rows under today's question, and what a teacher is to be asked."""
-        known = follow(live.read_live(self.home), self.steps, self.question, self.taxonomy.names)
+        champion = self._champion()
+        first = champion.bundle.taxonomy.question_id() if champion else self.question
+        known = follow(live.read_live(self.home), self.steps, self.question, first)
         log, since = self._log(), float(self.state.get("until", 0.0))
         # A round that was killed after its rows were kept goes on with them.
         found = harvest(log, known.rows, since, until, self.round, self.question, self.config.model_name)
-        new = follow(found.rows, self.steps, self.question, self.taxonomy.names)
+        new = follow(found.rows, self.steps, self.question, first)
         rows = {row.identity: row for row in (*known.rows, *new.rows)}
         self.summary.chosen = dict(found.tally)
         if known.mapped:
@@ -201,7 +203,7 @@ class Refresh:
         trained = {row.label for row in rows if row.split == "train"}
         trained |= {row.label for row in (self.base.rows if self.base else ()) if row.split == "train"}
         absent = sorted(set(self.taxonomy.names) - trained)
-        if absent:
+        if absent and len(trained) < 2:  # with two, the others are never accepted as an answer until they have rows
             more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
             missing.append(f"no training row yet for {', '.join(absent[:5])}{more}")
         return missing

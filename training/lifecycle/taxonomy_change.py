@@ -17,8 +17,10 @@ from inference.common.text import canonical
 from inference.teachers.registry import open_teacher
 from training.data.dataset import Dataset
 from training.data.kept import SPLITS_FILE
+from training.data.looks import LOOKS_FILE
 from training.data.rows import Row, text_key, to_record
 from training.labelling.labeller import Options, answers_for, consent
+from training.lifecycle.questions import NOTES
 
 
 @dataclass(frozen=True)
@@ -90,13 +92,13 @@ def ask_teacher(rows: Sequence[Row], arguments: argparse.Namespace, taxonomy: Ta
 
 
 def write(arguments: argparse.Namespace, taxonomy: Taxonomy, records: Sequence[dict[str, Any]], note: Any) -> None:
-    """Write the changed rows, the taxonomy, the splits as they were and a note of the change."""
+    """Write the changed rows, the taxonomy, splits and looks as they were, and a note of the change."""
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     private_file(arguments.out / "queries.jsonl")
     (arguments.out / "queries.jsonl").write_text(text, encoding="utf-8")
     (arguments.out / "taxonomy.toml").write_text(taxonomy.to_toml(), encoding="utf-8")
-    for name in (SPLITS_FILE, "changes.jsonl"):
+    for name in (SPLITS_FILE, LOOKS_FILE, NOTES):
         if (arguments.data / name).is_file():
             shutil.copy(arguments.data / name, arguments.out / name)
-    with (arguments.out / "changes.jsonl").open("a", encoding="utf-8") as file:
+    with (arguments.out / NOTES).open("a", encoding="utf-8") as file:
         file.write(json.dumps(note) + "\n")

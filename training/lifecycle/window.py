@@ -126,8 +126,11 @@ LEFT_OUT = (
 
 
 def _arrays(rows: Sequence[LiveRow]) -> Requests:
+    """The requests as arrays. A label that was mapped from another question has no prompt: it is of the newest one."""
     codes: dict[tuple[str, str], int] = {}
-    reference = [codes.setdefault((row.labeler, row.prompt_id), len(codes)) for row in rows]
+    prompts = {row.labeler: row.prompt_id for row in rows if row.prompt_id}  # the newest
+    said = [(row.labeler, row.prompt_id or prompts.get(row.labeler, "")) for row in rows]
+    reference = [codes.setdefault(one, len(codes)) for one in said]
     return Requests(
         np.array([row.time for row in rows], float),
         np.array([row.rate for row in rows], float),
