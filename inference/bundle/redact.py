@@ -1,35 +1,34 @@
 """Placeholders for what must not leave the process or be written down: the same in training and in serving.
 
-The built-in redactor knows e-mail addresses, phone and card numbers, IBANs, and keys and tokens. Cards and IBANs must
-pass their checksums; dates, amounts, versions and order or ticket numbers stay. It works on what people type: between
-digits there may be spaces of all kinds, line breaks, dots, dashes and slashes, and the digits may be those of any
-script. It does not know numbers spelt out as words, addresses spelt "jane at example dot org", keys in full-width
-letters, or ten digits in a row without "+", a leading 0 or a word such as "call" before them.
-
-Anybody may have written the text, so the time is linear in its length whatever it is: each recogniser reads it once.
-Hence each is written so that it takes at once what would only be seen when something beside it is a placeholder.
+TODO
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import re
 from collections.abc import Callable
 
+from inference.bundle import redact_phones
+from inference.bundle.redact_catalogue import PASSWORDS, VERSION
 from inference.bundle.redact_numbers import numbers
-from inference.bundle.redact_words import addresses, keys
+from inference.bundle.redact_view import Reading, unlike_its_reading
+from inference.bundle.redact_words import words
 from inference.common.text import MOST_CHARACTERS
 
 Redactor = Callable[[str], str]
 READ = 4 * MOST_CHARACTERS  # characters of a text; what teachers and the log see is the first quarter at most
 
-# What most texts have none of: the beginning of a key, or a word that announces one. Begun at their rarer letters, at
-# each of which the search stops: "kia" for AKIA, "j" for eyJ.
-_KEY_MARK = (
-    r"key|kia|token|secret|sia|passw|passphrase|pwd|bearer|j(?<=eyj)|z(?<=aiz)|_(?<=gh[pousr]_)|_(?<=_pat_)|_(?<=hf_)"
-    r"|_(?<=k_)(?:live|test)|-(?<=sk-)|-(?<=glpat-)|-(?<=xox[abeprs]-)|-----begin"
+# What most texts have none of, in lower case: a digit beside a letter, as keys have, or a word that announces one.
+# Begun at their rarer letters, at each of which the search stops.
+_MARKS = re.compile(
+    r"[@_]|:\s{0,3}/|\d(?:(?=[a-z])|(?<=[a-z]\d))|k(?:ey|ennwort|ata sandi)|k(?<=tok)en|c(?<=sec)ret|w(?<=passw)|ph(?<=passph)"
+    r"|p(?:in|w|sw|uk|arol)|v(?:v|e)(?<=cvv|ave)|cvc|otp|tan(?![a-z])|pass(?![a-z])|passcod|passord|bearer|basic |-----begin"
+    r"|contrase|mot de|mdp|senha|lavra-pa|wachtw|senord|adgangsk|salasana|haslo|heslo|jelsz|sifre|mat khau|lozinka|geslo|signature"
+    r"|sig=|credential|parool|geheimz|j(?<=eyj)|z(?<=aiz)|kia|asia|-(?<=sk-)|sg\."
 )
-_MARK, _KEY_OR_AT = re.compile(_KEY_MARK), re.compile(rf"@|\uff20|{_KEY_MARK}")
+_FOREIGN_MARKS = re.compile(PASSWORDS)
 _SEVEN_DIGITS = re.compile(r"(?:\D*+\d){7}")  # no number that is looked for has fewer
 _SEVEN_ASCII_DIGITS = re.compile(_SEVEN_DIGITS.pattern, re.ASCII)  # the same for most texts, in half the time
 
@@ -61,33 +60,21 @@ def redact(text: str) -> str:
     return counted(text, Looked())
 
 
-def counted(text: str, look: Looked) -> str:
-    """`redact`, adding to `look` the characters that it looks at."""
-    lower = text.lower()
-    marked = _KEY_OR_AT.search(lower)
+def counted(text: str, look: Looked, regions: tuple[str, ...] = redact_phones.REGIONS) -> str:
+    """`redact` for phone numbers of `regions`, adding to `look` the characters that it looks at."""
+    look.characters += 3 * len(text)
     numbered = (_SEVEN_ASCII_DIGITS if text.isascii() else _SEVEN_DIGITS).match(text)
-    if not (marked or numbered):
-        look.characters += 3 * len(text)
+    if not (numbered or _marked(text.lower()) or unlike_its_reading(text)):
         return text
-    keyed = _MARK.search(lower, marked.start()) if marked else None
-    look(text)
-    look(lower[: keyed.end()] if keyed else lower)
-    look(text[: numbered.end()] if numbered else text)
-    pieces = [(text, "")]
-    if marked:
-        pieces = list(addresses(text, look))
-    if keyed:
-        text = keys("".join(map("".join, pieces)), look)
-        # Where a key went from a URL, an address may be left.
-        pieces = list(addresses(text, look)) if len(pieces) > 1 else [(text, "")]
-    if not numbered:
-        return "".join(map("".join, pieces))
-    return "".join(numbers(piece, look) + (_kept_url(url, look) if url else "") for piece, url in pieces)
+    seen = Reading(look(text))
+    reading = words(seen.reading, look)
+    if numbered or seen.reading is not text:
+        reading = numbers(reading, regions, look)
+    return seen.with_placeholders(reading)
 
 
-def _kept_url(url: str, look: Looked) -> str:
-    """`url`, unless a number in it has to go: then what is left of it would look like an address."""
-    return url if numbers(url, look) == url else "[email]"
+def _marked(lower: str) -> bool:
+    return bool(_MARKS.search(lower) or not (lower.isascii() or _FOREIGN_MARKS.search(lower) is None))
 
 
 def load_redactor(name: str | None) -> Redactor:
