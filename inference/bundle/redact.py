@@ -5,30 +5,25 @@ TODO
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import re
 from collections.abc import Callable
 
-from inference.bundle import redact_phones
-from inference.bundle.redact_catalogue import PASSWORDS, VERSION
+from inference.bundle.redact_catalogue import VERSION
 from inference.bundle.redact_numbers import numbers
+from inference.bundle.redact_phones import REGIONS, is_national, library
 from inference.bundle.redact_view import Reading, unlike_its_reading
-from inference.bundle.redact_words import words
+from inference.bundle.redact_words import marker, words
 from inference.common.text import MOST_CHARACTERS
 
 Redactor = Callable[[str], str]
 READ = 4 * MOST_CHARACTERS  # characters of a text; what teachers and the log see is the first quarter at most
 
-# What most texts have none of, in lower case: a digit beside a letter, as keys have, or a word that announces one.
-# Begun at their rarer letters, at each of which the search stops.
-_MARKS = re.compile(
-    r"[@_]|:\s{0,3}/|\d(?:(?=[a-z])|(?<=[a-z]\d))|k(?:ey|ennwort|ata sandi)|k(?<=tok)en|c(?<=sec)ret|w(?<=passw)|ph(?<=passph)"
-    r"|p(?:in|w|sw|uk|arol)|v(?:v|e)(?<=cvv|ave)|cvc|otp|tan(?![a-z])|pass(?![a-z])|passcod|passord|bearer|basic |-----begin"
-    r"|contrase|mot de|mdp|senha|lavra-pa|wachtw|senord|adgangsk|salasana|haslo|heslo|jelsz|sifre|mat khau|lozinka|geslo|signature"
-    r"|sig=|credential|parool|geheimz|j(?<=eyj)|z(?<=aiz)|kia|asia|-(?<=sk-)|sg\."
-)
-_FOREIGN_MARKS = re.compile(PASSWORDS)
+# What keys have and most texts do not: a digit beside a letter, an underscore, or one of these beginnings.
+_LIKE_A_KEY = re.compile(r"[\d_-](?:(?<=_)|(?<=\d)(?:(?=[A-Za-z])|(?<=[A-Za-z]\d))|(?<=sk-)|(?<=----))")
+_BUILTIN = re.compile(r"builtin(?::\d+:[0-9a-f]{8})?(?::([A-Z]{2}(?:,[A-Z]{2})*))?")
 _SEVEN_DIGITS = re.compile(r"(?:\D*+\d){7}")  # no number that is looked for has fewer
 _SEVEN_ASCII_DIGITS = re.compile(_SEVEN_DIGITS.pattern, re.ASCII)  # the same for most texts, in half the time
 
@@ -60,11 +55,11 @@ def redact(text: str) -> str:
     return counted(text, Looked())
 
 
-def counted(text: str, look: Looked, regions: tuple[str, ...] = redact_phones.REGIONS) -> str:
+def counted(text: str, look: Looked, regions: tuple[str, ...] = REGIONS) -> str:
     """`redact` for phone numbers of `regions`, adding to `look` the characters that it looks at."""
     look.characters += 3 * len(text)
     numbered = (_SEVEN_ASCII_DIGITS if text.isascii() else _SEVEN_DIGITS).match(text)
-    if not (numbered or _marked(text.lower()) or unlike_its_reading(text)):
+    if not (numbered or _has_marks(text) or unlike_its_reading(text)):
         return text
     seen = Reading(look(text))
     reading = words(seen.reading, look)
@@ -73,20 +68,64 @@ def counted(text: str, look: Looked, regions: tuple[str, ...] = redact_phones.RE
     return seen.with_placeholders(reading)
 
 
-def _marked(lower: str) -> bool:
-    return bool(_MARKS.search(lower) or not (lower.isascii() or _FOREIGN_MARKS.search(lower) is None))
+def _has_marks(text: str) -> bool:
+    """Whether anything in `text` may be the beginning of a secret that is found by its letters."""
+    url = ":" in text and "/" in text
+    return url or "@" in text or marker(text.lower()) is not None or _LIKE_A_KEY.search(text) is not None
+
+
+@functools.cache
+def builtin(regions: tuple[str, ...]) -> Redactor:
+    """`redact` for phone numbers of these regions, named by two letters. Raises ValueError if one is unknown."""
+    is_national("", regions)  # the library is loaded, and the regions are checked, before the first text comes
+
+    def redact_for_regions(text: str) -> str:
+        if not isinstance(text, str):
+            raise TypeError(f"a text to redact must be a str, got {type(text).__name__}")
+        return counted(text, Looked(), regions)
+
+    return redact_for_regions
+
+
+def redactor_id(name: str | None) -> str | None:
+    """The id of a redactor that `load_redactor` takes, to be kept in a bundle: two of one id redact alike.
+
+    That of the built-in one is builtin:VERSION:HASH, with :REGIONS where they are not the default ones. The hash is of
+    the catalogue's version, the regions and the version of phonenumbers. A custom one is known by its name alone.
+    """
+    if (regions := _regions(name)) is None:
+        return name
+    known = f"{VERSION}|{','.join(regions)}|{library()}"
+    digest = hashlib.blake2b(known.encode(), digest_size=4).hexdigest()
+    return f"builtin:{VERSION}:{digest}{'' if regions == REGIONS else ':' + ','.join(regions)}"
+
+
+def other_redaction(name: str | None) -> str:
+    """In words, that a bundle was certified under a redactor that differs from today's; empty where it was not."""
+    today = redactor_id(name)
+    if _regions(name) is None or name == today:
+        return ""
+    return f"its certificate was computed under the redaction {name}, and texts are redacted by {today}: train it anew"
+
+
+def _regions(name: str | None) -> tuple[str, ...] | None:
+    """The regions that the name or the id of the built-in redactor has, else the default ones; None for any other."""
+    if not (found := _BUILTIN.fullmatch(name or "")):
+        return None
+    return tuple(sorted(set(found[1].split(",")))) if found[1] else REGIONS
 
 
 def load_redactor(name: str | None) -> Redactor:
     """A redactor by name: "builtin", "none" (or nothing), or MODULE:FUNCTION for a custom one.
 
-    Raises ValueError if the name is another or the function cannot be found. A custom redactor must return a string:
-    it raises TypeError for another type.
+    "builtin:DE,FR" looks for national phone numbers of these regions only. A bundle's id of the built-in redactor is
+    taken too: its regions count, not its version. Raises ValueError if the name is another or the function cannot be
+    found. A custom redactor must return a string: it raises TypeError for another type.
     """
     if name in (None, "", "none"):
         return _keep
-    if name == "builtin":
-        return redact
+    if (regions := _regions(name)) is not None:
+        return redact if regions == REGIONS else builtin(regions)
     module, _, function = str(name).partition(":")
     if not (module and function):
         raise ValueError(f"a redactor must be builtin, none or MODULE:FUNCTION, got {name!r}")

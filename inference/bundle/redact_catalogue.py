@@ -3,50 +3,83 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 VERSION = 2  # counted up whenever what `redact` finds changes
 
-_W, _B = r"[\w-]", r"[A-Za-z0-9]"
-# Each as the service documents it; the look-behinds spare "risk-adjusted". Sorted by first letter.
-_KEYS = (
-    # JSON web tokens
-    r"(?<![\w-])eyJ[\w-]{5,}+\.[\w-]{5,}+(?:\.[\w-]*+)?",
-    # after a word that must not go on from another
-    rf"(?<![A-Za-z0-9])(?:sk-|hf_|re_|r8_|key-|fo1_|[spr]k_(?:live|test)_|[a-z]{{2,8}}_(?:live|test|prod)_){_W}{{8,}}+",
-    rf"sk-(?:ant|proj|or|svcacct)-{_W}{{8,}}+",
-    rf"(?:gh[pousr]_|github_pat_|gl(?:pat|dt|rt|cbt|ptt|ft|soat|agent|oas|ffct|imt)-|xox[abeoprs]-|xapp-|xoxe\.){_W}{{10,}}+",
-    rf"(?:npm_|pypi-|rubygems_|dckr_(?:pat|oat)_|nfp_|figd_|lin_api_|rdme_|glsa_|glc_|sntry[su]_|sbp_|ntn_|gsk_|pul-)"
-    rf"[\w=.-]{{16,}}+",
-    rf"(?:do[opr]_v1_|shp(?:at|ca|pa|ss)_|sq0(?:atp|csp|idp)-|whsec_|pscale_(?:pw|tkn|oauth)_|dp\.(?:pt|st|ct|sa)\.|dt0c01\.)"
-    rf"[\w=.-]{{10,}}+",
-    rf"(?:xkeysib-|PMAK-|CFPAT-|NRAK-|NRJS-|NRII-|HRKU-|CCIPAT_|CLOJARS_|FLWSECK(?:_TEST)?-|GOCSPX-|AGE-SECRET-KEY-1"
-    rf"|nvapi-|tvly-|pplx-|xai-|ATATT3|ATBB|AKCp|bkua_|sgp_|pnu_|tfp_|secret_|shippo_(?:live|test)_|EZ[AT]K|fm2_){_W}"
-    rf"{{16,}}+(?:[=/+.]{_W}*+)*+",
-    rf"LTAI{_B}{{12,}}+|AKID{_B}{{12,}}+|(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{{12,}}+(?:(?:eyJ|hf_|[spr]k_(?:live|test)_)[\w./-]*+)?",
-    rf"AIza{_W}{{16,}}+|ya29\.{_W}{{16,}}+|SG\.{_W}{{8,}}+\.{_W}{{8,}}+|hv[sbr]\.{_W}{{16,}}+|mlsn\.{_B}{{16,}}+",
-    rf"EAA[A-Z]{_B}{{20,}}+|EAAA{_W}{{20,}}+|oy2[a-z0-9]{{40,}}+|y0_{_W}{{20,}}+|AQVN{_W}{{30,}}+|dapi[0-9a-f]{{32}}",
-    rf"(?<![A-Za-z0-9])(?:AC|SK|AP)[0-9a-f]{{32}}(?![0-9a-z])|[0-9a-f]{{32}}-us\d{{1,2}}(?!\d)",
-    rf"(?<!\d)\d{{8,10}}:AA{_W}{{30,}}+|pat{_B}{{14}}\.[0-9a-f]{{32,}}+",
-    rf"(?<=hooks\.slack\.com/)(?:services|workflows|triggers)/[\w/]{{16,}}+|(?<=/api/webhooks/)\d{{8,}}+/{_W}{{20,}}+",
-    # a word that only a machine writes: small and capital letters, and digits among them
-    rf"(?<![\w/.@%+=-])(?=[\w+/=-]{{0,60}}[A-Z])(?=[\w+/=-]{{0,60}}[a-z])(?=[\w+/=-]{{0,60}}\d[\w+/=-]{{0,60}}\d)"
-    rf"(?=[\w+/=]{{24}})[\w+/=-]{{24,}}+(?![.@])",
-)
-KEY = re.compile("|".join(_KEYS))
 
-PASSWORDS = (
-    "pass(?:word|wort|wd|phrase|code|ord)(?:s|en)?|kennwort|pwd|contraseñas?|contrasenas?|mot de passe|senha"
-    "|palavra-passe|wachtwoord|l[öo]senord|adgangskode|salasana|has[łl]o|heslo|jelsz[óo]|parolă|parola|[şs]ifre"
-    "|пароль|密码|密碼|口令|パスワード|비밀번호|암호|كلمة المرور|كلمة السر|סיסמה|סיסמא|रहस्य|पासवर्ड|รหัสผ่าน|mật khẩu|mat khau"
-    "|kata sandi|κωδικός|lozinka|geslo|slaptažodis|parole|parool"
+def _by_first_letter(patterns: Iterable[str]) -> str:
+    """One expression for `patterns`, each of which begins with a letter as it is: `re` then skips all other letters."""
+    rests: dict[str, list[str]] = {}
+    for pattern in patterns:
+        rests.setdefault(pattern[0], []).append(pattern[1:])
+    return "|".join(f"{re.escape(first)}(?:{'|'.join(rest)})" for first, rest in rests.items())
+
+
+_W, _B = r"[\w-]", r"[A-Za-z0-9]"
+# How keys begin and go on, each as its service documents it.
+_KEYS = (
+    ("sk-ant- sk-proj- sk-or- sk-svcacct-", rf"{_W}{{8,}}+"),
+    ("ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ xoxa- xoxb- xoxe- xoxo- xoxp- xoxr- xoxs- xapp- xoxe\\.", rf"{_W}{{10,}}+"),
+    ("glpat- gldt- glrt- glcbt- glptt- glft- glsoat- glagent- gloas- glffct- glimt-", rf"{_W}{{10,}}+"),
+    ("npm_ pypi- rubygems_ dckr_pat_ dckr_oat_ nfp_ figd_ lin_api_ rdme_ glsa_ glc_ sntrys_ sntryu_", r"[\w=.-]{16,}+"),
+    ("dop_v1_ doo_v1_ dor_v1_ shpat_ shpca_ shppa_ shpss_ sq0atp- sq0csp- sq0idp- whsec_", r"[\w=.-]{10,}+"),
+    ("pscale_pw_ pscale_tkn_ pscale_oauth_ dp\\.pt\\. dp\\.st\\. dp\\.ct\\. dt0c01\\.", r"[\w=.-]{10,}+"),
+    ("xkeysib- PMAK- CFPAT- NRAK- NRJS- NRII- HRKU- GOCSPX- FLWSECK- FLWSECK_TEST- AGE-SECRET-KEY-1", rf"{_W}{{16,}}+"),
+    (
+        "CCIPAT_ CLOJARS_ nvapi- tvly- pplx- xai- gsk_ pul- sbp_ ntn_ secret_ bkua_ sgp_ pnu_ tfp_ fm2_",
+        rf"{_W}{{16,}}+",
+    ),
+    ("ATATT3 ATBB AKCp EZAK EZTK AIza ya29\\. hvs\\. hvb\\. hvr\\. mlsn\\. EAAA EAAC AQVN y0_", r"[\w=-]{16,}+"),
+    ("AKIA ASIA ABIA ACCA", r"[A-Z0-9]{12,}+(?:(?:eyJ|hf_|[spr]k_(?:live|test)_)[\w./-]*+)?"),
+    ("LTAI AKID", rf"{_B}{{12,}}+"),
+    ("AC SK AP", r"[0-9a-f]{32}(?![0-9a-z])"),
+    ("dapi", r"[0-9a-f]{32}"),
+    ("oy2", r"[a-z0-9]{40,}+"),
+    ("SG\\.", rf"{_W}{{8,}}+\.{_W}{{8,}}+"),
+    ("pat", rf"{_B}{{14}}\.[0-9a-f]{{32,}}+"),
+    ("hooks\\.slack\\.com/", r"[\w/]{16,}+"),
+    ("api/webhooks/", r"[0-9]{8,}+/[\w-]{20,}+"),
+    (r":(?<=[0-9]{8}:)AA", rf"{_W}{{30,}}+"),
+    (r"e(?<![\w-]e)yJ", r"[\w-]{5,}+\.[\w-]{5,}+(?:\.[\w-]*+)?"),
+    # short ones, which begin a word: the look-behinds spare "risk-adjusted"
+    (rf"s(?<!{_B}s)k- h(?<!{_B}h)f_ r(?<!{_B}r)e_ r(?<!{_B}r)8_ k(?<!{_B}k)ey- f(?<!{_B}f)o1_", rf"{_W}{{8,}}+"),
+    (r"_(?<=[A-Za-z]_)live_ _(?<=[A-Za-z]_)test_ _(?<=[A-Za-z]_)prod_", rf"{_W}{{8,}}+"),
 )
-_SHORT_PASSWORDS = "pass|pw|psw|mdp|clave"
-MARKER = re.compile(
-    rf"(?P<password>(?:{PASSWORDS})|(?<![^\W_])(?:{_SHORT_PASSWORDS})(?=\W))"
-    r"(?:(?![^\W_])|(?=[是为は은는]))"
-    r"|(?P<bearer>(?<![^\W_])(?:bearer|basic)(?=\s))"
-    r"|(?P<pin>(?<![^\W_])(?:pins?|pin-?code|geheimzahl|puk|tan|otp|cvv2?|cvc2?)(?![^\W_]))"
-    r"|(?P<key>(?:key|token|secret|sig|signature|credential|schlüssel)s?(?![^\W_]))"
+KEY = re.compile(_by_first_letter(f"{prefix}{tail}" for prefixes, tail in _KEYS for prefix in prefixes.split()))
+LONG_WORD = re.compile(r"(?<![\w/.@%+-])\w[\w+/-]{23,}+=*+(?![.@])")
+_MACHINE = re.compile(r"(?=.*?[A-Z])(?=.*?[a-z])(?=.*?[0-9].*?[0-9])|[0-9a-f]{32}-us[0-9]{1,2}\Z")
+
+
+def is_made_by_machine(word: str) -> bool:
+    """Whether a long word has small letters, capitals and digits, as keys of services that are not listed have."""
+    return _MACHINE.match(word[:200]) is not None
+
+
+# What announces a password, in lower case: from its rarest letter on, with what comes before that as a look-behind.
+_END = r"(?![^\W_])"
+_PASSWORDS = (
+    rf"w(?<=passw)(?:ords?|ort|oerter|örter|d){_END} p(?<=passp)hrases?{_END} c(?<=passc)odes?{_END}"
+    rf" p(?<![^\W_]p)assord(?:et)?{_END} p(?<![^\W_]p)(?:ass|w|sw)(?=\W) pwd{_END} kennwort{_END}"
+    rf" p(?<=ot\sde\sp|lavra[\s-]p)asse{_END} p(?<=mdp)(?<!\wmdp){_END} c(?<!\wc)ontrase[nñ]as?{_END} v(?<=clav)e{_END}"
+    rf" h(?<=senh)as?{_END} w(?<!\ww)achtwoord{_END} k(?<=adgangsk)ode{_END} l(?<=sal)asana{_END} d(?<=losenord){_END}"
+    rf" l(?<=hesl|gesl|hasl)o{_END} f(?<=sif)re{_END} p(?<!\wp)aro(?:la|le|ol){_END} j(?<!\wj)elsz[oó]{_END}"
+    rf" z(?<=loz)inka{_END} k(?<=mat\sk)hau{_END} k(?<!\wk)ata\ssandi{_END}"
 )
+_FOREIGN_PASSWORDS = (
+    rf"ö(?<=lö)senord{_END} ł(?<=hasł)o{_END} ş(?<!\wş)ifre{_END} ă(?<=parolă) п(?<!\wп)ароль{_END} ậ(?<=mậ)t\skhẩu"
+    r" 密码 密碼 口令 パスワード 비밀번호 암호 كلمة\sالمرور كلمة\sالسر סיסמה סיסמא पासवर्ड รหัสผ่าน κ(?<!\wκ)ωδικός"
+)
+_OTHERS = (
+    rf"keys?{_END} k(?<=tok)ens?{_END} c(?<=sec)rets?{_END} g(?<=sig)(?:nature)?(?==) c(?<![^\W_]c)redentials?{_END}"
+    rf" b(?<![^\W_]b)earer(?=\s) b(?<![^\W_]b)asic(?=\s) p(?<![^\W_]p)ins?(?:[\s-]?code)?{_END} p(?<![^\W_]p)uk{_END}"
+    rf" p(?<![^\W_]otp)(?<=otp){_END} cv[vc]2?{_END} z(?<=geheimz)ahl{_END}"
+)
+MARKER = re.compile(_by_first_letter(f"{_PASSWORDS} {_OTHERS}".split()))
+FOREIGN_MARKER = re.compile(_by_first_letter(f"{_PASSWORDS} {_OTHERS} {_FOREIGN_PASSWORDS}".split()))
+KEY_NAMES = ("key", "keys", "token", "tokens", "secret", "secrets", "sig", "signature", "credential", "credentials")
+PIN_NAMES = ("pin", "pins", "pin code", "pin-code", "pincode", "puk", "otp", "cvv", "cvc", "cvv2", "cvc2", "geheimzahl")
+SCHEMES = ("bearer", "basic")
+
 # Endings of domains that are known where something stands between an address's parts: any country's, and these.
 KNOWN_DOMAIN = "com|org|net|edu|gov|mil|int|info|biz|name|app|dev|cloud|online|shop|store|email|example|test|[a-z]{2}"

@@ -1,4 +1,4 @@
-"""Whether digits that nothing announces are a phone number: the extra `redact` knows the plans of the regions."""
+"""Phone numbers, by what stands in and before the digits; the extra `redact` knows the plans of the regions."""
 
 from __future__ import annotations
 
@@ -6,10 +6,93 @@ import functools
 import re
 
 # Where a national number is looked for unless the redactor's name says where: half of mankind, and most of its phones.
-REGIONS = tuple(
+_REGIONS = (
     "AR AT AU BE BR CA CH CL CN CO CZ DE DK EG ES FI FR GB GR HK HU ID IE IL IN IT JP KR MX MY NG NL NO NZ PH PK PL PT"
-    " RO RU SA SE SG TH TR TW UA US VN ZA".split()
+    " RO RU SA SE SG TH TR TW UA US VN ZA"
 )
+REGIONS = tuple(_REGIONS.split())
+
+_END = r"(?!\d)(?![-./]\d)"  # what goes on after a dash, a dot or a slash is an order number, a version or the like
+_NEXT = r"\D*+\d"  # in a chain, whose gaps are short
+_PHONE = re.compile(
+    rf"\+\D{{0,3}}\d(?:{_NEXT}){{6,14}}(?!\d)"  # with its country
+    rf"|(?<!\d)(?:\(?00[1-9](?:{_NEXT}){{7,12}}|\(?0[1-9](?:{_NEXT}){{7,10}}"  # its country, or its area
+    rf"|\(\d{{2,5}}\)(?:{_NEXT}){{6,10}}|\(?0[1-9]\d{{1,2}}\)?[\s/]{{1,3}}\d{{4}}"  # an area, with a short number
+    rf"|(?:1\D{{1,10}})?\(?[2-9]\d\d\D{{1,10}}\d{{3}}\D{{1,10}}\d{{4}}){_END}"  # North America
+)
+_ANY = re.compile(rf"\D{{0,3}}\d(?:{_NEXT}){{6,14}}{_END}")
+_BARE = range(7, 13)  # digits of a number that nothing announces
+_WORDS = re.compile(r"[^\W\d_]+|#")
+_WORD = re.compile(r"[^\W\d_]+|#")
+_SAID, _AFTER_SAID, _REFERENCE, _AFTER_REFERENCE, _SHORTENED = (
+    frozenset(words.split())
+    for words in (
+        # that a phone number follows
+        "phone telephone telefon telefono teléfono téléphone tel cellphone smartphone mobile mobil móvil movil handy"
+        " cell fax whatsapp signal sms call calls text ring reach dial contact rufnummer telefonnummer handynummer"
+        " rückruf portable celular cellulare телефон тел 电话 手机 電話 携帯 전화",
+        # between such a word and the number
+        "me us him her back number numbers nummer numéro número no nr is ist est es are at on under unter via to my our"
+        " the it au",
+        # that it is another's number
+        "order orders ticket tickets case cases invoice invoices ref refs reference claim booking contract transaction"
+        " serial account acct policy property tracking parcel shipment chat terminal id code error version build row"
+        " line vat rx sku item article model product reg registration patient member customer client flight job file"
+        " slip root average # bestellung auftrag rechnung vorgang vertrag kunde bestellnummer auftragsnummer"
+        " rechnungsnummer kundennummer ticketnummer vertragsnummer commande facture pedido factura ordine fattura"
+        " zamówienie заказ 订单",
+        "no nr number num nummer id code is was of are ending numéro número",
+        # that end with a full stop in the middle of a sentence
+        "no nr num tel ref acct",
+    )
+)
+_NEW_SENTENCE = re.compile(r"[.!?]\s|\n")
+_CODE = re.compile(r"[^\W\d_][-#/.:]?\Z|#\Z")  # digits that go on from letters
+_NO_PHONE = re.compile(
+    r", |\s[+*/=]\s|\A(?:19|20)\d\d[-/]|\A[1-9]\d?(?:[,.]\d{3})+\Z"
+)  # a list, a sum, a year's, 1,000
+_DIGITS = re.compile(r"\d+")
+
+
+def phone(
+    written: str, start: int, end: int, before: str, after: str, regions: tuple[str, ...]
+) -> tuple[int, int] | None:
+    """Where the first phone number is in the digits from `start` to `end`, which nothing but short gaps divides.
+
+    `before` is the text before them as far as it says what they are, `after` the character after them.
+    """
+    found = _PHONE.search(written, start, end)
+    if _announced(before, _SAID, _AFTER_SAID):
+        found = _ANY.match(written, start, end) or found
+    if found:
+        return found.span()
+    return (start, end) if _bare(written[start:end], before, after, regions) else None
+
+
+def _announced(before: str, names: frozenset[str], more: frozenset[str]) -> bool:
+    """Whether a name, perhaps with some more words after it, stands last in `before`."""
+    found = list(_WORD.finditer(before.lower()))[-6:]
+    if not found or (found[-1][0] not in _SHORTENED and _NEW_SENTENCE.search(before, found[-1].end())):
+        return False
+    words = [word[0] for word in found]
+    while words and words[-1] in more and words[-1] not in names:
+        words.pop()
+        if words and words[-1] == "my" and names is _SAID:
+            return True  # my number
+    return bool(words) and words[-1] in names
+
+
+def _bare(chain: str, before: str, after: str, regions: tuple[str, ...]) -> bool:
+    """Whether digits without "+", a leading 0 or a word such as "call" are a phone number."""
+    groups = _DIGITS.findall(chain)
+    digits = "".join(groups)
+    if len(digits) not in _BARE or digits[:2] == "00" or len(set(digits)) == 1 or after.isalpha():
+        return False
+    if len(groups) > 5 or (len(groups) > 1 and len(groups[0]) == 1 and not (digits[0] in "178" and len(digits) > 9)):
+        return False
+    if _NO_PHONE.search(chain) or _CODE.search(before) or _announced(before, _REFERENCE, _AFTER_REFERENCE):
+        return False
+    return is_national(digits, regions)
 
 
 def library() -> str:

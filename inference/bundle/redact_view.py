@@ -24,8 +24,10 @@ _ESCAPE = re.compile(
     r"|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,16}[0-9]{0,2});"
 )
 # Where characters are that look like ASCII ones or like nothing: up to CJK, then what compatibility needs.
-_BLOCKS = ((0xA0, 0x3400), (0xA620, 0xAC00), (0xE000, 0xE006), (0xFB00, 0x10000), (0x1D400, 0x1D800), (0x1F100, 0x1F200))
-_BLOCKS += ((0xE0000, 0xE0200),)
+_BLOCKS = (
+    *((0xA0, 0x3400), (0xA620, 0xAC00), (0xE000, 0xE006), (0xFB00, 0x10000)),
+    *((0x1D400, 0x1D800), (0x1F100, 0x1F200), (0xE0000, 0xE0200)),
+)
 
 
 def mask(kind: str, size: int) -> str:
@@ -120,4 +122,5 @@ def _form(letter: str) -> str | None:
 
 @functools.cache
 def _odd() -> re.Pattern[str]:
-    return re.compile(f"[{re.escape(''.join(_forms()))}]")
+    letters = "".join(letter for letter in _forms() if letter <= "\uffff")
+    return re.compile(f"[{re.escape(letters)}\U0001d400-\U0001d7ff\U0001f100-\U0001f1ff\U000e0000-\U000e01ff]")

@@ -5,7 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from inference.bundle.redact_catalogue import KEY, KNOWN_DOMAIN, MARKER
+from inference.bundle.redact_catalogue import (
+    FOREIGN_MARKER,
+    KEY,
+    KEY_NAMES,
+    KNOWN_DOMAIN,
+    LONG_WORD,
+    MARKER,
+    PIN_NAMES,
+    SCHEMES,
+    is_made_by_machine,
+)
 from inference.bundle.redact_view import MASK, mask, masked
 
 Look = Callable[[str], str]  # takes the text that a scan is about to read, counts it and returns it
@@ -50,35 +60,43 @@ _LINK_WORD = (
     r"|neues|current|following|account|login|wifi|wi-fi|set|now|still|just|it's|changed|from|using)"
 )
 _SAYS = re.compile(r"[:=>→]|\b(?:is|was|ist|war|lautet|est|es|era|jest|é|è|är|er|это)\b|[是为は은는]", re.IGNORECASE)
-_LINK = re.compile(
-    rf"(?:[^\w{MASK}]{{0,10}}+{_LINK_WORD}(?!\w)){{0,4}}+(?:[^\w{MASK}\"'`“‘«]{{0,10}}+[是为は은는]?[\s:：]{{0,3}}+)",
-    re.IGNORECASE,
-)
-_QUOTED_VALUE = re.compile(rf"[\"'`“‘«]([^\"'`”’»\n{MASK}]{{2,200}}+)[\"'`”’»]")
 _STOP = r",;&|()\[\]{}"
-_VALUE = re.compile(
-    rf"[\"'`“‘«]?((?:[^\s\"'`<>{_STOP}{MASK}]|[{_STOP}](?=[\w!#$%*+^~-])(?![\w-]{{1,20}}[=:])){{2,300}}+)"
+_LINKED_VALUE = (
+    rf"((?:[^\w{MASK}]{{0,10}}+{_LINK_WORD}(?!\w)){{0,4}}+(?:[^\w{MASK}\"'`“‘«]{{0,10}}+[是为は은는]?[\s:：]{{0,3}}+))"
+    rf"(?:[\"'`“‘«]([^\"'`”’»\n{MASK}]{{2,200}}+)[\"'`”’»]"
+    rf"|[\"'`“‘«]?((?:[^\s\"'`<>{_STOP}{MASK}]|[{_STOP}](?=[\w!#$%*+^~-])(?![\w-]{{1,20}}[=:])){{2,300}}+))"
 )
+_LINKED = re.compile(_LINKED_VALUE, re.IGNORECASE)
+_VALUE_OF, _FOREIGN_VALUE_OF = (re.compile(f"(?:{names.pattern}){_LINKED_VALUE}") for names in (MARKER, FOREIGN_MARKER))
 _TRAILING = ".,;:!?"
 # What words do not have: a digit, a capital after a small letter, great length.
 _SECRET = re.compile(r"\d|[a-z][A-Z]|[\w+/=]{20}")
+_UNUSUAL_LINK = re.compile(r"[^\s\w,.;?!]")
 _SYMBOL = re.compile(r"\w[!@#$%^*+=~?]+\w")
 _COUNTED = re.compile(r"\d+-[a-z]+|\d+[.,]\d+|\d+(?:st|nd|rd|th|h|min|s)?", re.IGNORECASE)  # "14-character"
 _PIN = re.compile(r"\d{3,8}(?![\w.,/:-]*\d)(?!\w)")
 _LONGEST_MARKER = 16
 
 
+def marker(lower: str) -> re.Match[str] | None:
+    """The first word in a text in lower case that announces a secret."""
+    return (MARKER if lower.isascii() else FOREIGN_MARKER).search(lower)
+
+
 def words(reading: str, look: Look) -> str:
     """`reading` with masks for private keys, logins in URLs, passwords, other keys and e-mail addresses."""
     if "-----BEGIN" in reading:
-        reading = _PRIVATE_KEY.sub(lambda found: mask("key", len(found[0])), look(reading))
-    if "/" in reading:
+        reading = _PRIVATE_KEY.sub(_key, look(reading))
+    if ":" in reading and "/" in reading:
         reading = masked(reading, _logins(reading, look))
-    reading = KEY.sub(lambda found: mask("key", len(found[0])), look(reading))
+    reading = KEY.sub(_key, look(reading))
+    reading = LONG_WORD.sub(lambda found: _key(found) if is_made_by_machine(found[0]) else found[0], look(reading))
     reading = masked(reading, _named(reading, look))
-    if "@" in reading:
-        reading = masked(reading, _addresses(reading, look))
-    return reading
+    return masked(reading, _addresses(reading, look)) if "@" in reading else reading
+
+
+def _key(found: re.Match[str]) -> str:
+    return mask("key", len(found[0]))
 
 
 def _logins(reading: str, look: Look) -> Iterator[Span]:
@@ -152,33 +170,50 @@ def _local(before: str, whole: bool) -> int:
 def _named(reading: str, look: Look) -> Iterator[Span]:
     """Values that follow their name: "password: ...", "token is ...", and long ones after "key" alone."""
     lower, place, left = look(reading.lower()), 0, JUDGED
-    while found := MARKER.search(lower, place):
+    names = MARKER if lower.isascii() else FOREIGN_MARKER
+    while left and (found := names.search(lower, place)):
         place = found.end()
-        link = _LINK.match(reading, place)
-        start = link.end() if link else place
-        value = _QUOTED_VALUE.match(reading, start) or _VALUE.match(reading, start)
+        value = _LINKED.match(reading, place)
         if value is None:
             continue
-        end = value.start(1) + len(value[1].rstrip(_TRAILING))
-        written = look(reading[value.start(1) : end])
         left -= 1
-        if left < 0 or _is_secret(found.lastgroup or "", reading[place:start], written, reading[start : value.start(1)]):
-            if end > value.start(1):
-                yield value.start(1), end, "key"
+        link, quoted, bare = value.groups()
+        start = value.start(2 if quoted else 3)
+        written = look((quoted or bare).rstrip(_TRAILING))
+        if _is_secret(_kind(lower, place), link, written, bool(quoted)):
+            yield start, start + len(written), "key"
             place = value.end()
         else:
-            place = max(value.start(1), value.end() - _LONGEST_MARKER)
+            place = max(start, value.end() - _LONGEST_MARKER)
+    if not left:
+        yield from _all_named(reading, lower, place, look)
 
 
-def _is_secret(name: str, link: str, value: str, quote: str) -> bool:
+def _all_named(reading: str, lower: str, place: int, look: Look) -> Iterator[Span]:
+    """From a place on whatever follows a name."""
+    values = _FOREIGN_VALUE_OF if not lower.isascii() else _VALUE_OF
+    for value in values.finditer(look(lower), place):
+        group = 2 if value[2] else 3
+        yield *value.span(group), "key"
+
+
+def _kind(lower: str, end: int) -> str:
+    """What sort of name ends at a place."""
+    for kind, names in (("key", KEY_NAMES), ("pin", PIN_NAMES), ("scheme", SCHEMES)):
+        if lower.endswith(names, 0, end):
+            return kind
+    return "password"
+
+
+def _is_secret(kind: str, link: str, value: str, quoted: bool) -> bool:
     """Whether what follows a name is its value, and no word of the sentence."""
-    says = bool(_SAYS.search(link) or quote)
-    if name == "pin":
+    says = quoted or _SAYS.search(link) is not None
+    if kind == "pin":
         return _PIN.match(value) is not None
-    if name == "bearer":
+    if kind == "scheme":
         return len(value) > 5 and _SECRET.search(value) is not None
-    if name == "key":
-        least = 6 if says or re.search(r"[^\s\w,.;?!]", link) else 16
+    if kind == "key":
+        least = 6 if says or _UNUSUAL_LINK.search(link) else 16
         return len(value) >= least and _SECRET.search(value) is not None
     if _COUNTED.fullmatch(value) and not says:
         return False
