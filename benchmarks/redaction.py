@@ -69,7 +69,7 @@ PHONES = {
     "SG": ("9123 ####", "6123 ####", "+65 9123 ####"),
 }
 IBANS = (
-    "DE##################",
+    "DE####################",
     "GB##WEST##############",
     "FR################A##B##C##",
     "NL##ABNA##########",
@@ -77,7 +77,7 @@ IBANS = (
     "PL##########################",
     "ES######################",
     "IT##X######################",
-    "CH#################A##",
+    "CH################A##",
 )
 KEYS = (
     "sk-{48}",
@@ -220,7 +220,8 @@ def cards(rng: random.Random) -> Iterator[Case]:
         ):
             body = _filled(rng, start.ljust(size - 1, "#"))
             number = body + luhn(body)
-            yield Case("card", separator, rng.choice(DIGITS)(separator.join(_groups(number, sizes))), number)
+            groups = map(rng.choice(DIGITS), _groups(number, sizes))
+            yield Case("card", separator, separator.join(groups), number)
 
 
 def ibans(rng: random.Random) -> Iterator[Case]:

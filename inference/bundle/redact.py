@@ -21,8 +21,9 @@ from inference.common.text import MOST_CHARACTERS
 Redactor = Callable[[str], str]
 READ = 4 * MOST_CHARACTERS  # characters of a text; what teachers and the log see is the first quarter at most
 
-# What keys have and most texts do not: a digit beside a letter, an underscore, or one of these beginnings.
-_LIKE_A_KEY = re.compile(r"[\d_-](?:(?<=_)|(?<=\d)(?:(?=[A-Za-z])|(?<=[A-Za-z]\d))|(?<=sk-)|(?<=----))")
+# What secrets have and most texts do not; where it is missing, only a word such as "password" is looked for.
+_RARE = re.compile(r"[0-9@_%&/-]")
+_LIKE_A_KEY = re.compile(r"[0-9_-](?:(?<=_)|(?<=[0-9])(?:(?=[A-Za-z])|(?<=[A-Za-z][0-9]))|(?<=sk-|---))")
 _BUILTIN = re.compile(r"builtin(?::\d+:[0-9a-f]{8})?(?::([A-Z]{2}(?:,[A-Z]{2})*))?")
 _SEVEN_DIGITS = re.compile(r"(?:\D*+\d){7}")  # no number that is looked for has fewer
 _SEVEN_ASCII_DIGITS = re.compile(_SEVEN_DIGITS.pattern, re.ASCII)  # the same for most texts, in half the time
@@ -58,8 +59,11 @@ def redact(text: str) -> str:
 def counted(text: str, look: Looked, regions: tuple[str, ...] = REGIONS) -> str:
     """`redact` for phone numbers of `regions`, adding to `look` the characters that it looks at."""
     look.characters += 3 * len(text)
-    numbered = (_SEVEN_ASCII_DIGITS if text.isascii() else _SEVEN_DIGITS).match(text)
-    if not (numbered or _has_marks(text) or unlike_its_reading(text)):
+    marked, plain = marker(text.lower()), text.isascii()
+    if plain and marked is None and _RARE.search(text) is None:
+        return text
+    numbered = (_SEVEN_ASCII_DIGITS if plain else _SEVEN_DIGITS).match(text)
+    if not (marked or numbered or _has_signs(text) or unlike_its_reading(text)):
         return text
     seen = Reading(look(text))
     reading = words(seen.reading, look)
@@ -68,10 +72,9 @@ def counted(text: str, look: Looked, regions: tuple[str, ...] = REGIONS) -> str:
     return seen.with_placeholders(reading)
 
 
-def _has_marks(text: str) -> bool:
-    """Whether anything in `text` may be the beginning of a secret that is found by its letters."""
-    url = ":" in text and "/" in text
-    return url or "@" in text or marker(text.lower()) is not None or _LIKE_A_KEY.search(text) is not None
+def _has_signs(text: str) -> bool:
+    """Whether a URL, an address or a key may be in `text`, by the signs that each has."""
+    return "@" in text or (":" in text and "/" in text) or _LIKE_A_KEY.search(text) is not None
 
 
 @functools.cache

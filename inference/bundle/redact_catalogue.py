@@ -31,7 +31,7 @@ _KEYS = (
         rf"{_W}{{16,}}+",
     ),
     ("ATATT3 ATBB AKCp EZAK EZTK AIza ya29\\. hvs\\. hvb\\. hvr\\. mlsn\\. EAAA EAAC AQVN y0_", r"[\w=-]{16,}+"),
-    ("AKIA ASIA ABIA ACCA", r"[A-Z0-9]{12,}+(?:(?:eyJ|hf_|[spr]k_(?:live|test)_)[\w./-]*+)?"),
+    ("AKIA ASIA ABIA ACCA", r"[A-Z0-9]{12,}+(?:(?:eyJ|sk-|hf_|[spr]k_(?:live|test)_)[\w./-]*+)?"),
     ("LTAI AKID", rf"{_B}{{12,}}+"),
     ("AC SK AP", r"[0-9a-f]{32}(?![0-9a-z])"),
     ("dapi", r"[0-9a-f]{32}"),
@@ -44,6 +44,7 @@ _KEYS = (
     (r"e(?<![\w-]e)yJ", r"[\w-]{5,}+\.[\w-]{5,}+(?:\.[\w-]*+)?"),
     # short ones, which begin a word: the look-behinds spare "risk-adjusted"
     (rf"s(?<!{_B}s)k- h(?<!{_B}h)f_ r(?<!{_B}r)e_ r(?<!{_B}r)8_ k(?<!{_B}k)ey- f(?<!{_B}f)o1_", rf"{_W}{{8,}}+"),
+    ("sk_live_ sk_test_ pk_live_ pk_test_ rk_live_ rk_test_", rf"{_W}{{8,}}+"),
     (r"_(?<=[A-Za-z]_)live_ _(?<=[A-Za-z]_)test_ _(?<=[A-Za-z]_)prod_", rf"{_W}{{8,}}+"),
 )
 KEY = re.compile(_by_first_letter(f"{prefix}{tail}" for prefixes, tail in _KEYS for prefix in prefixes.split()))
@@ -56,27 +57,33 @@ def is_made_by_machine(word: str) -> bool:
     return _MACHINE.match(word[:200]) is not None
 
 
-# What announces a password, in lower case: from its rarest letter on, with what comes before that as a look-behind.
-_END = r"(?![^\W_])"
+# What announces a password or another secret, in lower case: head/tail/ending, of which the search looks for the tail,
+# because it begins with a rarer letter; "^" where no letter may come before it.
 _PASSWORDS = (
-    rf"w(?<=passw)(?:ords?|ort|oerter|örter|d){_END} p(?<=passp)hrases?{_END} c(?<=passc)odes?{_END}"
-    rf" p(?<![^\W_]p)assord(?:et)?{_END} p(?<![^\W_]p)(?:ass|w|sw)(?=\W) pwd{_END} kennwort{_END}"
-    rf" p(?<=ot\sde\sp|lavra[\s-]p)asse{_END} p(?<=mdp)(?<!\wmdp){_END} c(?<!\wc)ontrase[nñ]as?{_END} v(?<=clav)e{_END}"
-    rf" h(?<=senh)as?{_END} w(?<!\ww)achtwoord{_END} k(?<=adgangsk)ode{_END} l(?<=sal)asana{_END} d(?<=losenord){_END}"
-    rf" l(?<=hesl|gesl|hasl)o{_END} f(?<=sif)re{_END} p(?<!\wp)aro(?:la|le|ol){_END} j(?<!\wj)elsz[oó]{_END}"
-    rf" z(?<=loz)inka{_END} k(?<=mat\sk)hau{_END} k(?<!\wk)ata\ssandi{_END}"
+    "pass/word/s? pass/wort/ pass/wd/ pass/wörter/ pass/phrase/s? pass/code/s? ^/passord/(?:et)? ^/pass/(?=\\W) ^/pw/"
+    " ^/psw/ /pwd/ kenn/wort/ mot\\sde\\s/passe/ palavra[\\s-]/passe/ ^/mdp/ /contrase[nñ]a/s? ^cla/ve/s? ^sen/ha/s?"
+    " ^/wachtwoord/ adgangs/kode/ ^sa/lasana/ ^hes/lo/ ^ges/lo/ ^has/lo/ ^si/fre/ ^/parola/ ^/parool/"
+    " ^/jelsz[oó]/ ^lo/zinka/ ^mat\\s/khau/ ^/kata\\ssandi/"
 )
 _FOREIGN_PASSWORDS = (
-    rf"ö(?<=lö)senord{_END} ł(?<=hasł)o{_END} ş(?<!\wş)ifre{_END} ă(?<=parolă) п(?<!\wп)ароль{_END} ậ(?<=mậ)t\skhẩu"
-    r" 密码 密碼 口令 パスワード 비밀번호 암호 كلمة\sالمرور كلمة\sالسر סיסמה סיסמא पासवर्ड รหัสผ่าน κ(?<!\wκ)ωδικός"
+    "/lösenord/ ^has/ło/ ^/şifre/ parol/ă/ ^/пароль/ mậ/t\\skhẩu/ /密码/* /密碼/* /口令/* /パスワード/* /비밀번호/* /암호/*"
+    " كلمة\\s/المرور/ كلمة\\s/السر/ /סיסמה/ /סיסמא/ /पासवर्ड/ /รหัสผ่าน/* ^/κωδικός/"
 )
 _OTHERS = (
-    rf"keys?{_END} k(?<=tok)ens?{_END} c(?<=sec)rets?{_END} g(?<=sig)(?:nature)?(?==) c(?<![^\W_]c)redentials?{_END}"
-    rf" b(?<![^\W_]b)earer(?=\s) b(?<![^\W_]b)asic(?=\s) p(?<![^\W_]p)ins?(?:[\s-]?code)?{_END} p(?<![^\W_]p)uk{_END}"
-    rf" p(?<![^\W_]otp)(?<=otp){_END} cv[vc]2?{_END} z(?<=geheimz)ahl{_END}"
+    "/key/s? to/ken/s? se/cret/s? si/g/(?:nature)?(?==) ^/credential/s? ^/bearer/(?=\\s) ^/basic/(?=\\s)"
+    " ^/pin/s?(?:[\\s-]?code)? ^/puk/ ^ot/p/ ^/cvv/2? ^/cvc/2? geheim/zahl/"
 )
-MARKER = re.compile(_by_first_letter(f"{_PASSWORDS} {_OTHERS}".split()))
-FOREIGN_MARKER = re.compile(_by_first_letter(f"{_PASSWORDS} {_OTHERS} {_FOREIGN_PASSWORDS}".split()))
+
+
+def _marker(spec: str) -> str:
+    head, tail, ending = spec.split("/")
+    before = f"(?<={head.strip('^')}{tail})" + (f"(?<![^\\W_]{head[1:]}{tail})" if head[:1] == "^" else "")
+    after = "" if ending == "*" else rf"{ending}(?![^\W_])"  # a script without spaces goes on at once
+    return f"{tail}{before if head else ''}{after}"
+
+
+MARKER = re.compile(_by_first_letter(map(_marker, f"{_PASSWORDS} {_OTHERS}".split())))
+FOREIGN_MARKER = re.compile(_by_first_letter(map(_marker, f"{_PASSWORDS} {_OTHERS} {_FOREIGN_PASSWORDS}".split())))
 KEY_NAMES = ("key", "keys", "token", "tokens", "secret", "secrets", "sig", "signature", "credential", "credentials")
 PIN_NAMES = ("pin", "pins", "pin code", "pin-code", "pincode", "puk", "otp", "cvv", "cvc", "cvv2", "cvc2", "geheimzahl")
 SCHEMES = ("bearer", "basic")

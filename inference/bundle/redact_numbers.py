@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from inference.bundle.redact_ibans import ibans
-from inference.bundle.redact_phones import phone
+from inference.bundle.redact_phones import phones
 from inference.bundle.redact_view import MASK, masked
 from inference.bundle.redact_words import GLUED, JUDGED, Look, Span
 
@@ -19,6 +19,8 @@ _DIGITS = re.compile(r"\d+")  # one group
 _SEVEN = 7
 _MOST_SEVENS = 2 * JUDGED  # of the digits judged: a card number has two sevens
 _OPENING = re.compile(r"[+(][+(\s]{0,4}\Z")
+_ANY_MASK = re.compile(f"[{MASK}]")
+_MOST_TIMES = 2  # that what is left is judged anew
 _BEFORE = 60  # characters before a number that are read for a word which says what it is
 
 
@@ -41,7 +43,7 @@ _INERT = re.compile(
     rf"{_ANY_DATE}|(?<![\d.])(?:{_BYTE}\.){{3}}{_BYTE}(?![\d.])"  # an IP address
     r"|(?<![\d:])(?:[01]?\d|2[0-4]):[0-5]\d(?::[0-5]\d)?(?:[.,]\d{1,9})?(?![\d:])"  # a time
     r"|(?<![\d.])(?:[01]?\d|2[0-4])\.[0-5]\d\s?[-–]\s?(?:[01]?\d|2[0-4])\.[0-5]\d(?![\d.])"  # from one time to another
-    r"|(?<!\d)(?:0|[1-9]\d{0,2})\.\d{5,}+(?![-./]\d)"  # a decimal
+    r"|(?<![\d.])(?:0|[1-9]\d{0,2})\.\d{5,}+(?![-./]\d)"  # a decimal
     r"|(?<!\d)(?<!\d[-./, ])[1-9]\d{0,2}(?:([., ])\d{3})(?:\1\d{3})*+[.,]\d\d(?![-./, ]?\d)"  # an amount
 )
 
@@ -90,8 +92,14 @@ def _numbers(plain: str, regions: tuple[str, ...], look: Look) -> Iterator[Span]
             left = 0
             continue
         start, end = _opened(plain, done, found)
-        yield from _judged(plain, _Piece(start, end, plain[max(done, start - _BEFORE) : start]), regions, look)
+        yield from _judged(
+            plain, _Piece(start, end, _unmasked(plain[max(done, start - _BEFORE) : start])), regions, look
+        )
         done = found.end()
+
+
+def _unmasked(before: str) -> str:
+    return _ANY_MASK.split(before)[-1]
 
 
 def _opened(plain: str, done: int, found: re.Match[str]) -> tuple[int, int]:
@@ -104,8 +112,11 @@ def _count(digits: str) -> int:
     return sum(map(str.isdecimal, digits))
 
 
-def _judged(plain: str, piece: _Piece, regions: tuple[str, ...], look: Look) -> Iterator[Span]:
+def _judged(plain: str, piece: _Piece, regions: tuple[str, ...], look: Look, depth: int = 0) -> Iterator[Span]:
     """The numbers in a piece; what is left of it beside them is judged anew, as it will be when they are gone."""
+    if depth > _MOST_TIMES:
+        yield piece.start, piece.end, "phone"
+        return
     written = look(plain[piece.start : piece.end])
     spans = _cards(_blank(_FULL_DATE, written)) or _phones(_blank(_INERT, written), plain, piece, regions)
     if not spans:
@@ -113,16 +124,16 @@ def _judged(plain: str, piece: _Piece, regions: tuple[str, ...], look: Look) -> 
     done, before = piece.start, piece.before
     for start, end, kind in spans:
         start, end = start + piece.start, end + piece.start
-        yield from _rest(plain, _Piece(done, start, before), regions, look)
+        yield from _rest(plain, _Piece(done, start, before), regions, look, depth + 1)
         yield start, end, kind
         done, before = end, ""
-    yield from _rest(plain, _Piece(done, piece.end, before), regions, look)
+    yield from _rest(plain, _Piece(done, piece.end, before), regions, look, depth + 1)
 
 
-def _rest(plain: str, part: _Piece, regions: tuple[str, ...], look: Look) -> Iterator[Span]:
+def _rest(plain: str, part: _Piece, regions: tuple[str, ...], look: Look, depth: int) -> Iterator[Span]:
     for found in _CHAIN.finditer(plain, part.start, part.end):
         start, end = _opened(plain, part.start, found)
-        yield from _judged(plain, _Piece(start, end, _before(part, plain, start)), regions, look)
+        yield from _judged(plain, _Piece(start, end, _before(part, plain, start)), regions, look, depth)
 
 
 def _before(piece: _Piece, plain: str, place: int) -> str:
@@ -130,20 +141,23 @@ def _before(piece: _Piece, plain: str, place: int) -> str:
 
 
 def _blank(pattern: re.Pattern[str], written: str) -> str:
+    if written.isdecimal():
+        return written
     for _ in range(2):  # in "24.11.2026-01.12.2026" the second is seen when the first is gone
-        written = pattern.sub(lambda found: "x" * len(found[0]), written)
+        written, count = pattern.subn(lambda found: "x" * len(found[0]), written)
+        if not count:
+            break
     return written
 
 
 def _phones(written: str, plain: str, piece: _Piece, regions: tuple[str, ...]) -> list[Span]:
-    """The first phone number of each chain that is left once dates, times, amounts and the like are blank."""
+    """The phone numbers of each chain that is left once dates, times, amounts and the like are blank."""
     spans = []
     for chain in _CHAIN.finditer(written):
         start, end = _opened(written, 0, chain)
         before = _before(piece, plain, piece.start + start)
         after = plain[piece.start + end : piece.start + end + 1]
-        if found := phone(written, start, end, before, after, regions):
-            spans.append((*found, "phone"))
+        spans += [(*found, "phone") for found in phones(written, start, end, before, after, regions)]
     return spans
 
 

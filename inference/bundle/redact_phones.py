@@ -48,25 +48,21 @@ _SAID, _AFTER_SAID, _REFERENCE, _AFTER_REFERENCE, _SHORTENED = (
 )
 _NEW_SENTENCE = re.compile(r"[.!?]\s|\n")
 _CODE = re.compile(r"[^\W\d_][-#/.:]?\Z|#\Z")  # digits that go on from letters
-_NO_PHONE = re.compile(
-    r", |\s[+*/=]\s|\A(?:19|20)\d\d[-/]|\A[1-9]\d?(?:[,.]\d{3})+\Z"
-)  # a list, a sum, a year's, 1,000
+_NO_PHONE = re.compile(r", |\s[+*=]\s|\A(?:19|20)\d\d[-/]|\A[1-9]\d?(?:[,.]\d{3})+\Z")  # a list, a sum, a year's, 1,000
 _DIGITS = re.compile(r"\d+")
 
 
-def phone(
+def phones(
     written: str, start: int, end: int, before: str, after: str, regions: tuple[str, ...]
-) -> tuple[int, int] | None:
-    """Where the first phone number is in the digits from `start` to `end`, which nothing but short gaps divides.
+) -> list[tuple[int, int]]:
+    """Where phone numbers are in the digits from `start` to `end`, which nothing but short gaps divides.
 
     `before` is the text before them as far as it says what they are, `after` the character after them.
     """
-    found = _PHONE.search(written, start, end)
-    if _announced(before, _SAID, _AFTER_SAID):
-        found = _ANY.match(written, start, end) or found
-    if found:
-        return found.span()
-    return (start, end) if _bare(written[start:end], before, after, regions) else None
+    said = _ANY.match(written, start, end) if _announced(before, _SAID, _AFTER_SAID) else None
+    spans = [said.span()] if said else []
+    spans += [found.span() for found in _PHONE.finditer(written, said.end() if said else start, end)]
+    return spans or ([(start, end)] if _bare(written[start:end], before, after, regions) else [])
 
 
 def _announced(before: str, names: frozenset[str], more: frozenset[str]) -> bool:

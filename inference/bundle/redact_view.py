@@ -11,7 +11,7 @@ import functools
 import html
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from urllib.parse import unquote
 
 KINDS = ("email", "phone", "card", "iban", "key")
@@ -20,8 +20,8 @@ MASK = f"{_STARTS[0]}-{_REST}"  # inside a character class; private use: neither
 _MASKED = re.compile(f"[{_STARTS}]{_REST}*+")
 _PLACEHOLDER = re.compile(rf"\[({'|'.join(KINDS)})\]")
 _ESCAPE = re.compile(
-    r"%(?:[0-7][0-9A-Fa-f]|[C-Fc-f][0-9A-Fa-f](?:%[89ABab][0-9A-Fa-f]){1,3}+)"
-    r"|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,16}[0-9]{0,2});"
+    r"(%(?:[0-7][0-9A-Fa-f]|[C-Fc-f][0-9A-Fa-f](?:%[89ABab][0-9A-Fa-f]){1,3}+)"
+    r"|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,16}[0-9]{0,2});)"
 )
 # Where characters are that look like ASCII ones or like nothing: up to CJK, then what compatibility needs.
 _BLOCKS = (
@@ -75,26 +75,24 @@ class Reading:
 
 
 def _decoded(text: str) -> tuple[str, list[int]]:
-    letters, places = [], []
-    for start, piece in _pieces(text):
-        letters += [piece] if start < 0 else piece
-        places += [~start] if start < 0 else range(start, start + len(piece))
-    if not text.isascii() or not "".join(letters).isascii():
+    read, places = text, list(range(len(text)))
+    if "%" in text or "&" in text:
+        read, places = _unescaped(text)
+    if not read.isascii():
         forms = _forms()
-        letters = [forms.get(letter, letter) for letter in letters]
-        places = [place for place, letter in zip(places, letters, strict=True) if letter]
-    return "".join(letters), [*places, len(text)]
+        letters = [forms.get(letter, letter) for letter in read]
+        read, places = "".join(letters), [place for place, letter in zip(places, letters, strict=True) if letter]
+    return read, [*places, len(text)]
 
 
-def _pieces(text: str) -> Iterator[tuple[int, str]]:
-    """The pieces of a text with their places: as they are, and, at the inverted place, the letter that is escaped."""
-    done = 0
-    for found in _ESCAPE.finditer(text):
-        if letter := _letter(found[0]):
-            yield done, text[done : found.start()]
-            yield ~found.start(), letter
-            done = found.end()
-    yield done, text[done:]
+def _unescaped(text: str) -> tuple[str, list[int]]:
+    pieces, places, place = [], [], 0
+    for piece in _ESCAPE.split(text):  # every second one is an escape
+        letter = _letter(piece) if len(pieces) % 2 else ""
+        pieces.append(letter or piece)
+        places += [place] if letter else range(place, place + len(piece))
+        place += len(piece)
+    return "".join(pieces), places
 
 
 @functools.lru_cache(1024)

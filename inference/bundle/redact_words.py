@@ -30,11 +30,12 @@ _PRIVATE_KEY = re.compile(
 GLUED = re.compile(r"(?:eyJ|sk-|hf_|[spr]k_(?:live|test)_)[\w./-]*+")
 
 _SCHEME = re.compile(r":\s{0,3}/\s{0,3}/\s{0,3}")
-_URL = re.compile(rf"[^\s\"'<>`{MASK}]{{1,300}}+")
+_URL = re.compile(rf"(?:[^\s\"'<>`:{MASK}]|:(?!//)){{1,300}}+")
 _AUTHORITY = re.compile(r"[^/?#]*")
 _PORT = re.compile(r"[^:]*(?::\d*)?(?![^/?#])")
 _LOGIN_WITH_GAPS = re.compile(rf"[^\s:@/{MASK}]{{0,64}}\s{{0,10}}:\s{{0,10}}[^\s@{MASK}]{{1,200}}+\s{{0,10}}(?=@)")
-_BLUNT_LOGIN = re.compile(rf"(?<=://)(?:[^\s@:{MASK}]|:(?!//))++(?=@)")
+_NO_SCHEME = rf"(?:[^\s@:{MASK}]|:(?!//))*+"
+_BLUNT_LOGIN = re.compile(rf"(?<=://)(?:{_NO_SCHEME}@(?:{_NO_SCHEME}://)?+)++")
 
 # RFC 5322's local part, with letters of any script.
 _LOCAL = rf'[^\s@,;:()<>\[\]"\\{MASK}]'
@@ -62,12 +63,17 @@ _LINK_WORD = (
 _SAYS = re.compile(r"[:=>→]|\b(?:is|was|ist|war|lautet|est|es|era|jest|é|è|är|er|это)\b|[是为は은는]", re.IGNORECASE)
 _STOP = r",;&|()\[\]{}"
 _LINKED_VALUE = (
-    rf"((?:[^\w{MASK}]{{0,10}}+{_LINK_WORD}(?!\w)){{0,4}}+(?:[^\w{MASK}\"'`“‘«]{{0,10}}+[是为は은는]?[\s:：]{{0,3}}+))"
+    rf"([\"'`”’]?+(?:[^\w{MASK}]{{0,10}}+{_LINK_WORD}(?!\w)){{0,4}}+"
+    # The gap ends with what no value begins with: a password may begin with "!", and a key with "/".
+    rf"(?:[^\w{MASK}\"'`“‘«]{{0,9}}[\s:=>|(\[{{~•·–—-]|(?=[\"'`“‘«是为は은는]))[是为は은는]?[\s:]{{0,3}}+)"
     rf"(?:[\"'`“‘«]([^\"'`”’»\n{MASK}]{{2,200}}+)[\"'`”’»]"
     rf"|[\"'`“‘«]?((?:[^\s\"'`<>{_STOP}{MASK}]|[{_STOP}](?=[\w!#$%*+^~-])(?![\w-]{{1,20}}[=:])){{2,300}}+))"
 )
 _LINKED = re.compile(_LINKED_VALUE, re.IGNORECASE)
-_VALUE_OF, _FOREIGN_VALUE_OF = (re.compile(f"(?:{names.pattern}){_LINKED_VALUE}") for names in (MARKER, FOREIGN_MARKER))
+_SOME_WORDS = rf"(?:[^\w{MASK}]{{0,10}}+[^\s{MASK}]++){{1,5}}+"
+_ALL_NAMED, _ALL_NAMED_ABROAD = (
+    re.compile(f"(?:{names.pattern})({_SOME_WORDS})") for names in (MARKER, FOREIGN_MARKER)
+)
 _TRAILING = ".,;:!?"
 # What words do not have: a digit, a capital after a small letter, great length.
 _SECRET = re.compile(r"\d|[a-z][A-Z]|[\w+/=]{20}")
@@ -186,15 +192,8 @@ def _named(reading: str, look: Look) -> Iterator[Span]:
         else:
             place = max(start, value.end() - _LONGEST_MARKER)
     if not left:
-        yield from _all_named(reading, lower, place, look)
-
-
-def _all_named(reading: str, lower: str, place: int, look: Look) -> Iterator[Span]:
-    """From a place on whatever follows a name."""
-    values = _FOREIGN_VALUE_OF if not lower.isascii() else _VALUE_OF
-    for value in values.finditer(look(lower), place):
-        group = 2 if value[2] else 3
-        yield *value.span(group), "key"
+        names = _ALL_NAMED if lower.isascii() else _ALL_NAMED_ABROAD
+        yield from ((*value.span(1), "key") for value in names.finditer(look(lower), place))
 
 
 def _kind(lower: str, end: int) -> str:

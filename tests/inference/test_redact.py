@@ -234,11 +234,11 @@ def test_odd_characters_do_not_protect_anything(text: str) -> None:
 
 GLUED = """
 (12)3456(78)9012(12)3456(78)9012 > [phone][phone];call 12345678call 12345678 > call [phone]call [phone]
-030 1234567sk-abcdefgh > [phone];4111111111111111eyJabcdef.abcdef > [card][key]
+030 1234567sk-abcdefgh > [phone][key];4111111111111111eyJabcdef.abcdef > [card][key]
 MT84MALT011000012345MTLCAST001S4111111111111111 > [iban][card];AKIA0123456789ABCDEFhf_abcdefgh > [key]
 j@b.c/jane@x.org > [email][email];https://x.org/@jane.doe@example.org > https://x.org/@[email]
-https://x.org/4111111111111111/@jane.doe > https:[email];https://abcdefgh@x.org/1 > https://abcdefgh@x.org/1
-my token is secret 0123456789abcdef > my token is secret [key];key: https://1f8a9c@x.org/1 > key: [key]
+https://x.org/4111111111111111/@jane.doe > https://x.org/[card]/@jane.doe;https://abcdefgh@x.org/1 > https://[key]@x.org/1
+my token is secret 0123456789abcdef > my token is secret [key];key: https://1f8a9c@x.org/1 > key: https://[key]@x.org/1
 jane@x.org-----BEGIN PRIVATE KEY-----MII > [email][key]
 """
 
