@@ -11,11 +11,11 @@ import importlib
 import re
 from collections.abc import Callable
 
-from inference.bundle.redact_catalogue import VERSION
+from inference.bundle.redact_catalogue import FOREIGN_GATE, GATE, VERSION
 from inference.bundle.redact_numbers import numbers
 from inference.bundle.redact_phones import REGIONS, is_national, library
 from inference.bundle.redact_view import Reading, unlike_its_reading
-from inference.bundle.redact_words import marker, words
+from inference.bundle.redact_words import words
 from inference.common.text import MOST_CHARACTERS
 
 Redactor = Callable[[str], str]
@@ -23,7 +23,9 @@ READ = 4 * MOST_CHARACTERS  # characters of a text; what teachers and the log se
 
 # What secrets have and most texts do not; where it is missing, only a word such as "password" is looked for.
 _RARE = re.compile(r"[0-9@_%&/-]")
-_LIKE_A_KEY = re.compile(r"[0-9_-](?:(?<=_)|(?<=[0-9])(?:(?=[A-Za-z])|(?<=[A-Za-z][0-9]))|(?<=sk-|---))")
+_LIKE_A_KEY = re.compile(
+    r"[0-9_-](?:(?<=_)|(?<=-)(?:(?=[\w-]{8})|(?<=---))|(?<=[0-9])(?:(?=[A-Za-z])|(?<=[A-Za-z][0-9])))"
+)
 _BUILTIN = re.compile(r"builtin(?::\d+:[0-9a-f]{8})?(?::([A-Z]{2}(?:,[A-Z]{2})*))?")
 _SEVEN_DIGITS = re.compile(r"(?:\D*+\d){7}")  # no number that is looked for has fewer
 _SEVEN_ASCII_DIGITS = re.compile(_SEVEN_DIGITS.pattern, re.ASCII)  # the same for most texts, in half the time
@@ -59,7 +61,8 @@ def redact(text: str) -> str:
 def counted(text: str, look: Looked, regions: tuple[str, ...] = REGIONS) -> str:
     """`redact` for phone numbers of `regions`, adding to `look` the characters that it looks at."""
     look.characters += 3 * len(text)
-    marked, plain = marker(text.lower()), text.isascii()
+    plain = text.isascii()
+    marked = (GATE if plain else FOREIGN_GATE).search(text.lower())
     if plain and marked is None and _RARE.search(text) is None:
         return text
     numbered = (_SEVEN_ASCII_DIGITS if plain else _SEVEN_DIGITS).match(text)

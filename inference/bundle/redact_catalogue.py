@@ -82,8 +82,16 @@ def _marker(spec: str) -> str:
     return f"{tail}{before if head else ''}{after}"
 
 
-MARKER = re.compile(_by_first_letter(map(_marker, f"{_PASSWORDS} {_OTHERS}".split())))
-FOREIGN_MARKER = re.compile(_by_first_letter(map(_marker, f"{_PASSWORDS} {_OTHERS} {_FOREIGN_PASSWORDS}".split())))
+def _markers(specs: str) -> re.Pattern[str]:
+    return re.compile(_by_first_letter(map(_marker, specs.split())))
+
+
+MARKER = _markers(f"{_PASSWORDS} {_OTHERS}")
+FOREIGN_MARKER = _markers(f"{_PASSWORDS} {_OTHERS} {_FOREIGN_PASSWORDS}")
+# The same, with what begins a key that has neither a digit nor a sign: whether a text is looked at.
+_BEGINNINGS = "a/kia/* a/sia/* ai/za/* ey/j/*"
+GATE = _markers(f"{_PASSWORDS} {_OTHERS} {_BEGINNINGS}")
+FOREIGN_GATE = _markers(f"{_PASSWORDS} {_OTHERS} {_BEGINNINGS} {_FOREIGN_PASSWORDS}")
 KEY_NAMES = ("key", "keys", "token", "tokens", "secret", "secrets", "sig", "signature", "credential", "credentials")
 PIN_NAMES = ("pin", "pins", "pin code", "pin-code", "pincode", "puk", "otp", "cvv", "cvc", "cvv2", "cvc2", "geheimzahl")
 SCHEMES = ("bearer", "basic")

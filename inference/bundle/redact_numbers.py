@@ -9,12 +9,14 @@ from typing import NamedTuple
 
 from inference.bundle.redact_ibans import ibans
 from inference.bundle.redact_phones import phones
-from inference.bundle.redact_view import MASK, masked
+from inference.bundle.redact_view import MASK, mask, masked
 from inference.bundle.redact_words import GLUED, JUDGED, Look, Span
 
 # Between the letters or digits of a number: whatever is neither. An underscore is read as a space.
 _GAP = rf"[^\w{MASK}]{{0,10}}+"
 _CHAIN = re.compile(rf"\d(?:{_GAP}\d){{6,}}+")  # no number that is looked for has fewer digits
+_LONG_CHAIN = re.compile(rf"\d(?:{_GAP}\d){{12,}}+")  # as long as a card's number
+_BLUNT = re.compile(rf"\d(?:(?:[^\w{MASK}]|_){{0,10}}+\d){{6,}}+(?:{GLUED.pattern})?")
 _DIGITS = re.compile(r"\d+")  # one group
 _SEVEN = 7
 _MOST_SEVENS = 2 * JUDGED  # of the digits judged: a card number has two sevens
@@ -71,7 +73,13 @@ def numbers(reading: str, regions: tuple[str, ...], look: Look) -> str:
     if "-" in plain:
         uuids = [(found.start() - 8, found.end(), "key") for found in _UUID_DASH.finditer(look(plain))]
         plain = _blank_spans(plain, uuids)
-    return masked(reading, _with_glued(reading, sorted(_numbers(plain, regions, look))))
+    spans: list[Span] = []
+    judged = _numbers(plain, regions, look, spans)
+    reading = masked(reading, _with_glued(reading, sorted(spans)))
+    if judged == len(reading):
+        return reading
+    rest = _BLUNT.sub(lambda found: mask("phone", len(found[0])), look(reading[judged:]))
+    return reading[:judged] + rest
 
 
 def _blank_spans(plain: str, spans: list[Span]) -> str:
@@ -82,20 +90,18 @@ def _blank_spans(plain: str, spans: list[Span]) -> str:
     return "".join([*pieces, plain[done:]])
 
 
-def _numbers(plain: str, regions: tuple[str, ...], look: Look) -> Iterator[Span]:
+def _numbers(plain: str, regions: tuple[str, ...], look: Look, spans: list[Span]) -> int:
+    """Add the numbers in `plain` to `spans`, up to as many digits as are judged; the place where that ends."""
     left, done = _MOST_SEVENS, 0
     for found in _CHAIN.finditer(look(plain)):
-        if left > 0:
-            left -= _count(found[0][: 11 * _SEVEN * (left + 1)]) // _SEVEN
+        left -= _count(found[0][: 11 * _SEVEN * (left + 1)]) // _SEVEN
         if left <= 0:
-            yield *_opened(plain, done, found), "phone"
-            left = 0
-            continue
+            return found.start()
         start, end = _opened(plain, done, found)
-        yield from _judged(
-            plain, _Piece(start, end, _unmasked(plain[max(done, start - _BEFORE) : start])), regions, look
-        )
+        before = _unmasked(plain[max(done, start - _BEFORE) : start])
+        spans += _judged(plain, _Piece(start, end, before), regions, look)
         done = found.end()
+    return len(plain)
 
 
 def _unmasked(before: str) -> str:
@@ -163,7 +169,7 @@ def _phones(written: str, plain: str, piece: _Piece, regions: tuple[str, ...]) -
 
 def _cards(written: str) -> list[Span]:
     spans: list[Span] = []
-    for run in _CHAIN.finditer(written):
+    for run in _LONG_CHAIN.finditer(written):
         for start, end in _card_spans(run[0]):
             start, end = start + run.start(), end + run.start()
             if spans and start < spans[-1][1]:

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 KINDS = ("email", "phone", "card", "iban", "key")
 _STARTS, _REST = "\ue000\ue001\ue002\ue003\ue004", "\ue005"
 MASK = f"{_STARTS[0]}-{_REST}"  # inside a character class; private use: neither letter, digit, space nor underscore
+_SHOWN = {start: f"[{kind}]" for start, kind in zip(_STARTS, KINDS, strict=True)}
 _MASKED = re.compile(f"[{_STARTS}]{_REST}*+")
 _PLACEHOLDER = re.compile(rf"\[({'|'.join(KINDS)})\]")
 _ESCAPE = re.compile(
@@ -69,7 +70,7 @@ class Reading:
             start, end = found.span()
             if self._places is not None:
                 start, end = self._places[start], self._places[end]
-            pieces += [self.text[done:start], f"[{KINDS[_STARTS.index(found[0][0])]}]"]
+            pieces += [self.text[done:start], _SHOWN[reading[found.start()]]]
             done = end
         return "".join([*pieces, self.text[done:]]) if pieces else self.text
 

@@ -84,11 +84,6 @@ _PIN = re.compile(r"\d{3,8}(?![\w.,/:-]*\d)(?!\w)")
 _LONGEST_MARKER = 16
 
 
-def marker(lower: str) -> re.Match[str] | None:
-    """The first word in a text in lower case that announces a secret."""
-    return (MARKER if lower.isascii() else FOREIGN_MARKER).search(lower)
-
-
 def words(reading: str, look: Look) -> str:
     """`reading` with masks for private keys, logins in URLs, passwords, other keys and e-mail addresses."""
     if "-----BEGIN" in reading:
