@@ -60,15 +60,17 @@ def redact(text: str) -> str:
 
 def counted(text: str, look: Looked, regions: tuple[str, ...] = REGIONS) -> str:
     """`redact` for phone numbers of `regions`, adding to `look` the characters that it looks at."""
-    look.characters += 3 * len(text)
-    plain = text.isascii()
-    marked = (GATE if plain else FOREIGN_GATE).search(text.lower())
+    lower, plain = text.lower(), text.isascii()
+    marked = (GATE if plain else FOREIGN_GATE).search(lower)
     if plain and marked is None and _RARE.search(text) is None:
+        look.characters += 3 * len(text)
         return text
     numbered = (_SEVEN_ASCII_DIGITS if plain else _SEVEN_DIGITS).match(text)
-    if not (marked or numbered or _has_signs(text) or unlike_its_reading(text)):
+    look(lower[: marked.end()] if marked else lower)
+    look(text[: numbered.end()] if numbered else text)
+    if not (marked or numbered or _has_signs(look(text)) or unlike_its_reading(text)):
         return text
-    seen = Reading(look(text))
+    seen = Reading(text)
     reading = words(seen.reading, look)
     if numbered or seen.reading is not text:
         reading = numbers(reading, regions, look)
@@ -119,6 +121,11 @@ def _regions(name: str | None) -> tuple[str, ...] | None:
     if not (found := _BUILTIN.fullmatch(name or "")):
         return None
     return tuple(sorted(set(found[1].split(",")))) if found[1] else REGIONS
+
+
+def is_builtin(name: str | None) -> bool:
+    """Whether a bundle may be opened by this name alone: no code of others is imported for it."""
+    return name in (None, "", "none") or _regions(name) is not None
 
 
 def load_redactor(name: str | None) -> Redactor:

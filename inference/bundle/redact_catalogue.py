@@ -66,7 +66,8 @@ _PASSWORDS = (
     " ^/jelsz[oó]/ ^lo/zinka/ ^mat\\s/khau/ ^/kata\\ssandi/"
 )
 _FOREIGN_PASSWORDS = (
-    "/lösenord/ ^has/ło/ ^/şifre/ parol/ă/ ^/пароль/ mậ/t\\skhẩu/ /密码/* /密碼/* /口令/* /パスワード/* /비밀번호/* /암호/*"
+    "/lösenord/ ^has/ło/ ^/şifre/ parol/ă/ ^/пароль/ mậ/t\\skhẩu/ /密码/* /密碼/* /口令/* /パスワード/*"
+    " /비밀번호/* /암호/*"
     " كلمة\\s/المرور/ كلمة\\s/السر/ /סיסמה/ /סיסמא/ /पासवर्ड/ /รหัสผ่าน/* ^/κωδικός/"
 )
 _OTHERS = (

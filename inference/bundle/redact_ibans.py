@@ -35,26 +35,28 @@ _LENGTHS = {
 }
 _IBAN_GAP = rf"(?:[^\w{MASK}]|_){{0,10}}+"
 _IBAN_START = re.compile(rf"[A-Za-z](?=([A-Za-z]){_IBAN_GAP}\d{_IBAN_GAP}\d)")
-_JUDGED = 8
+_POINTS, _PRICE = 64, 8  # a candidate costs a point, and more where its number is reckoned
 _OF_LENGTH = {
     length: re.compile(rf"[A-Za-z]{{2}}(?:{_IBAN_GAP}[A-Za-z0-9]){{{length - 2}}}") for length in set(_LENGTHS.values())
 }
-_BLUNT_IBAN = re.compile(rf"[A-Za-z]{{2}}{_IBAN_GAP}\d{_IBAN_GAP}\d(?:{_IBAN_GAP}[A-Za-z0-9]){{11,31}}+")
 
 
 def ibans(reading: str, look: Look) -> Iterator[Span]:
     """Where the IBANs of `reading` are; after so many that might be one, whatever looks like one."""
-    left, done = _JUDGED, 0
+    left, done = _POINTS, 0
     for start in _IBAN_START.finditer(look(reading)):
         place, length = start.start(), _LENGTHS.get((start[0] + start[1]).upper())
         if not length or place < done:
             continue
-        chain = _OF_LENGTH[length].match(reading, place) if left else _BLUNT_IBAN.match(reading, place)
-        if chain is None or (left and 3 * sum(map(str.isdecimal, chain[0])) < length):
+        chain = _OF_LENGTH[length].match(reading, place)
+        if chain is None:
             continue
         end = chain.end()
-        if left:
+        if left > 0:
             left -= 1
+            if 3 * sum(map(str.isdecimal, chain[0])) < length:  # words that follow two letters and two digits
+                continue
+            left -= _PRICE
             if not _ends(look(chain[0]), reading[end : end + 1]):
                 continue
         yield place, end, "iban"

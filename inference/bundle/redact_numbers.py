@@ -69,7 +69,7 @@ class _Piece(NamedTuple):
 def numbers(reading: str, regions: tuple[str, ...], look: Look) -> str:
     """`reading` with masks for the numbers of each kind, and for a key that is glued to one."""
     reading = masked(reading, ibans(reading, look))
-    plain = look(reading.replace("_", " "))
+    plain = reading.replace("_", " ")
     if "-" in plain:
         uuids = [(found.start() - 8, found.end(), "key") for found in _UUID_DASH.finditer(look(plain))]
         plain = _blank_spans(plain, uuids)

@@ -86,8 +86,8 @@ _LONGEST_MARKER = 16
 
 def words(reading: str, look: Look) -> str:
     """`reading` with masks for private keys, logins in URLs, passwords, other keys and e-mail addresses."""
-    if "-----BEGIN" in reading:
-        reading = _PRIVATE_KEY.sub(_key, look(reading))
+    if (begin := reading.find("-----BEGIN")) >= 0:
+        reading = reading[:begin] + _PRIVATE_KEY.sub(_key, look(reading[begin:]))
     if ":" in reading and "/" in reading:
         reading = masked(reading, _logins(reading, look))
     reading = KEY.sub(_key, look(reading))
@@ -100,13 +100,18 @@ def _key(found: re.Match[str]) -> str:
     return mask("key", len(found[0]))
 
 
+def _all(blunt: re.Pattern[str], reading: str, place: int, kind: str, look: Look) -> Iterator[Span]:
+    """From a place on whatever looks like a secret of this kind: what its last group holds, if it has any."""
+    look(reading[place:])
+    return ((*found.span(blunt.groups), kind) for found in blunt.finditer(reading, place))
+
+
 def _logins(reading: str, look: Look) -> Iterator[Span]:
     """What stands between "://" and the "@" of a URL."""
     left, done = JUDGED, 0
     for found in _SCHEME.finditer(look(reading)):
         if not left:
-            for blunt in _BLUNT_LOGIN.finditer(look(reading), max(done, found.start())):
-                yield *blunt.span(), "key"
+            yield from _all(_BLUNT_LOGIN, reading, max(done, found.start()), "key", look)
             return
         left -= 1
         if found.end() >= done and (end := _end_of_login(reading, found.end(), look)):
@@ -133,8 +138,7 @@ def _addresses(reading: str, look: Look) -> Iterator[Span]:
     left, done, at = JUDGED, 0, look(reading).find("@")
     while at >= 0:
         if not left:
-            for blunt in _BLUNT_AT.finditer(look(reading), max(done, at)):
-                yield *blunt.span(), "email"
+            yield from _all(_BLUNT_AT, reading, max(done, at), "email", look)
             return
         left -= 1
         if span := _address(reading, at, done, look):
@@ -188,7 +192,7 @@ def _named(reading: str, look: Look) -> Iterator[Span]:
             place = max(start, value.end() - _LONGEST_MARKER)
     if not left:
         names = _ALL_NAMED if lower.isascii() else _ALL_NAMED_ABROAD
-        yield from ((*value.span(1), "key") for value in names.finditer(look(lower), place))
+        yield from _all(names, lower, place, "key", look)
 
 
 def _kind(lower: str, end: int) -> str:
