@@ -61,7 +61,9 @@ def phones(
     """
     said = _ANY.match(written, start, end) if _announced(before, _SAID, _AFTER_SAID) else None
     spans = [said.span()] if said else []
-    spans += [found.span() for found in _PHONE.finditer(written, said.end() if said else start, end)]
+    for found in _PHONE.finditer(written, said.end() if said else start, end):
+        if found.start() > start or not before[-1:].isalpha() or found[0][0] == "+":  # JD0042219907
+            spans.append(found.span())
     return spans or ([(start, end)] if _bare(written[start:end], before, after, regions) else [])
 
 

@@ -65,7 +65,7 @@ _STOP = r",;&|()\[\]{}"
 _LINKED_VALUE = (
     rf"([\"'`”’]?+(?:[^\w{MASK}]{{0,10}}+{_LINK_WORD}(?!\w)){{0,4}}+"
     # The gap ends with what no value begins with: a password may begin with "!", and a key with "/".
-    rf"(?:[^\w{MASK}\"'`“‘«]{{0,9}}[\s:=>|(\[{{~•·–—-]|(?=[\"'`“‘«是为は은는]))[是为は은는]?[\s:]{{0,3}}+)"
+    rf"(?:[^\w{MASK}\"'`“‘«]{{0,9}}[\s:=>|/(\[{{~•·–—-]|(?=[\"'`“‘«是为は은는]))[是为は은는]?[\s:]{{0,3}}+)"
     rf"(?:[\"'`“‘«]([^\"'`”’»\n{MASK}]{{2,200}}+)[\"'`”’»]"
     rf"|[\"'`“‘«]?((?:[^\s\"'`<>{_STOP}{MASK}]|[{_STOP}](?=[\w!#$%*+^~-])(?![\w-]{{1,20}}[=:])){{2,300}}+))"
 )
@@ -79,7 +79,7 @@ _TRAILING = ".,;:!?"
 _SECRET = re.compile(r"\d|[a-z][A-Z]|[\w+/=]{20}")
 _UNUSUAL_LINK = re.compile(r"[^\s\w,.;?!]")
 _SYMBOL = re.compile(r"\w[!@#$%^*+=~?]+\w")
-_COUNTED = re.compile(r"\d+-[a-z]+|\d+[.,]\d+|\d+(?:st|nd|rd|th|h|min|s)?", re.IGNORECASE)  # "14-character"
+_COUNTED = re.compile(r"\d+-[a-z]+|\d+[.,]\d+|(?:\d{1,3}|(?:19|20)\d\d)(?:st|nd|rd|th|h|min|s)?", re.IGNORECASE)
 _PIN = re.compile(r"\d{3,8}(?![\w.,/:-]*\d)(?!\w)")
 _LONGEST_MARKER = 16
 
@@ -205,15 +205,15 @@ def _kind(lower: str, end: int) -> str:
 
 def _is_secret(kind: str, link: str, value: str, quoted: bool) -> bool:
     """Whether what follows a name is its value, and no word of the sentence."""
-    says = quoted or _SAYS.search(link) is not None
+    says = quoted or _SAYS.search(link) is not None or _UNUSUAL_LINK.search(link) is not None
     if kind == "pin":
         return _PIN.match(value) is not None
     if kind == "scheme":
         return len(value) > 5 and _SECRET.search(value) is not None
     if kind == "key":
-        least = 6 if says or _UNUSUAL_LINK.search(link) else 16
+        least = 6 if says else 16
         return len(value) >= least and _SECRET.search(value) is not None
-    if _COUNTED.fullmatch(value) and not says:
+    if not says and _COUNTED.fullmatch(value):
         return False
     secret = _SECRET.search(value) or _SYMBOL.search(value)
-    return secret is not None and len(value) >= (3 if says else 6)
+    return secret is not None and len(value) >= (3 if says or "\n" in link else 4 if value.isdecimal() else 6)
