@@ -30,9 +30,9 @@ _KEYS = (
         "CCIPAT_ CLOJARS_ nvapi- tvly- pplx- xai- gsk_ pul- sbp_ ntn_ secret_ bkua_ sgp_ pnu_ tfp_ fm2_",
         rf"{_W}{{16,}}+",
     ),
-    ("ATATT3 ATBB AKCp EZAK EZTK AIza ya29\\. hvs\\. hvb\\. hvr\\. mlsn\\. EAAA EAAC AQVN y0_", r"[\w=-]{16,}+"),
+    ("ATATT3 ATBB AKCp EZAK EZTK AIza ya29\\. hvs\\. hvb\\. hvr\\. mlsn\\. AQVN y0_", r"[\w=-]{16,}+"),
     ("AKIA ASIA ABIA ACCA", r"[A-Z0-9]{12,}+(?:(?:eyJ|sk-|hf_|[spr]k_(?:live|test)_)[\w./-]*+)?"),
-    ("LTAI AKID", rf"{_B}{{12,}}+"),
+    (rf"E(?<!{_B}E)AAA E(?<!{_B}E)AAC L(?<!{_B}L)TAI A(?<!{_B}A)KID", rf"{_B}{{12,}}+"),
     ("AC SK AP", r"[0-9a-f]{32}(?![0-9a-z])"),
     ("dapi", r"[0-9a-f]{32}"),
     ("oy2", r"[a-z0-9]{40,}+"),
@@ -78,7 +78,7 @@ _OTHERS = (
 
 def _marker(spec: str) -> str:
     head, tail, ending = spec.split("/")
-    before = f"(?<={head.strip('^')}{tail})" + (f"(?<![^\\W_]{head[1:]}{tail})" if head[:1] == "^" else "")
+    before = f"(?<={head.strip('^')}{tail})" + (f"(?<![^\\W\\d_]{head[1:]}{tail})" if head[:1] == "^" else "")
     after = "" if ending == "*" else rf"{ending}(?![^\W_])"  # a script without spaces goes on at once
     return f"{tail}{before if head else ''}{after}"
 

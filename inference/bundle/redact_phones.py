@@ -61,9 +61,9 @@ def phones(
     """
     said = _ANY.match(written, start, end) if _announced(before, _SAID, _AFTER_SAID) else None
     spans = [said.span()] if said else []
-    for found in _PHONE.finditer(written, said.end() if said else start, end):
-        if found.start() > start or not before[-1:].isalpha() or found[0][0] == "+":  # JD0042219907
-            spans.append(found.span())
+    glued = before[-1:].isalpha()  # as in JD0042219907
+    found = _PHONE.finditer(written, said.end() if said else start, end)
+    spans += [one.span() for one in found if one.start() > start or not glued or one[0][0] == "+"]
     return spans or ([(start, end)] if _bare(written[start:end], before, after, regions) else [])
 
 

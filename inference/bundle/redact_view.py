@@ -87,7 +87,9 @@ def _decoded(text: str) -> tuple[str, list[int]]:
 
 
 def _unescaped(text: str) -> tuple[str, list[int]]:
-    pieces, places, place = [], [], 0
+    pieces: list[str] = []
+    places: list[int] = []
+    place = 0
     for piece in _ESCAPE.split(text):  # every second one is an escape
         letter = _letter(piece) if len(pieces) % 2 else ""
         pieces.append(letter or piece)

@@ -54,7 +54,7 @@ _DOMAIN_AFTER_GAP = re.compile(
     rf"\s{{0,3}}[.\u3002]\s{{0,3}}(?:{KNOWN_DOMAIN})(?![\w])",
     re.IGNORECASE,
 )
-_BLUNT_AT = re.compile(rf"(?<![^\s{MASK}])[^\s@{MASK}]*+(?:\s?@\s?[^\s@{MASK}]*+)++")
+_BLUNT_AT = re.compile(rf"(?<![^\s@{MASK}])[^\s@{MASK}]*+(?:\s?@\s?[^\s@{MASK}]*+)++")
 
 _LINK_WORD = (
     r"(?:is|was|are|be|ist|war|lautet|sind|est|es|era|jest|é|è|är|er|on|это|to|for|für|my|mein|meine|mi|the|new|old|neu"
@@ -65,7 +65,7 @@ _STOP = r",;&|()\[\]{}"
 _LINKED_VALUE = (
     rf"([\"'`”’]?+(?:[^\w{MASK}]{{0,10}}+{_LINK_WORD}(?!\w)){{0,4}}+"
     # The gap ends with what no value begins with: a password may begin with "!", and a key with "/".
-    rf"(?:[^\w{MASK}\"'`“‘«]{{0,9}}[\s:=>|/(\[{{~•·–—-]|(?=[\"'`“‘«是为は은는]))[是为は은는]?[\s:]{{0,3}}+)"
+    rf"(?:[^\w{MASK}\"'`“‘«]{{0,9}}(?:[\s:=>|(\[{{~•·–—-]|/(?:(?<=\w/)|(?=\s)))|(?=[\"'`“‘«是为は은는]))[是为は은는]?[\s:]{{0,3}}+)"
     rf"(?:[\"'`“‘«]([^\"'`”’»\n{MASK}]{{2,200}}+)[\"'`”’»]"
     rf"|[\"'`“‘«]?((?:[^\s\"'`<>{_STOP}{MASK}]|[{_STOP}](?=[\w!#$%*+^~-])(?![\w-]{{1,20}}[=:])){{2,300}}+))"
 )
@@ -135,16 +135,17 @@ def _end_of_login(reading: str, start: int, look: Look) -> int | None:
 
 
 def _addresses(reading: str, look: Look) -> Iterator[Span]:
-    left, done, at = JUDGED, 0, look(reading).find("@")
+    left, done, last, at = JUDGED, 0, 0, look(reading).find("@")
     while at >= 0:
         if not left:
-            yield from _all(_BLUNT_AT, reading, max(done, at), "email", look)
+            yield from _all(_BLUNT_AT, reading, max(done, last), "email", look)
             return
         left -= 1
         if span := _address(reading, at, done, look):
             yield *span, "email"
             done = span[1]
-        at = reading.find("@", max(at + 1, done))
+        last = at + 1
+        at = reading.find("@", max(last, done))
 
 
 def _address(reading: str, at: int, done: int, look: Look) -> tuple[int, int] | None:
