@@ -110,7 +110,7 @@ def _has_signs(text: str) -> bool:
 @functools.cache
 def builtin(regions: tuple[str, ...]) -> Redactor:
     """`redact` for phone numbers of these regions, named by two letters. Raises ValueError if one is unknown."""
-    is_national("", regions)  # the library is loaded, and the regions are checked, before the first text comes
+    is_national("", regions)  # raises where the library knows none of that name
 
     def redact_for_regions(text: str) -> str:
         if not isinstance(text, str):
@@ -163,6 +163,7 @@ def load_redactor(name: str | None) -> Redactor:
     if name in (None, "", "none"):
         return _keep
     if (regions := _regions(name)) is not None:
+        is_national("", REGIONS)  # the library is loaded before the first text comes
         return redact if regions == REGIONS else builtin(regions)
     module, _, function = str(name).partition(":")
     if not (module and function):

@@ -49,7 +49,9 @@ _KEYS = (
 )
 KEY = re.compile(_by_first_letter(f"{prefix}{tail}" for prefixes, tail in _KEYS for prefix in prefixes.split()))
 LONG_WORD = re.compile(r"(?<![\w/.@%+-])\w[\w+/-]{23,}+=*+(?![.@])")
-_MACHINE = re.compile(r"(?=.*?[A-Z])(?=.*?[a-z])(?=.*?[0-9].*?[0-9])|(?i:[0-9a-f]{32,}(?:-us[0-9]{1,2})?\Z)")
+_MACHINE = re.compile(
+    r"(?=(?:[^A-Z]*+[A-Z]){3})(?=(?:[^a-z]*+[a-z]){3})(?:[^0-9]*+[0-9]){2}|(?i:[0-9a-f]{32,}(?:-us[0-9]{1,2})?\Z)"
+)
 
 
 def is_made_by_machine(word: str) -> bool:

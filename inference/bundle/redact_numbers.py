@@ -68,7 +68,7 @@ class _Piece(NamedTuple):
 
 def numbers(reading: str, regions: tuple[str, ...], look: Look) -> str:
     """`reading` with masks for the numbers of each kind, and for a key that is glued to one."""
-    reading = masked(reading, ibans(reading, look))
+    reading = masked(reading, _with_glued(reading, list(ibans(reading, look))))
     plain = reading.replace("_", " ")
     if "-" in plain:
         uuids = [(found.start() - 8, found.end(), "key") for found in _UUID_DASH.finditer(look(plain))]

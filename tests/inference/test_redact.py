@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from benchmarks import redaction
 from inference.bundle.redact import Looked, counted, is_builtin, load_redactor, other_redaction, redact, redactor_id
 
+load_redactor("builtin")  # the library's data is read here, and not within a test's time
 BASE62 = string.ascii_letters + string.digits
 SEPARATORS = st.sampled_from(["", *" -./_\n\t\u00a0\u202f\u2009\u2013\u200b", " - ", "\r\n", " \n ", "--"])
 SCRIPTS = st.sampled_from([0x30, 0x660, 0x966, 0xFF10])
