@@ -266,6 +266,7 @@ class Cascade(ProcessLocal):
             "answers": self._recorder.counts(),
             "bundle_id": tier.bundle_id if tier else None,
             "refused_bundle": self._watch.refused,
+            "other_redaction": (tier.other_redaction or None) if tier else None,
             "breakers": self._deferral.states(),
             "redis": self._redis.stats() if self._redis else None,
             "log": self.log.stats() if self.log else None,

@@ -14,7 +14,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from inference.bundle.manifest import Bundle, BundleError, Certificate, Manifest
-from inference.bundle.redact import Redactor, load_redactor, of_the_beginning
+from inference.bundle.redact import Redactor, is_builtin, load_redactor, of_the_beginning
 from inference.bundle.rules import Rules
 from inference.common.fork import Hold, ProcessLocal, notice, register
 from inference.common.text import canonical, repair
@@ -247,7 +247,7 @@ def _tokenizer(bundle: Bundle) -> Tokenizer:
 
 def _redactor(bundle: Bundle) -> Redactor:
     name = bundle.manifest.redactor
-    if name not in (None, "none", "builtin"):
+    if not is_builtin(name):
         raise BundleError(
             f"{bundle.root} was trained with the custom redactor {name}: load it with redactor=that function"
         )

@@ -1,19 +1,29 @@
-"""IBANs, card and phone numbers: what `redact` finds by its digits, which may be those of any script."""
+"""IBANs, card and phone numbers: what `redact` finds by its digits."""
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import accumulate
+from typing import NamedTuple
 
-from inference.bundle.redact_words import GLUED, Look
+from inference.bundle.redact_ibans import ibans
+from inference.bundle.redact_phones import phones
+from inference.bundle.redact_view import MASK, mask, masked
+from inference.bundle.redact_words import GLUED, JUDGED, Look, Span
 
-# What people, word processors and phones put between the digits of a number, invisible characters included.
-_SEPARATOR = (
-    r"\s.\-/_\u00ad\u00b7\u180e\u200b-\u200f\u2010-\u2015\u202a-\u202e\u2060-\u2069\u2212\ufe58\ufe63\ufeff\uff0d\uff0e"
-)
-_GAP = rf"[{_SEPARATOR}]{{1,5}}+"
+# Between the letters or digits of a number: whatever is neither. An underscore is read as a space.
+_GAP = rf"[^\w{MASK}]{{0,10}}+"
+_CHAIN = re.compile(rf"\d(?:{_GAP}\d){{6,}}+")  # no number that is looked for has fewer digits
+_LONG_CHAIN = re.compile(rf"\d(?:{_GAP}\d){{12,}}+")  # as long as a card's number
+_BLUNT = re.compile(rf"\d(?:(?:[^\w{MASK}]|_){{0,10}}+\d){{6,}}+(?:{GLUED.pattern})?")
+_DIGITS = re.compile(r"\d+")  # one group
+_SEVEN = 7
+_MOST_SEVENS = 2 * JUDGED  # of the digits judged: a card number has two sevens
+_OPENING = re.compile(r"[+(][+(\s]{0,4}\Z")
+_ANY_MASK = re.compile(f"[{MASK}]")
+_MOST_TIMES = 2  # that what is left is judged anew
+_BEFORE = 60  # characters before a number that are read for a word which says what it is
 
 
 def _date(year: str) -> str:
@@ -27,170 +37,153 @@ def _date(year: str) -> str:
 
 
 # A card's groups may look like "01.02.26", a phone number's do not.
-_FULL_DATE, _ANY_DATE = _date(r"(?:19|20)\d\d"), _date(r"\d\d")
-# Its digits are nobody's number either. Nothing may begin in front of it and end in it: the rest would be one no more.
-_UUID = r"[\dA-Fa-f]{8}(?:-[\dA-Fa-f]{4}){3}-[\dA-Fa-f]{12}"
+_FULL_DATE = re.compile(_date(r"(?:19|20)\d\d"))
+_UUID_DASH = re.compile(r"-(?<=[\dA-Fa-f]{8}-)[\dA-Fa-f]{4}(?:-[\dA-Fa-f]{4}){2}-[\dA-Fa-f]{12}")
+_ANY_DATE = _date(r"\d\d")
+_BYTE = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
+_INERT = re.compile(
+    rf"{_ANY_DATE}|(?<![\d.])(?:{_BYTE}\.){{3}}{_BYTE}(?![\d.])"  # an IP address
+    r"|(?<![\d:])(?:[01]?\d|2[0-4]):[0-5]\d(?::[0-5]\d)?(?:[.,]\d{1,9})?(?![\d:])"  # a time
+    r"|(?<![\d.])(?:[01]?\d|2[0-4])\.[0-5]\d\s?[-–]\s?(?:[01]?\d|2[0-4])\.[0-5]\d(?![\d.])"  # from one time to another
+    r"|(?<![\d.])(?:0|[1-9]\d{0,2})\.\d{5,}+(?![-./]\d)"  # a decimal
+    r"|(?<!\d)(?<!\d[-./, ])[1-9]\d{0,2}(?:([., ])\d{3})(?:\1\d{3})*+[.,]\d\d(?![-./, ]?\d)"  # an amount
+)
 
-# Groups of digits with what people put between them, to be searched for cards. Possessive: it reads each digit once.
-_NUMBER = re.compile(rf"(?=[\dA-Fa-f])(?:{_FULL_DATE}|{_UUID}|(?P<run>\d++(?:{_GAP}(?!{_FULL_DATE}|{_UUID})\d++)*+))")
-_DIGITS = re.compile(r"\d+")  # one group
 _CARD = range(13, 20)  # its digits, ISO/IEC 7812
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)  # the digits of twice a digit, added up
-
-# The next digit of a phone number, with what stands before it; where a date or a UUID begins, the number has ended.
-_NEXT = rf"(?:[{_SEPARATOR}()]{{1,5}}+(?!{_ANY_DATE}|{_UUID})|)\d"
-# What goes on after a dash, a dot or a slash is an order number, a version or the like.
-_END = r"(?!\d)(?![-./]\d)"
-_ZERO = "[0\u0660\u06f0\u0966\u09e6\u0e50\uff10]"
-_SOME = rf"(?!{_ZERO})\d"
-# "+", perhaps a bracket, the country's number.
-_ABROAD = rf"[+\uff0b][{_SEPARATOR}(]{{0,3}}(?!{_UUID}){_SOME}(?:{_NEXT}){{7,14}}(?!\d)"
-# 00 and the country, 0 and the area, the area in brackets, a short number after its area, or North America's 3-3-4.
-_AT_HOME = (
-    rf"(?=[\d(])(?!{_ANY_DATE})(?!\(?{_UUID})"
-    rf"(?:\(?{_ZERO}{_ZERO}{_SOME}(?:{_NEXT}){{8,13}}|\(?{_ZERO}{_SOME}(?:{_NEXT}){{7,10}}"
-    rf"|\(\d{{2,5}}\)(?:{_NEXT}){{6,10}}|\(?{_ZERO}{_SOME}\d{{1,2}}\)?[\s/]{{1,3}}\d{{4}}"
-    rf"|(?:1{_GAP})?\d{{3}}{_GAP}\d{{3}}{_GAP}\d{{4}}){_END}"
-)
-# After a word such as "call" any seven digits are a phone number; the words between the two are few and known.
-_ANY_NUMBER = rf"(?!{_ANY_DATE})(?!\(?{_UUID})\(?\d(?:{_NEXT}){{6,14}}{_END}"
-_CALL = (
-    r"(?i:(?:cell|smart)?phone|tel(?:ephone|efon)?|mobile|handy|cell|fax|whatsapp|sms|call|text|ring|reach|dial"
-    r"|contact)"
-)
-_SAID = (
-    rf"{_CALL}(?i:[\s:=.,#-]{{0,3}}(?:me|us|him|her|back|numbers?|no|nr|is|are|at|on|under|via|to|my|our|the|it)"
-    r"(?!\w)){0,5}[\s:=.,#-]{0,3}|(?i:my number(?: is|:) {0,2})"
-)
-# A word that is no phone number, with what is glued to it, where none begins; and the words after it, to save time.
-_WORD = r"\w++(?:[-./]\d\w*+)*+(?:[-./]?\()?"
-_WORDS = rf"{_WORD}(?:[^\w+\uff0b(\]]++(?!{_CALL}|(?i:my number))(?=[^\W\d]){_WORD})*+"
-# Reads a text piece by piece, and no piece depends on the one before it: what follows a phone number is read as it will
-# be when [phone] stands there. Hence no look-behind; else a number glued to a number would be seen once that is gone.
-_PHONE = re.compile(
-    rf"(?P<phone>(?:{_ABROAD}|(?=[^\W\d])(?P<said>{_SAID})(?:{_AT_HOME}|{_ANY_NUMBER})|{_AT_HOME})(?:{GLUED})?+)"
-    rf"|(?P<key>(?<=(?:card|iban)\]){GLUED})|{_WORDS}"
-)
-
-# The length of an IBAN, by country (ISO 13616, registry of December 2024).
-_LENGTHS = {
-    country: length
-    for length, countries in {
-        15: "NO",
-        16: "BE",
-        18: "DK FI FK FO GL NL SD",
-        19: "MK SI",
-        20: "AT BA EE KZ LT LU MN XK",
-        21: "CH HR LI LV",
-        22: "BG BH CR DE GB GE IE ME RS VA",
-        23: "AE GI IL IQ OM SO TL",
-        24: "AD CZ ES MD PK RO SA SE SK TN VG",
-        25: "LY PT ST",
-        26: "IS TR",
-        27: "BI DJ FR GR IT MC MR SM",
-        28: "AL AZ BY CY DO GT HN HU LB NI PL SV",
-        29: "BR EG PS QA UA",
-        30: "JO KW MU YE",
-        31: "MT SC",
-        32: "LC",
-        33: "RU",
-    }.items()
-    for country in countries.split()
-}
-# Where the check digits begin, with the country before them; a digit first, since that is the fastest to look for.
-_COUNTRY = "|".join(rf"(?<=([A-Za-z]{{2}})[{_SEPARATOR}]{{{n}}}\d)" for n in range(6))
-_IBAN_START = re.compile(rf"\d(?:{_COUNTRY})(?=(?:{_GAP})?\d)")
-# All letters and digits that an IBAN may take up. Possessive: the IBANs of one chain are told from one reading of it.
-_CHAIN = re.compile(rf"[A-Za-z\d]++(?:{_GAP}[A-Za-z\d]++)*+")
-_TENS = [pow(10, n, 97) for n in range(96)]  # the 96th power leaves 1 again
+# What people, word processors and phones put between the groups of a card. Where something else stands there, the
+# groups must be a card's too, and its first digits an issuer's: else one list of numbers in ten would be a card.
+_USUAL = re.compile(r"[\s.\-/\u00b7\u2010-\u2015\u2212\ufe58]{1,5}")
+_ISSUED = re.compile(r"3[0-9]\d{12,17}|4(?:\d{12}|\d{15}|\d{18})|(?:[256]\d|8[126]|9792)\d{10,17}")
+_GROUPED = re.compile(r"(?:4 ){3}(?:[1-4]|4 [1-3])|4 6 [45]|(\d+) (?:\1 )*\d+|\d+")
 
 
-def numbers(text: str, look: Look) -> str:
-    """`text` with [iban], [card] and [phone] for the numbers of each kind, and [key] for a key glued to one."""
+class _Piece(NamedTuple):
+    """Where digits stand, and the text before them as far as it says what they are."""
 
-    def cards(found: re.Match[str]) -> str:
-        run = found["run"]
-        return _without_cards(run, look) if run and len(run) >= _CARD[0] else found[0]
-
-    text = _NUMBER.sub(cards, look(_without_ibans(text, look)))
-    return _PHONE.sub(_phone, look(text))
+    start: int
+    end: int
+    before: str
 
 
-def _phone(found: re.Match[str]) -> str:
-    if found.lastgroup is None:
-        return found[0]
-    return f"{found['said'] or ''}[phone]" if found["phone"] else "[key]"
+def numbers(reading: str, regions: tuple[str, ...], look: Look) -> str:
+    """`reading` with masks for the numbers of each kind, and for a key that is glued to one."""
+    reading = masked(reading, _with_glued(reading, list(ibans(reading, look))))
+    plain = reading.replace("_", " ")
+    if "-" in plain:
+        uuids = [(found.start() - 8, found.end(), "key") for found in _UUID_DASH.finditer(look(plain))]
+        plain = _blank_spans(plain, uuids)
+    spans: list[Span] = []
+    judged = _numbers(plain, regions, look, spans)
+    reading = masked(reading, _with_glued(reading, sorted(spans)))
+    if judged == len(reading):
+        return reading
+    rest = _BLUNT.sub(lambda found: mask("phone", len(found[0])), look(reading[judged:]))
+    return reading[:judged] + rest
 
 
-def _without_ibans(text: str, look: Look) -> str:
-    pieces, done, chain = [], 0, None
-    for start in _IBAN_START.finditer(look(text)):
-        group = start.lastindex or 0
-        place, length = start.start(group), _LENGTHS.get(start[group].upper())
-        if not length or place < done:
-            continue
-        if chain is None or place >= chain.end:
-            chain = _Chain(text, place, look)
-        if end := chain.iban(place, length):
-            pieces += [text[done:place], "[iban]"]
-            done = end
-    return "".join([*pieces, text[done:]])
-
-
-class _Chain:
-    """Letters and digits from a place in a text on, without the gaps between them, read once for all IBANs in them."""
-
-    def __init__(self, text: str, place: int, look: Look) -> None:
-        found = _CHAIN.match(text, place)
-        written = look(found[0]) if found else ""
-        self.text, self.end = text, place + len(written)
-        self.places = [i for i, letter in enumerate(written, place) if letter.isalnum()]
-        values = [int(text[i], 36) for i in self.places]
-        self.digits = [0, *accumulate(value < 10 for value in values)]
-        self.remainders = [0, *accumulate(values, _with_value)]
-
-    def iban(self, place: int, length: int) -> int | None:
-        """Where the IBAN ends that begins at `place`, if there is one: its number leaves 1 modulo 97 (ISO 13616).
-
-        Words that follow two letters and two digits have fewer digits than an IBAN has.
-        """
-        first = bisect_left(self.places, place)
-        last = first + length
-        if last > len(self.places) or 3 * (self.digits[last] - self.digits[first]) < length:
-            return None
-        end = self.places[last - 1] + 1
-        if self.digits[last] > self.digits[last - 1] and self.text[end : end + 1].isdecimal():
-            return None  # the number goes on
-        country = self._power(first, first + 4)
-        remainder = self._remainder(first + 4, last) * country + self._remainder(first, first + 4)
-        return end if remainder % 97 == 1 else None
-
-    def _power(self, first: int, last: int) -> int:
-        """Ten to the number of digits, of which a letter stands for two."""
-        return _TENS[(2 * (last - first) - (self.digits[last] - self.digits[first])) % 96]
-
-    def _remainder(self, first: int, last: int) -> int:
-        return (self.remainders[last] - self.remainders[first] * self._power(first, last)) % 97
-
-
-def _with_value(remainder: int, value: int) -> int:
-    return (remainder * (10 if value < 10 else 100) + value) % 97
-
-
-def _without_cards(run: str, look: Look) -> str:
+def _blank_spans(plain: str, spans: list[Span]) -> str:
     pieces, done = [], 0
-    for start, end in _card_spans(run, look):
-        if start >= done:
-            pieces += [run[done:start], "[card]"]
-        done = max(done, end)
-    return "".join([*pieces, run[done:]])
+    for start, end, _ in spans:
+        pieces += [plain[done:start], "x" * (end - max(start, done))]
+        done = end
+    return "".join([*pieces, plain[done:]])
 
 
-def _card_spans(run: str, look: Look) -> Iterator[tuple[int, int]]:
+def _numbers(plain: str, regions: tuple[str, ...], look: Look, spans: list[Span]) -> int:
+    """Add the numbers in `plain` to `spans`, up to as many digits as are judged; the place where that ends."""
+    left, done = _MOST_SEVENS, 0
+    for found in _CHAIN.finditer(look(plain)):
+        left -= _count(found[0][: 11 * _SEVEN * (left + 1)]) // _SEVEN
+        if left <= 0:
+            return found.start()
+        start, end = _opened(plain, done, found)
+        before = _unmasked(plain[max(done, start - _BEFORE) : start])
+        spans += _judged(plain, _Piece(start, end, before), regions, look)
+        done = found.end()
+    return len(plain)
+
+
+def _unmasked(before: str) -> str:
+    return _ANY_MASK.split(before)[-1]
+
+
+def _opened(plain: str, done: int, found: re.Match[str]) -> tuple[int, int]:
+    """A chain with the "+" and the brackets before it, but for what belongs to another."""
+    opening = _OPENING.search(plain[max(done, found.start() - 5) : found.start()])
+    return found.start() - (len(opening[0]) if opening else 0), found.end()
+
+
+def _count(digits: str) -> int:
+    return sum(map(str.isdecimal, digits))
+
+
+def _judged(plain: str, piece: _Piece, regions: tuple[str, ...], look: Look, depth: int = 0) -> Iterator[Span]:
+    """The numbers in a piece; what is left of it beside them is judged anew, as it will be when they are gone."""
+    if depth > _MOST_TIMES:
+        yield piece.start, piece.end, "phone"
+        return
+    written = look(plain[piece.start : piece.end])
+    spans = _cards(_blank(_FULL_DATE, written)) or _phones(_blank(_INERT, written), plain, piece, regions)
+    if not spans:
+        return
+    done, before = piece.start, piece.before
+    for start, end, kind in spans:
+        start, end = start + piece.start, end + piece.start
+        yield from _rest(plain, _Piece(done, start, before), regions, look, depth + 1)
+        yield start, end, kind
+        done, before = end, ""
+    yield from _rest(plain, _Piece(done, piece.end, before), regions, look, depth + 1)
+
+
+def _rest(plain: str, part: _Piece, regions: tuple[str, ...], look: Look, depth: int) -> Iterator[Span]:
+    for found in _CHAIN.finditer(plain, part.start, part.end):
+        start, end = _opened(plain, part.start, found)
+        yield from _judged(plain, _Piece(start, end, _before(part, plain, start)), regions, look, depth)
+
+
+def _before(piece: _Piece, plain: str, place: int) -> str:
+    return (piece.before + plain[piece.start : place])[-_BEFORE:]
+
+
+def _blank(pattern: re.Pattern[str], written: str) -> str:
+    if written.isdecimal():
+        return written
+    for _ in range(2):  # in "24.11.2026-01.12.2026" the second is seen when the first is gone
+        written, count = pattern.subn(lambda found: "x" * len(found[0]), written)
+        if not count:
+            break
+    return written
+
+
+def _phones(written: str, plain: str, piece: _Piece, regions: tuple[str, ...]) -> list[Span]:
+    """The phone numbers of each chain that is left once dates, times, amounts and the like are blank."""
+    spans = []
+    for chain in _CHAIN.finditer(written):
+        start, end = _opened(written, 0, chain)
+        before = _before(piece, plain, piece.start + start)
+        after = plain[piece.start + end : piece.start + end + 1]
+        spans += [(*found, "phone") for found in phones(written, start, end, before, after, regions)]
+    return spans
+
+
+def _cards(written: str) -> list[Span]:
+    spans: list[Span] = []
+    for run in _LONG_CHAIN.finditer(written):
+        for start, end in _card_spans(run[0]):
+            start, end = start + run.start(), end + run.start()
+            if spans and start < spans[-1][1]:
+                spans[-1] = (spans[-1][0], max(end, spans[-1][1]), "card")
+            else:
+                spans.append((start, end, "card"))
+    return spans
+
+
+def _card_spans(run: str) -> Iterator[tuple[int, int]]:
     """Where neighbouring groups of digits are 13 to 19 together and pass Luhn's check (ISO/IEC 7812)."""
     digits: list[int] = []
     starts, ends = [], {}  # of the groups: how many digits come before, and the place in the run
-    for found in _DIGITS.finditer(look(run)):
+    for found in _DIGITS.finditer(run):
         starts.append((len(digits), found.start()))
         digits += map(int, found[0])
         ends[len(digits)] = found.end()
@@ -201,5 +194,26 @@ def _card_spans(run: str, look: Look) -> Iterator[tuple[int, int]]:
     evens, odds = ([0, *accumulate(doubled, lambda total, digit: (total + digit) % 10)] for doubled in (even, odd))
     for first, start in starts:
         for last in range(first + _CARD[0], first + _CARD[-1] + 1):
-            if last in ends and (odds[last] == odds[first] if last % 2 else evens[last] == evens[first]):
+            fits = last in ends and (odds[last] == odds[first] if last % 2 else evens[last] == evens[first])
+            if fits and _like_a_card(run[start : ends[last]]):
                 yield start, ends[last]
+
+
+def _like_a_card(written: str) -> bool:
+    groups = _DIGITS.findall(written)
+    if all(_USUAL.fullmatch(gap) for gap in re.findall(r"\D+", written)):
+        return True
+    return bool(_ISSUED.fullmatch("".join(groups)) and _GROUPED.fullmatch(" ".join(str(len(g)) for g in groups)))
+
+
+def _with_glued(reading: str, spans: list[Span]) -> Iterator[Span]:
+    """The spans, each with the key that begins where it ends: it will be seen as one when the number is gone."""
+    done = 0
+    for start, end, kind in spans:
+        if end <= done:
+            continue  # the key goes on into this number
+        yield max(start, done), end, kind
+        done = end
+        if glued := GLUED.match(reading, end):
+            yield *glued.span(), "key"
+            done = glued.end()

@@ -1,86 +1,220 @@
-"""E-mail addresses, keys and tokens: what `redact` finds by its letters."""
+"""Logins in URLs, e-mail addresses, keys and passwords: what `redact` finds by its letters."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
 
-Look = Callable[[str], str]  # takes the text that a scan is about to read, counts it and returns it
-
-# RFC 5322's local part, with letters of any script. Possessive wherever it is repeated: each word is read once.
-_LOCAL = r'[^\s@\uff20,;:()<>\[\]"\\]'
-# A local part in quotes; without placeholders, which are shorter than what they stand for and would make it fit.
-_QUOTED = r'"(?:[^"\n\[]|\[(?!(?:email|phone|card|iban|key)\])){1,64}"'
-# One name of a domain; five dashes end it, since a private key may begin there.
-_LABEL_LETTER = r"""[^\s@\uff20,;:()<>\[\]"\\.\u3002\uff0e!?/'&=|{}-]"""
-_LABEL = rf"(?:{_LABEL_LETTER}++|-(?!----))++"
-_AT = r"(?:[@\uff20]| @ )"
-# The last name of a domain has letters: "2@5.99 each" is a price.
-_DOMAIN = rf"(?:{_LABEL}[.\u3002\uff0e])+(?![\d-]+(?!\w)){_LABEL}"
-# In "/@jane.doe@example.org" what could be the domain of one address is the name in the next.
-_LAST = rf"(?!{_LOCAL}++{_AT}{_DOMAIN})"
-# A word that begins with // is the path of a URL.
-_EMAIL = rf"(?:(?<!{_LOCAL})(?!//){_LOCAL}++|{_QUOTED}){_AT}{_DOMAIN}"
-_URL = rf"(?<!{_LOCAL})//{_LOCAL}*+{_AT}{_LAST}{_DOMAIN}"
-# One that follows another, where a word need not begin.
-_GLUED_EMAIL = rf"(?:{_LOCAL}++|{_QUOTED}){_AT}{_LAST}{_DOMAIN}"
-# A private key, to its last line or to the end of the text.
-_PRIVATE_KEY = r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----[\s\S]*?(?:-----END [A-Z0-9 ]{0,60}-----|\Z)"
-# In one scan, since each may contain what looks like another.
-_ADDRESS = re.compile(rf"(?:(?P<key>{_PRIVATE_KEY})|(?P<url>{_URL})|{_EMAIL})(?P<glued>(?:{_GLUED_EMAIL})*+)")
-_NEXT_ADDRESS = re.compile(_GLUED_EMAIL)
-
-# What would be a key once the secret that it is glued to is gone. To the end of the word, so that no date is cut.
-GLUED = r"(?:eyJ|sk-|hf_|[spr]k_(?:live|test)_)[\w./-]*+"
-# JSON web tokens, then keys that begin as those of well-known services do. The look-behinds spare "risk-adjusted".
-_KEY = re.compile(
-    r"(?<![\w-])eyJ[\w-]{5,}+\.[\w-]{5,}+(?:\.[\w-]*+)?"
-    r"|(?<![A-Za-z0-9])(?:sk-|hf_|[spr]k_(?:live|test)_)[\w-]{8,}+"
-    rf"|sk-ant-[\w-]{{8,}}+|(?:AKIA|ASIA)[A-Z0-9]{{16}}(?:{GLUED})?+|AIza[\w-]{{16,}}+"
-    r"|(?:gh[pousr]_|github_pat_|glpat-|xox[abeprs]-)[\w-]{10,}+"
+from inference.bundle.redact_catalogue import (
+    FOREIGN_MARKER,
+    KEY,
+    KEY_NAMES,
+    KNOWN_DOMAIN,
+    LONG_WORD,
+    MARKER,
+    PIN_NAMES,
+    SCHEMES,
+    is_made_by_machine,
 )
-_VALUE = r"[^\s\"'`,;<>()\[\]{}&|]"
-# Values that follow their name: "password: ...", "token is ...", and long ones after "key" alone.
-_NAMED = re.compile(
-    r"(bearer\s{1,3}|(?:key|token|secret|passwor[dt]|passwd|passphrase|pwd)[\"'`]?"
-    rf"(?:\s{{0,3}}(?:[:=]|=>)|\s{{1,3}}is\b)\s{{0,3}}[\"'`]?)({_VALUE}{{6,}}+)"
-    rf"|((?:key|token|secret)\s{{1,3}})({_VALUE}{{16,}}+)",
+from inference.bundle.redact_view import MASK, mask, masked
+
+Look = Callable[[str], str]  # takes the text that a scan is about to read, counts it and returns it
+Span = tuple[int, int, str]  # start, end, kind
+JUDGED = 16  # candidates of one sort: what comes after them is replaced without a second look
+
+# A private key, to its last line or to the end of the text.
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----[\s\S]*?(?:-----END [A-Z0-9 ]{0,60}-----|\Z)"
+)
+# What would be a key once the number that it is glued to is gone. To the end of the word, so that no date is cut.
+GLUED = re.compile(r"(?:eyJ|sk-|hf_|[spr]k_(?:live|test)_)[\w./-]*+")
+
+_SCHEME = re.compile(r":\s{0,3}/\s{0,3}/\s{0,3}")
+_URL = re.compile(rf"(?:[^\s\"'<>`:{MASK}]|:(?!//)){{1,300}}+")
+_AUTHORITY = re.compile(r"[^/?#]*")
+_PORT = re.compile(r"[^:]*(?::\d*)?(?![^/?#])")
+_LOGIN_WITH_GAPS = re.compile(rf"[^\s:@/{MASK}]{{0,64}}\s{{0,10}}:\s{{0,10}}[^\s@{MASK}]{{1,200}}+\s{{0,10}}(?=@)")
+_NO_SCHEME = rf"(?:[^\s@:{MASK}]|:(?!//))*+"
+_BLUNT_LOGIN = re.compile(rf"(?<=://)(?:{_NO_SCHEME}@(?:{_NO_SCHEME}://)?+)++")
+
+# RFC 5322's local part, with letters of any script.
+_LOCAL = rf'[^\s@,;:()<>\[\]"\\{MASK}]'
+_LOCAL_REVERSED = re.compile(rf"{_LOCAL}++")
+_NARROW_REVERSED = re.compile(r"[\w.+%-]++")  # inside a URL, whose path and query are no part of a name
+_QUOTED = re.compile(r'"[^"\n]{1,64}"\Z')
+_LONGEST_LOCAL = 130
+# One name of a domain.
+_LABEL = rf"""[^\s@,;:()<>\[\]"\\.\u3002!?/'&=|{{}}{MASK}]++"""
+# The last name of a domain has letters: "2@5.99 each" is a price.
+_DOMAIN = re.compile(rf"(?:{_LABEL}[.\u3002])+(?![\d-]+(?!\w)){_LABEL}|[A-Za-z][\w-]{{1,62}}+(?![.@])")
+_OPENED, _CLOSED = r"[\s(\[{<\"'*]", r"[\s)\]}>\"'*]"
+_GAP_BEFORE = re.compile(rf"{_OPENED}{{0,10}}\Z")
+_DOMAIN_AFTER_GAP = re.compile(
+    rf"{_CLOSED}{{0,10}}+[\w-]{{1,63}}+(?:\s{{0,3}}[.\u3002]\s{{0,3}}(?!(?:{KNOWN_DOMAIN})(?!\w))[\w-]{{1,63}}+){{0,4}}"
+    rf"\s{{0,3}}[.\u3002]\s{{0,3}}(?:{KNOWN_DOMAIN})(?![\w])",
     re.IGNORECASE,
 )
-_NAME = len("passphrase:")  # the longest: a value that is no secret may end in a name, as in "token is secret 1f8..."
-# What words do not have: a digit, a capital after a small letter, great length. Its look-behind saves looking again.
-_SECRET = re.compile(r"\d|[a-z][A-Z]|(?<![\w+/=])[\w+/=]{20}")
+_BLUNT_AT = re.compile(rf"(?<![^\s@{MASK}])[^\s@{MASK}]*+(?:\s?@\s?[^\s@{MASK}]*+)++")
+
+_LINK_WORD = (
+    r"(?:is|was|are|be|ist|war|lautet|sind|est|es|era|jest|é|è|är|er|on|это|to|for|für|my|mein|meine|mi|the|new|old|neu"
+    r"|neues|current|following|account|login|wifi|wi-fi|set|now|still|just|it's|changed|from|using)"
+)
+_SAYS = re.compile(r"[:=>→]|\b(?:is|was|ist|war|lautet|est|es|era|jest|é|è|är|er|это)\b|[是为は은는]", re.IGNORECASE)
+_STOP = r",;&|()\[\]{}"
+_LINKED_VALUE = (
+    rf"([\"'`”’]?+(?:[^\w{MASK}]{{0,10}}+{_LINK_WORD}(?!\w)){{0,4}}+"
+    # The gap ends with what no value begins with: a password may begin with "!", and a key with "/".
+    rf"(?:[^\w{MASK}\"'`“‘«]{{0,9}}(?:[\s:=>|(\[{{~•·–—-]|/(?:(?<=\w/)|(?=\s)))|(?=[\"'`“‘«是为は은는]))[是为は은는]?[\s:]{{0,3}}+)"
+    rf"(?:[\"'`“‘«]([^\"'`”’»\n{MASK}]{{2,200}}+)[\"'`”’»]"
+    rf"|[\"'`“‘«]?((?:[^\s\"'`<>{_STOP}{MASK}]|[{_STOP}](?=[\w!#$%*+^~-])(?![\w-]{{1,20}}[=:])){{2,300}}+))"
+)
+_LINKED = re.compile(_LINKED_VALUE, re.IGNORECASE)
+_SOME_WORDS = rf"(?:[^\w{MASK}]{{0,10}}+[^\s{MASK}]++){{1,5}}+"
+_ALL_NAMED, _ALL_NAMED_ABROAD = (
+    re.compile(f"(?:{names.pattern})({_SOME_WORDS})") for names in (MARKER, FOREIGN_MARKER)
+)
+_TRAILING = ".,;:!?"
+# What words do not have: a digit, a capital after a small letter, great length.
+_SECRET = re.compile(r"\d|[a-z][A-Z]|[\w+/=]{20}")
+_UNUSUAL_LINK = re.compile(r"[^\s\w,.;?!]")
+_SYMBOL = re.compile(r"\w[!@#$%^*+=~?]+\w")
+_COUNTED = re.compile(r"\d+-[a-z]+|\d+[.,]\d+|(?:\d{1,3}|(?:19|20)\d\d)(?:st|nd|rd|th|h|min|s)?", re.IGNORECASE)
+_PIN = re.compile(r"\d{3,8}(?![\w.,/:-]*\d)(?!\w)")
+_LONGEST_MARKER = 16
 
 
-def addresses(text: str, look: Look) -> Iterator[tuple[str, str]]:
-    """`text` without e-mail addresses and private keys, in pairs: what comes before a URL with "@" in it, and that URL.
+def words(reading: str, look: Look) -> str:
+    """`reading` with masks for private keys, logins in URLs, passwords, other keys and e-mail addresses."""
+    if (begin := reading.find("-----BEGIN")) >= 0:
+        reading = reading[:begin] + _PRIVATE_KEY.sub(_key, look(reading[begin:]))
+    if ":" in reading and "/" in reading:
+        reading = masked(reading, _logins(reading, look))
+    reading = KEY.sub(_key, look(reading))
+    reading = LONG_WORD.sub(lambda found: _key(found) if is_made_by_machine(found[0]) else found[0], look(reading))
+    reading = masked(reading, _named(reading, look))
+    return masked(reading, _addresses(reading, look)) if "@" in reading else reading
 
-    Such a URL is no address but would look like one without its first half. The URL of the last pair is empty.
-    """
-    pieces, done = [], 0
-    for found in _ADDRESS.finditer(look(text)):
-        pieces.append(text[done : found.start()])
-        done = found.end()
-        if found["url"]:
-            yield "".join(pieces), found["url"]
-            pieces = []
+
+def _key(found: re.Match[str]) -> str:
+    return mask("key", len(found[0]))
+
+
+def _all(blunt: re.Pattern[str], reading: str, place: int, kind: str, look: Look) -> Iterator[Span]:
+    """From a place on whatever looks like a secret of this kind: what its last group holds, if it has any."""
+    look(reading[place:])
+    return ((*found.span(blunt.groups), kind) for found in blunt.finditer(reading, place))
+
+
+def _logins(reading: str, look: Look) -> Iterator[Span]:
+    """What stands between "://" and the "@" of a URL."""
+    left, done = JUDGED, 0
+    for found in _SCHEME.finditer(look(reading)):
+        if not left:
+            yield from _all(_BLUNT_LOGIN, reading, max(done, found.start()), "key", look)
+            return
+        left -= 1
+        if found.end() >= done and (end := _end_of_login(reading, found.end(), look)):
+            yield found.end(), end, "key"
+            done = end
+
+
+def _end_of_login(reading: str, start: int, look: Look) -> int | None:
+    url = _URL.match(reading, start)
+    if url is None:
+        return None
+    written = look(url[0])
+    authority = _AUTHORITY.match(written)
+    at = written.rfind("@", 0, authority.end() if authority else 0)
+    if at < 0 and not _PORT.match(written):  # a password with a slash in it
+        at = written.find("@")
+    if at > 0:
+        return start + at
+    spaced = _LOGIN_WITH_GAPS.match(reading, start) if at < 0 else None
+    return spaced.end() if spaced else None
+
+
+def _addresses(reading: str, look: Look) -> Iterator[Span]:
+    left, done, last, at = JUDGED, 0, 0, look(reading).find("@")
+    while at >= 0:
+        if not left:
+            yield from _all(_BLUNT_AT, reading, max(done, last), "email", look)
+            return
+        left -= 1
+        if span := _address(reading, at, done, look):
+            yield *span, "email"
+            done = span[1]
+        last = at + 1
+        at = reading.find("@", max(last, done))
+
+
+def _address(reading: str, at: int, done: int, look: Look) -> tuple[int, int] | None:
+    before = reading[max(done, at - _LONGEST_LOCAL) : at]
+    domain = _DOMAIN.match(reading, at + 1)
+    if domain and (size := _local(before, whole=max(done, at - _LONGEST_LOCAL) == done)):
+        look(reading[at - size : domain.end()])
+        return at - size, domain.end()
+    gap = _GAP_BEFORE.search(before)
+    far = _DOMAIN_AFTER_GAP.match(reading, at + 1)
+    if gap is None or far is None:
+        return None
+    local = _NARROW_REVERSED.match(before[: gap.start()][::-1])
+    return (at - len(gap[0]) - local.end(), far.end()) if local else None
+
+
+def _local(before: str, whole: bool) -> int:
+    """How many characters before an "@" are the name of an address."""
+    if quoted := _QUOTED.search(before):
+        return len(quoted[0])
+    backwards = before[::-1]
+    found = _LOCAL_REVERSED.match(backwards)
+    if found and found[0].endswith("//"):  # the path of a URL
+        found = _NARROW_REVERSED.match(backwards)
+    return found.end() if found else 0
+
+
+def _named(reading: str, look: Look) -> Iterator[Span]:
+    """Values that follow their name: "password: ...", "token is ...", and long ones after "key" alone."""
+    lower, place, left = look(reading.lower()), 0, JUDGED
+    names = MARKER if lower.isascii() else FOREIGN_MARKER
+    while left and (found := names.search(lower, place)):
+        place = found.end()
+        value = _LINKED.match(reading, place)
+        if value is None:
+            continue
+        left -= 1
+        link, quoted, bare = value.groups()
+        start = value.start(2 if quoted else 3)
+        written = look((quoted or bare).rstrip(_TRAILING))
+        if _is_secret(_kind(lower, place), link, written, bool(quoted)):
+            yield start, start + len(written), "key"
+            place = value.end()
         else:
-            pieces.append("[key]" if found["key"] else "[email]")
-        if found["glued"]:
-            pieces.append(_NEXT_ADDRESS.sub("[email]", look(found["glued"])))
-    yield "".join([*pieces, text[done:]]), ""
+            place = max(start, value.end() - _LONGEST_MARKER)
+    if not left:
+        names = _ALL_NAMED if lower.isascii() else _ALL_NAMED_ABROAD
+        yield from _all(names, lower, place, "key", look)
 
 
-def keys(text: str, look: Look) -> str:
-    """`text` with [key] for the keys and tokens that are known by their shape or by the name before them."""
-    text = look(_KEY.sub("[key]", look(text)))
-    pieces, done, place = [], 0, 0
-    while found := _NAMED.search(text, place):
-        value = 2 if found[2] else 4
-        if _SECRET.search(look(found[value])):
-            pieces += [text[done : found.start(value)], "[key]"]
-            done = place = found.end()
-        else:
-            place = max(found.start(value), found.end() - _NAME)
-            look(text[place : found.end()])
-    return "".join([*pieces, text[done:]])
+def _kind(lower: str, end: int) -> str:
+    """What sort of name ends at a place."""
+    for kind, names in (("key", KEY_NAMES), ("pin", PIN_NAMES), ("scheme", SCHEMES)):
+        if lower.endswith(names, 0, end):
+            return kind
+    return "password"
+
+
+def _is_secret(kind: str, link: str, value: str, quoted: bool) -> bool:
+    """Whether what follows a name is its value, and no word of the sentence."""
+    says = quoted or _SAYS.search(link) is not None or _UNUSUAL_LINK.search(link) is not None
+    if kind == "pin":
+        return _PIN.match(value) is not None
+    if kind == "scheme":
+        return len(value) > 5 and _SECRET.search(value) is not None
+    if kind == "key":
+        least = 6 if says else 16
+        return len(value) >= least and _SECRET.search(value) is not None
+    if not says and _COUNTED.fullmatch(value):
+        return False
+    secret = _SECRET.search(value) or _SYMBOL.search(value)
+    return secret is not None and len(value) >= (3 if says or "\n" in link else 4 if value.isdecimal() else 6)

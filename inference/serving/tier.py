@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
-from inference.bundle.redact import Redactor
+from inference.bundle.redact import Redactor, other_redaction
 from inference.bundle.rules import Rules
 from inference.classifier import Classifier
 from inference.serving.policy import Policy
@@ -34,6 +35,10 @@ class Tier:
     def __init__(self, path: Path, policy: Policy, redactor: Redactor | None) -> None:
         self.classifier = Classifier.load(path, policy.target, policy.threads, redactor)
         bundle = self.classifier.bundle
+        # The application answers for a redactor of its own; the built-in one changes with its versions.
+        self.other_redaction = "" if redactor else other_redaction(bundle.manifest.redactor)
+        if self.other_redaction:
+            logging.getLogger("monoku.serving").warning("%s: %s", bundle.root.name, self.other_redaction)
         self.bundle_id = bundle.manifest.bundle_id
         self.taxonomy = bundle.taxonomy
         self.local_first = policy.strategy == "local-first"

@@ -1,10 +1,13 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inference.bundle.manifest import CURRENT, read_manifest, seal
+from inference.bundle.redact import redactor_id
 from inference.bundle.taxonomy import Rule
 from inference.cascade import Cascade
 from inference.classifier import Classifier
@@ -85,3 +88,18 @@ def test_classifier_and_cascade_accept_the_same_with_the_same_answer(
             prediction.accepted,
         )
         assert answer.source == (prediction.source if prediction.accepted else "fallback")
+
+
+def test_a_bundle_certified_under_another_redaction_serves_and_says_so(
+    homes: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = add_rules(homes["no rules"], tmp_path / "old")
+    version = home / (home / CURRENT).read_text().strip()
+    seal(version, replace(read_manifest(version), redactor="builtin:1:01234567"))
+    with Cascade.load(home, log="none") as cascade:
+        assert cascade.classify("check the invoice").intent
+        assert "redaction builtin:1:01234567" in cascade.stats()["other_redaction"]
+    assert sum("redaction builtin:1:01234567" in line for line in caplog.messages) == 1
+    seal(version, replace(read_manifest(version), redactor=redactor_id("builtin")))
+    with Cascade.load(home, log="none") as cascade:
+        assert cascade.stats()["other_redaction"] is None

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from inference.bundle.manifest import TAXONOMY, Bundle, Manifest
-from inference.bundle.redact import Redactor, load_redactor
+from inference.bundle.redact import Redactor, load_redactor, redactor_id
 from inference.classifier import Classifier
 from inference.common.locks import take_lock
 from training.data import dataset
@@ -145,7 +145,8 @@ def _exported(
     """The draft of a bundle, not calibrated yet, and how well it agrees with the trained student."""
     (draft / TAXONOMY).write_text(data.taxonomy.to_toml(), encoding="utf-8")
     export.write_model(trained, tokenizer, draft)
-    manifest = Manifest(labels=data.taxonomy.names, max_tokens=config.max_tokens, redactor=config.redactor)
+    redactor = redactor_id(config.redactor)
+    manifest = Manifest(labels=data.taxonomy.names, max_tokens=config.max_tokens, redactor=redactor)
     classifier = Classifier(Bundle.draft(draft, manifest), redactor=redact)
     texts = [row.text for row in data.split("dev")[:PARITY_TEXTS]]
     parity = export.check_parity(trained, tokenizer, classifier, texts)

@@ -1,0 +1,103 @@
+"""What is public about secrets: how the keys of well-known services begin, and what people call a password."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+VERSION = 2  # counted up whenever what `redact` finds changes
+
+
+def _by_first_letter(patterns: Iterable[str]) -> str:
+    """One expression for `patterns`, each of which begins with a letter as it is: `re` then skips all other letters."""
+    rests: dict[str, list[str]] = {}
+    for pattern in patterns:
+        rests.setdefault(pattern[0], []).append(pattern[1:])
+    return "|".join(f"{re.escape(first)}(?:{'|'.join(rest)})" for first, rest in rests.items())
+
+
+_W, _B = r"[\w-]", r"[A-Za-z0-9]"
+# How keys begin and go on, each as its service documents it.
+_KEYS = (
+    ("sk-ant- sk-proj- sk-or- sk-svcacct-", rf"{_W}{{8,}}+"),
+    ("ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ xoxa- xoxb- xoxe- xoxo- xoxp- xoxr- xoxs- xapp- xoxe\\.", rf"{_W}{{10,}}+"),
+    ("glpat- gldt- glrt- glcbt- glptt- glft- glsoat- glagent- gloas- glffct- glimt-", rf"{_W}{{10,}}+"),
+    ("npm_ pypi- rubygems_ dckr_pat_ dckr_oat_ nfp_ figd_ lin_api_ rdme_ glsa_ glc_ sntrys_ sntryu_", r"[\w=.-]{16,}+"),
+    ("dop_v1_ doo_v1_ dor_v1_ shpat_ shpca_ shppa_ shpss_ sq0atp- sq0csp- sq0idp- whsec_", r"[\w=.-]{10,}+"),
+    ("pscale_pw_ pscale_tkn_ pscale_oauth_ dp\\.pt\\. dp\\.st\\. dp\\.ct\\. dt0c01\\.", r"[\w=.-]{10,}+"),
+    ("xkeysib- PMAK- CFPAT- NRAK- NRJS- NRII- HRKU- GOCSPX- FLWSECK- FLWSECK_TEST- AGE-SECRET-KEY-1", rf"{_W}{{16,}}+"),
+    (
+        "CCIPAT_ CLOJARS_ nvapi- tvly- pplx- xai- gsk_ pul- sbp_ ntn_ secret_ bkua_ sgp_ pnu_ tfp_ fm2_",
+        rf"{_W}{{16,}}+",
+    ),
+    ("ATATT3 ATBB AKCp EZAK EZTK AIza ya29\\. hvs\\. hvb\\. hvr\\. mlsn\\. AQVN y0_", r"[\w=-]{16,}+"),
+    ("AKIA ASIA ABIA ACCA", r"[A-Z0-9]{12,}+(?:(?:eyJ|sk-|hf_|[spr]k_(?:live|test)_)[\w./-]*+)?"),
+    (rf"E(?<!{_B}E)AAA E(?<!{_B}E)AAC L(?<!{_B}L)TAI A(?<!{_B}A)KID", rf"{_B}{{12,}}+"),
+    ("AC SK AP", r"[0-9a-f]{32}(?![0-9a-z])"),
+    ("dapi", r"[0-9a-f]{32}"),
+    ("oy2", r"[a-z0-9]{40,}+"),
+    ("SG\\.", rf"{_W}{{8,}}+\.{_W}{{8,}}+"),
+    ("pat", rf"{_B}{{14}}\.[0-9a-f]{{32,}}+"),
+    ("hooks\\.slack\\.com/", r"[\w/]{16,}+"),
+    ("api/webhooks/", r"[0-9]{8,}+/[\w-]{20,}+"),
+    (r":(?<=[0-9]{8}:)AA", rf"{_W}{{30,}}+"),
+    (r"e(?<![\w-]e)yJ", r"[\w-]{5,}+\.[\w-]{5,}+(?:\.[\w-]*+)?"),
+    # short ones, which begin a word: the look-behinds spare "risk-adjusted"
+    (rf"s(?<!{_B}s)k- h(?<!{_B}h)f_ r(?<!{_B}r)e_ r(?<!{_B}r)8_ k(?<!{_B}k)ey- f(?<!{_B}f)o1_", rf"{_W}{{8,}}+"),
+    ("sk_live_ sk_test_ pk_live_ pk_test_ rk_live_ rk_test_", rf"{_W}{{8,}}+"),
+    (r"_(?<=[A-Za-z]_)live_ _(?<=[A-Za-z]_)test_ _(?<=[A-Za-z]_)prod_", rf"{_W}{{8,}}+"),
+)
+KEY = re.compile(_by_first_letter(f"{prefix}{tail}" for prefixes, tail in _KEYS for prefix in prefixes.split()))
+LONG_WORD = re.compile(r"(?<![\w/.@%+-])\w[\w+/-]{23,}+=*+(?![.@])")
+_MACHINE = re.compile(
+    r"(?=(?:[^A-Z]*+[A-Z]){3})(?=(?:[^a-z]*+[a-z]){3})(?:[^0-9]*+[0-9]){2}|(?i:[0-9a-f]{32,}(?:-us[0-9]{1,2})?\Z)"
+)
+
+
+def is_made_by_machine(word: str) -> bool:
+    """Whether a long word has small letters, capitals and digits, as keys of services that are not listed have."""
+    return _MACHINE.match(word[:200]) is not None
+
+
+# What announces a password or another secret, in lower case: head/tail/ending, of which the search looks for the tail,
+# because it begins with a rarer letter; "^" where no letter may come before it.
+_PASSWORDS = (
+    "pass/word/s? pass/wort/ pass/wd/ pass/wörter/ pass/phrase/s? pass/code/s? ^/passord/(?:et)? ^/pass/(?=\\W) ^/pw/"
+    " ^/psw/ /pwd/ kenn/wort/ mot\\sde\\s/passe/ palavra[\\s-]/passe/ ^/mdp/ /contrase[nñ]a/s? ^cla/ve/s? ^sen/ha/s?"
+    " ^/wachtwoord/ adgangs/kode/ ^sa/lasana/ ^hes/lo/ ^ges/lo/ ^has/lo/ ^si/fre/ ^/parola/ ^/parool/"
+    " ^/jelsz[oó]/ ^lo/zinka/ ^mat\\s/khau/ ^/kata\\ssandi/"
+)
+_FOREIGN_PASSWORDS = (
+    "/lösenord/ ^has/ło/ ^/şifre/ parol/ă/ ^/пароль/ mậ/t\\skhẩu/ /密码/* /密碼/* /口令/* /パスワード/*"
+    " /비밀번호/* /암호/*"
+    " كلمة\\s/المرور/ كلمة\\s/السر/ /סיסמה/ /סיסמא/ /पासवर्ड/ /รหัสผ่าน/* ^/κωδικός/"
+)
+_OTHERS = (
+    "/key/s? to/ken/s? se/cret/s? si/g/(?:nature)?(?==) ^/credential/s? ^/bearer/(?=\\s) ^/basic/(?=\\s)"
+    " ^/pin/s?(?:[\\s-]?code)? ^/puk/ ^ot/p/ ^/cvv/2? ^/cvc/2? geheim/zahl/"
+)
+
+
+def _marker(spec: str) -> str:
+    head, tail, ending = spec.split("/")
+    before = f"(?<={head.strip('^')}{tail})" + (f"(?<![^\\W\\d_]{head[1:]}{tail})" if head[:1] == "^" else "")
+    after = "" if ending == "*" else rf"{ending}(?![^\W_])"  # a script without spaces goes on at once
+    return f"{tail}{before if head else ''}{after}"
+
+
+def _markers(specs: str) -> re.Pattern[str]:
+    return re.compile(_by_first_letter(map(_marker, specs.split())))
+
+
+MARKER = _markers(f"{_PASSWORDS} {_OTHERS}")
+FOREIGN_MARKER = _markers(f"{_PASSWORDS} {_OTHERS} {_FOREIGN_PASSWORDS}")
+# The same, with what begins a key that has neither a digit nor a sign: whether a text is looked at.
+_BEGINNINGS = "a/kia/* a/sia/* ai/za/* ey/j/*"
+GATE = _markers(f"{_PASSWORDS} {_OTHERS} {_BEGINNINGS}")
+FOREIGN_GATE = _markers(f"{_PASSWORDS} {_OTHERS} {_BEGINNINGS} {_FOREIGN_PASSWORDS}")
+KEY_NAMES = ("key", "keys", "token", "tokens", "secret", "secrets", "sig", "signature", "credential", "credentials")
+PIN_NAMES = ("pin", "pins", "pin code", "pin-code", "pincode", "puk", "otp", "cvv", "cvc", "cvv2", "cvc2", "geheimzahl")
+SCHEMES = ("bearer", "basic")
+
+# Endings of domains that are known where something stands between an address's parts: any country's, and these.
+KNOWN_DOMAIN = "com|org|net|edu|gov|mil|int|info|biz|name|app|dev|cloud|online|shop|store|email|example|test|[a-z]{2}"
