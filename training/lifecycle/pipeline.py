@@ -85,8 +85,7 @@ def train(
         with stage("dataset"):
             redact = load_redactor(config.redactor)
             data = data or load_data(config)
-            print(describe(data))
-            print(shortfall(data, _goal(config), config.data) or "", end="\n\n")
+            print(describe(data), shortfall(data, _goal(config), config.data) or "", sep="\n")
         run = _run_folder(config, data)
         with stage("student"):
             base = student.resolve_base(config.base)
@@ -99,8 +98,8 @@ def train(
         with stage("evaluate"):
             classifier = classifier.at(config.target, manifest)
             report = _report(classifier, data, trained, tokenizer)
-            report["more_labels"] = _more_labels(classifier, data, _goal(config, look.number + 1))
             report |= {"parity": asdict(parity), "settings": config.shown(), "tally": data.tally}
+            report |= {"more_labels": _more_labels(classifier, data, _goal(config, look.number + 1))}
             report["calibration"] |= reference
         with stage("publish"):
             manifest = _described(manifest, data, base, look, report)
@@ -110,8 +109,11 @@ def train(
             target = versions.publish(classifier.bundle.root, manifest, config.home, rejected)
             shutil.rmtree(run.parent)
     print(f"\n{stage.table()}\n\n{summary(report)}\n\n{'kept, not serving' if rejected else 'published'} {target}\n")
-    if not rejected:
-        print(f'next: python -m inference.classify --bundle {config.home} "I was charged twice this month"')
+    print(
+        ""
+        if rejected
+        else f'next: python -m inference.classify --bundle {config.home} "I was charged twice this month"'
+    )
     return Trained(target, verdict)
 
 
