@@ -42,6 +42,8 @@ bench: setup models/clinc150/current
 	$(BIN)/python -m benchmarks.hotpath --bundle models/clinc150 --data $(DATA)/clinc150
 	$(BIN)/python -m benchmarks.replay --bundle models/clinc150 --data $(DATA)/clinc150
 	$(BIN)/python -m benchmarks.refreshes --bundle models/clinc150 --data $(DATA)/clinc150
+	$(BIN)/python -m benchmarks.coverage --data $(DATA)
+	$(BIN)/python -m benchmarks.groups
 
 # Third-party servers are installed here alone: uWSGI is compiled.
 soak: setup

@@ -15,8 +15,8 @@ import tempfile
 from pathlib import Path
 
 from inference.classifier import Classifier
+from training.data.kept import SPLITS_FILE
 from training.data.rows import Row, to_row
-from training.data.splits import SPLITS_FILE
 from training.evaluation.scored import score, serve
 from training.lifecycle.pipeline import train
 from training.student.config import Config

@@ -23,7 +23,8 @@ import numpy as np
 
 from benchmarks.certificate import DELTA, Pool, broken_allowed, parse_with_pool
 from inference.bundle.manifest import Certificate
-from training.evaluation.certificate import certify, lineage_delta, thresholds_to_test
+from training.data.looks import look_delta
+from training.evaluation.certificate import certify, thresholds_to_test
 
 VERSIONS = 50
 DEV_ROWS = 500
@@ -110,7 +111,7 @@ def histories(pool: Pool, target: float, count: int, rng: np.random.Generator) -
     lineage, reused = [], []
     for number in range(1, count + 1):
         grown = sample[: FIRST_ROWS + NEW_ROWS * (number - 1)]
-        lineage.append(step(version, dev, grown, target, lineage_delta(DELTA, number)))
+        lineage.append(step(version, dev, grown, target, look_delta(DELTA, number)))
         reused.append(step(version, dev, first, target, DELTA))
         version = students.after(version)
     return lineage, reused, chosen_history(students, dev, first, target, count)

@@ -14,6 +14,7 @@ from training.data import dataset
 from training.data.rows import Row
 from training.evaluation.calibrate import calibrated
 from training.evaluation.certificate import TARGETS, certify, delta_shares, thresholds_to_test
+from training.evaluation.report import report
 from training.evaluation.scored import Scored, Served, score, serve
 
 ROWS = [
@@ -88,3 +89,33 @@ def test_coverage_and_agreement_of_some_of_the_rows() -> None:
     assert (served.of([0, 2, 3]).coverage, served.of([0, 2, 3]).agreement) == (pytest.approx(1 / 3), 1.0)
     assert (served.of([2, 3]).coverage, served.of([2, 3]).agreement) == (0.0, None)
     assert Served(np.zeros(0), np.zeros(0, bool), np.zeros(0, bool)).coverage == 0.0
+
+
+def test_a_refused_request_is_wrong_where_it_is_accepted_and_in_no_accuracy(tiny_home: Path, tiny_data: Path) -> None:
+    classifier = Classifier.load(tiny_home, 0.90)
+    rows = dataset.load(str(tiny_data)).split("test")
+    refused = Row("r", rows[0].text, "", split="test", request="r")
+    scored = score(classifier, [*rows, refused])
+    assert scored.reference[-1] == -1
+    assert not scored.correct[-1]
+    served = serve(classifier, scored)
+    assert served.accepted[-1] == served.accepted[0]
+    assert not served.correct[-1]
+    assert scored.answered().rows == rows
+    whole, without = report(classifier, scored), report(classifier, score(classifier, rows))
+    for name in ("rows", "accuracy", "macro_f1", "per_intent", "confusion"):
+        assert whole[name] == without[name]
+    expected = float(served.correct[served.accepted].mean())
+    assert next(c for c in whole["certificates"] if c["target"] == 0.90)["test_agreement"] == pytest.approx(expected)
+
+
+def test_an_intent_that_is_never_accepted_has_a_score_below_every_threshold(tiny_home: Path) -> None:
+    classifier = Classifier.load(tiny_home, 0.90)
+    never = classifier.at(0.90, replace(classifier.bundle.manifest, never_accepted=("payments",)))
+    scored = score(never, ROWS)
+    served = serve(never, scored)
+    named = scored.predicted == classifier.labels.index("payments")
+    assert named.any()
+    assert served.scores[named].tolist() == [-np.inf] * int(named.sum())
+    assert not served.accepted[named].any()
+    assert served.correct.tolist() == scored.correct.tolist()

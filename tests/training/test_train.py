@@ -12,10 +12,11 @@ from inference.classifier import Classifier
 from inference.common.commands import BUSY
 from inference.common.locks import take_lock
 from tests.programs import Program
-from tests.tiny import TINY_SETTINGS, fail_on_a_full_disk
+from tests.tiny import TINY_SETTINGS, fail_on_a_full_disk, run_training, tiny_rows
 from training import train
 from training.data import dataset
 from training.data.dataset import Dataset
+from training.data.looks import BaseLooks
 from training.evaluation.calibrate import calibrated
 from training.lifecycle.versions import serving, versions
 
@@ -91,6 +92,31 @@ def test_the_certificate_is_about_rules_and_student_together(tiny_home, tiny_dat
             assert certificate.accept_above is None
 
 
+def test_a_look_counts_whatever_the_model_is_called(tiny_data: Path, tiny_base: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(tiny_data, tmp_path / "data", ignore=shutil.ignore_patterns("looks.json*"))
+    first = BaseLooks(data).spend(0.05, "a model that was never published")
+    run_training(*flags(data, tiny_base, tmp_path / "models", "--name", "another", "--target", "0.9"))
+    manifest = Bundle.load(tmp_path / "models" / "another").manifest
+    assert manifest.lineage == {"version": 2, "delta_spent": pytest.approx(first.delta / 4)}
+    assert manifest.target == 0.9
+    assert sum(one.delta for one in manifest.certificates) == pytest.approx(manifest.lineage["delta_spent"])
+    assert Classifier.load(tmp_path / "models" / "another").certificate == manifest.certificates[0]
+
+
+def test_data_too_small_for_a_certificate_train_without_one_and_say_so(tiny_base: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    lines = "".join(json.dumps(row) + "\n" for row in tiny_rows()[:150])
+    (tmp_path / "data" / "queries.jsonl").write_text(lines)
+    printed = run_training(*flags(tmp_path / "data", tiny_base, tmp_path / "models"))
+    assert "What is missing: about " in printed
+    assert "a certificate with a chance of 0%" in printed
+    manifest = Bundle.load(tmp_path / "models" / "data").manifest
+    assert {one.accept_above for one in manifest.certificates} == {None}
+    assert manifest.lineage == {"version": 0, "delta_spent": 0.0}
+    assert not (tmp_path / "data" / "looks.json").exists()
+    assert "What more labels would buy" in (resolve(tmp_path / "models" / "data") / "README.md").read_text()
+
+
 def _state(home: Path) -> set[str]:
     return {path.name for run in (home / ".runs").glob("*") for path in run.iterdir()}
 
@@ -145,6 +171,7 @@ def test_a_full_disk_is_said_in_one_line(tiny_data, tiny_base, tmp_path, capsys,
         (["--data", "no/such/folder.jsonl"], "no such file"),
         (["--base", "nobody/nothing"], "'nobody/nothing' cannot be loaded"),
         (["--delta", "3"], "delta must lie between 0 and 1, got 3.0"),
+        (["--target", "95"], "target must lie between 0.5 and 0.999, got 95.0"),
     ],
 )
 def test_what_is_invalid_is_one_clear_line(tiny_data, tiny_base, tmp_path, capsys, more, complaint) -> None:

@@ -25,7 +25,12 @@ def shortfall(data: Dataset, goal: Goal, source: str) -> str | None:
     told = f"{have} calibration rows ({data.unit}) cannot certify {goal.target:.1%}: at least {need} are needed"
     missing = goal.fewest_rows - rows
     if missing > 0:
-        return f"{told}. About {missing} more labels are missing, ${price(missing):.2f} from Claude Haiku 5.5"
+        bill = f"about {missing} more labels, ${price(missing):.2f} from Claude Haiku 5.5"
+        return f"{told}. What is missing: {bill}; then {_again(source)} divides all rows anew"
     if data.unit == "requests" or rows * CALIBRATION < need:
         return told
-    return f"{told}. `python -m training.dataset {source} --resplit` would divide these rows anew"
+    return f"{told}. {_again(source)} would divide these rows anew, with enough for calibration"
+
+
+def _again(source: str) -> str:
+    return f"`python -m training.dataset {source} --resplit`"

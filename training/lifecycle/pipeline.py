@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from inference.bundle.manifest import TAXONOMY, Bundle, Manifest
-from inference.bundle.redact import Redactor, load_redactor, redactor_id
+from inference.bundle.redact import load_redactor, redactor_id
 from inference.classifier import Classifier
 from inference.common.locks import take_lock
 from training.data import dataset
@@ -83,16 +83,13 @@ def train(
     stage = Stages()
     with take_lock(config.home / ".lock", f"another run is training {config.home}"):
         with stage("dataset"):
-            redact = load_redactor(config.redactor)
             data = data or load_data(config)
-            print(describe(data))
-            print(shortfall(data, _goal(config), config.data) or "", end="\n\n")
+            print(describe(data), shortfall(data, _goal(config), config.data) or "", sep="\n")
         run = _run_folder(config, data)
         with stage("student"):
-            base = student.resolve_base(config.base)
-            trained, tokenizer = _student(config, data, base, run)
+            base, trained, tokenizer = _student(config, data, run)
         with stage("export"):
-            classifier, parity = _exported(config, data, trained, tokenizer, redact, _fresh(run / "bundle"))
+            classifier, parity = _exported(config, data, trained, tokenizer, _fresh(run / "bundle"))
         with stage("calibrate"):
             look = _look(config, data, classifier, looks or base_looks(config))
             manifest, reference = calibrated(classifier, data, config.target, look.delta)
@@ -109,10 +106,14 @@ def train(
             rejected = verdict.reasons if verdict else ()
             target = versions.publish(classifier.bundle.root, manifest, config.home, rejected)
             shutil.rmtree(run.parent)
-    print(f"\n{stage.table()}\n\n{summary(report)}\n\n{'kept, not serving' if rejected else 'published'} {target}\n")
-    if not rejected:
-        print(f'next: python -m inference.classify --bundle {config.home} "I was charged twice this month"')
+    _say(stage, report, "kept, not serving" if rejected else "published", target)
     return Trained(target, verdict)
+
+
+def _say(stage: Stages, report: dict[str, Any], outcome: str, target: Path) -> None:
+    print(f"\n{stage.table()}\n\n{summary(report)}\n\n{outcome} {target}\n")
+    if outcome == "published":
+        print(f'next: python -m inference.classify --bundle {target.parent} "I was charged twice this month"')
 
 
 def load_data(config: Config) -> Dataset:
@@ -140,14 +141,14 @@ def _look(config: Config, data: Dataset, classifier: Classifier, looks: Looks) -
 
 
 def _exported(
-    config: Config, data: Dataset, trained: student.Student, tokenizer: Any, redact: Redactor, draft: Path
+    config: Config, data: Dataset, trained: student.Student, tokenizer: Any, draft: Path
 ) -> tuple[Classifier, export.Parity]:
     """The draft of a bundle, not calibrated yet, and how well it agrees with the trained student."""
     (draft / TAXONOMY).write_text(data.taxonomy.to_toml(), encoding="utf-8")
     export.write_model(trained, tokenizer, draft)
     redactor = redactor_id(config.redactor)
     manifest = Manifest(labels=data.taxonomy.names, max_tokens=config.max_tokens, redactor=redactor)
-    classifier = Classifier(Bundle.draft(draft, manifest), redactor=redact)
+    classifier = Classifier(Bundle.draft(draft, manifest), redactor=load_redactor(config.redactor))
     texts = [row.text for row in data.split("dev")[:PARITY_TEXTS]]
     parity = export.check_parity(trained, tokenizer, classifier, texts)
     print(f"int8 agrees with torch on {parity.agreement:.2%} of {parity.texts} dev texts, ", end="")
@@ -158,7 +159,7 @@ def _exported(
 def _report(classifier: Classifier, data: Dataset, trained: student.Student, tokenizer: Any) -> dict[str, Any]:
     """What the shipped file shows on test, beside the torch model, and where it is weak."""
     test = score(classifier, data.split("test"))
-    report = evaluate.report(classifier, test)
+    report, test = evaluate.report(classifier, test), test.answered()
     report["unseen"] = evaluate.unseen(test, data.split("train"))
     report["torch_on_test"] = _torch_on_test(trained, tokenizer, test, data.taxonomy.out_of_scope)
     report["slices"] = evaluate.challenge(classifier, test, data.split("train"))
@@ -192,14 +193,14 @@ def _fresh(folder: Path) -> Path:
     return folder
 
 
-def _student(config: Config, data: Dataset, base: student.Base, run: Path) -> tuple[student.Student, Any]:
-    finished = run / "student"
+def _student(config: Config, data: Dataset, run: Path) -> tuple[student.Base, student.Student, Any]:
+    finished, base = run / "student", student.resolve_base(config.base)
     if not finished.is_dir():
         trained = fit.train(data.split("train"), data.taxonomy.names, base, config, run / "checkpoints")
         student.save(*trained, finished)
     else:
         print("already trained: continuing where the last run stopped")
-    return student.load(finished, data.taxonomy.names)
+    return base, *student.load(finished, data.taxonomy.names)
 
 
 def _torch_on_test(trained: student.Student, tokenizer: Any, test: Scored, outside: frozenset[str]) -> dict[str, Any]:
