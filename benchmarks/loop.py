@@ -25,7 +25,8 @@ from inference.bundle.taxonomy import Taxonomy
 from inference.cascade import Cascade
 from inference.classifier import Classifier
 from training.lifecycle import versions
-from training.lifecycle.round import Options, refresh
+from training.lifecycle.options import Options
+from training.lifecycle.round import refresh
 from training.student.config import Config
 
 LABELLED = 300

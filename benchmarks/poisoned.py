@@ -28,8 +28,9 @@ from training.data.dataset import Dataset
 from training.data.rows import Row, to_record
 from training.evaluation.scored import score
 from training.lifecycle import versions
+from training.lifecycle.options import Options, Summary
 from training.lifecycle.pipeline import train
-from training.lifecycle.round import Options, Summary, refresh
+from training.lifecycle.round import refresh
 from training.student.config import Config
 
 WRONG = 0.3

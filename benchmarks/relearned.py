@@ -27,8 +27,9 @@ from inference.cascade import Cascade
 from inference.classifier import Classifier
 from inference.serving.policy import Policy
 from training.evaluation.report import machine
+from training.lifecycle.options import Options
 from training.lifecycle.pipeline import train
-from training.lifecycle.round import Options, refresh
+from training.lifecycle.round import refresh
 from training.student.config import Config
 
 

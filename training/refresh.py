@@ -17,7 +17,8 @@ from dataclasses import asdict
 from inference.common import settings
 from inference.common.commands import DONE, Parser, command, naming_full_disk
 from inference.money.prices import add_prices_flag, shown
-from training.lifecycle.round import Options, Summary, drop_round, refresh
+from training.lifecycle.options import Options, Summary
+from training.lifecycle.round import drop_round, refresh
 from training.student.config import add_flags, from_flags
 
 

@@ -11,6 +11,7 @@ from inference.classifier import Classifier
 from training.data.rows import Row
 from training.evaluation.scored import Scored, score, serve
 from training.lifecycle.gate import Pairs, Verdict, judge
+from training.lifecycle.window import Sample
 
 
 @dataclass(frozen=True)
@@ -88,3 +89,20 @@ def at(classifier: Classifier, target: float) -> Classifier:
     manifest = classifier.bundle.manifest
     kept = tuple(certificate for certificate in manifest.certificates if certificate.target == target)
     return classifier.at(target, replace(manifest, certificates=kept))
+
+
+def worst_case(challenger: Classifier, sample: Sample) -> dict[str, float]:
+    """What the certificate's agreement would be at worst, had every unanswered request been answered otherwise.
+
+    In per cent, beside the agreement that was seen; nothing where nothing is certified.
+    """
+    found = challenger.certificate
+    if found is None or found.agreement is None:
+        return {}
+    holes = [row for row in sample.holes if row.split == "calibration"]
+    accepted = sum(challenger.predict(row.text).accepted for row in holes)
+    worst = found.agreement * found.accepted / (found.accepted + accepted)
+    return {
+        "% agreement among accepted calibration requests": round(100 * found.agreement, 1),
+        "% at worst, with unanswered requests as errors": round(100 * worst, 1),
+    }

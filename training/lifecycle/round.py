@@ -6,19 +6,16 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from inference.bundle.redact import load_redactor
 from inference.bundle.taxonomy import Taxonomy
 from inference.classifier import Classifier
-from inference.common.commands import DONE, KEPT
 from inference.common.files import write_atomically
 from inference.common.locks import take_lock
-from inference.common.settings import setting
 from inference.log.decision_log import DecisionLog
-from inference.teachers.registry import FORMS
 from training.data import dataset
 from training.data.rows import Row, text_key
 from training.data.splits import SPLITS
@@ -26,55 +23,18 @@ from training.labelling.queries import read_queries
 from training.lifecycle import live, versions
 from training.lifecycle.anchor import Anchor, read_anchor, write_anchor
 from training.lifecycle.asking import Wanted, answered, ask, asked_as, price, unanswered
-from training.lifecycle.champion import Opponent, compare
+from training.lifecycle.champion import Opponent, at, compare, worst_case
 from training.lifecycle.choose import choose
 from training.lifecycle.compose import compose, held_out
 from training.lifecycle.gate import Verdict
 from training.lifecycle.harvest import harvest
 from training.lifecycle.live import UNANSWERED, LiveRow
+from training.lifecycle.options import Options, Summary
 from training.lifecycle.pipeline import train
 from training.lifecycle.questions import follow, read_steps, renamed
 from training.lifecycle.window import Sample, WindowLooks
 from training.lifecycle.window import sample as draw
 from training.student.config import Config
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a refresh needs beside the settings of training."""
-
-    log: str = setting("", "decision log: a file or postgresql:// URL; by default the one with the model", secret=True)
-    taxonomy: str = setting("", "taxonomy.toml, where there is no base data yet")
-    queries: str = setting("", "a file of further, unlabelled queries to choose from")
-    teacher: str = setting("", f"labels what has no answer yet: {FORMS}")
-    budget: int = setting(200, "how many of --queries may be labelled per round")
-    max_usd: float | None = setting(None, "hard cap for labelling, over all rounds")
-    least_new: int = setting(50, "new labelled rows that make a round worthwhile")
-    least_calibration: int = setting(500, "sampled requests from which on the live sample judges")
-    window: int = setting(3000, "sampled requests that calibrate at most: the newest ones")
-    sample_share: float = setting(0.1, "share of --max-usd that is kept for requests of the sample")
-    half_life_days: float = setting(0.0, "days in which the weight of a live training row halves; 0: never")
-    human_weight: float = setting(1.0, "weight of a person's correction in training")
-    keep: int = setting(5, "versions that are kept")
-    from_data: bool = setting(True, "whether --data names labelled data to start from")
-
-
-@dataclass
-class Summary:
-    """What a refresh did, for a person and as JSON."""
-
-    outcome: str = "nothing new"
-    round: int = 0
-    chosen: dict[str, int] = field(default_factory=dict)
-    labelled: int = 0
-    usd: float = 0.0
-    version: str | None = None
-    reasons: list[str] = field(default_factory=list)
-    figures: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def status(self) -> int:
-        return KEPT if self.outcome == "kept" else DONE
 
 
 class Refresh:
@@ -220,6 +180,9 @@ class Refresh:
         held = held_out(self.base, rows, sample, self.round, self.suspect)
         trained = train(config, lambda challenger: self._judge(challenger, *held), data, looks)
         self.summary.version = trained.folder.name
+        if sample is not None and sample.holes:
+            challenger = at(Classifier.load(trained.folder, redactor=self.redact), config.target)
+            self.summary.chosen |= worst_case(challenger, sample)
         if trained.verdict is not None:
             self._record(trained.verdict, sample)
         anchor = read_anchor(self.home)
