@@ -83,6 +83,8 @@ def train(
     stage = Stages()
     with take_lock(config.home / ".lock", f"another run is training {config.home}"):
         with stage("dataset"):
+            if data is None and (config.home / "live.jsonl").is_file():
+                print("note: live rows are left out; python -m training.refresh trains on them and asks the gate")
             data = data or load_data(config)
             print(describe(data), shortfall(data, _goal(config), config.data) or "", sep="\n")
         run = _run_folder(config, data)
