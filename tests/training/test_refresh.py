@@ -208,7 +208,9 @@ def test_day_zero_says_what_is_missing_then_trains_the_first_bundle(
     assert refresh.main(start(*zero)) == 0
     manifest = Classifier.load(tmp_path / "models" / "tiny").bundle.manifest
     assert (manifest.reference, manifest.unit) == ("teacher", "requests")
-    assert manifest.teacher == {"models": ["python:t"], "prompt_ids": ["prompt-1"]}
+    assert manifest.teacher is not None
+    (answers,) = manifest.teacher["models"].values()
+    assert manifest.teacher == {"models": {"python:t": answers}, "prompt_ids": {"prompt-1": answers}}
 
 
 def test_base_data_may_lack_intents_that_traffic_brings(
