@@ -3,7 +3,7 @@ import pytest
 
 from benchmarks import refreshes
 from benchmarks.certificate import Pool
-from training.evaluation.certificate import lineage_delta
+from training.data.looks import look_delta
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def test_students_get_slightly_better_and_keep_most_answers(pool: Pool) -> None:
 def test_a_lineage_spends_its_delta_and_the_others_spend_it_all_each_time(pool: Pool) -> None:
     lineage, reused, chosen = refreshes.histories(pool, 0.9, 3, np.random.default_rng(0))
     spent = [taken.certificate.delta for taken in lineage]
-    assert spent == [lineage_delta(refreshes.DELTA, number) for number in (1, 2, 3)]
+    assert spent == [look_delta(refreshes.DELTA, number) for number in (1, 2, 3)]
     assert {taken.certificate.delta for taken in (*reused, *chosen)} == {refreshes.DELTA}
     assert len(reused) == len(chosen) == 3
 
