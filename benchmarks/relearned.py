@@ -1,6 +1,6 @@
 """A refresh half-way through the replay: is the promise kept in the second half, on traffic unlike the base data?
 
-    python -m benchmarks.relearned [--data ../shared/data/clinc150] [--requests 20000] [--sample-rate 0.2] [--epochs 3]
+    python -m benchmarks.relearned [--data ../shared/data/clinc150] [--requests 20000] [--sample-rate 0.2] [--epochs 3] [--noisy-copies 1]
 
 The stream is that of `benchmarks.replay`: Zipf-distributed, with far more out-of-scope requests than the data that
 certified the first bundle. The first half is played with a bundle that was trained on the data alone; then
@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--sample-rate", type=float, default=0.2)
     parser.add_argument("--target", type=float, default=0.95)
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--noisy-copies", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--models", type=Path, help="keep the models here, and begin with the one that is there")
     arguments = parser.parse_args()
@@ -74,6 +75,7 @@ def main() -> None:
         for name in ("train.jsonl", "val.jsonl", "oos_train.jsonl", "oos_val.jsonl"):
             shutil.copy(arguments.data / name, folder / "base" / name)
         settings = {"target": arguments.target, "epochs": arguments.epochs, "seed": arguments.seed}
+        settings |= {"noisy_copies": arguments.noisy_copies}
         config = Config(data=str(folder / "base"), name="replayed", models=str(models), **settings)
         if not (config.home / "current").is_file():
             train(config)
