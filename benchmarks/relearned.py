@@ -1,6 +1,6 @@
 """A refresh half-way through the replay: is the promise kept in the second half, on traffic unlike the base data?
 
-    python -m benchmarks.relearned [--data ../shared/data/clinc150] [--requests 20000] [--sample-rate 0.2] [--epochs 3] [--noisy-copies 1]
+    python -m benchmarks.relearned [--data ../shared/data/clinc150] [--requests 20000] [--sample-rate 0.2] [--epochs 3]
 
 The stream is that of `benchmarks.replay`: Zipf-distributed, with far more out-of-scope requests than the data that
 certified the first bundle. The first half is played with a bundle that was trained on the data alone; then
