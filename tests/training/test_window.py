@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from training.data.looks import BaseLooks
 from training.lifecycle.live import REFUSED, SHARES, UNANSWERED, LiveRow
-from training.lifecycle.window import HOUR_S, Requests, Sample, WindowLooks, choose_rate, next_share, sample
+from training.lifecycle.window import HOUR_S, LIVE_LOOKS, Requests, Sample, WindowLooks, choose_rate, next_share, sample
 
 
 def request(name: int, hour: float = 0.0, label: str = "account", **more: object) -> LiveRow:
@@ -145,6 +146,13 @@ def test_a_look_is_on_disk_and_the_same_model_is_no_new_one(tmp_path: Path) -> N
     file.write_text("{")
     with pytest.raises(ValueError, match=r"looks\.json is damaged"):
         WindowLooks(file, [1.0], 3).spend(0.04, "model c")
+
+
+def test_looks_at_base_data_may_be_kept_in_the_same_folder(tmp_path: Path) -> None:
+    BaseLooks(tmp_path).spend(0.04, "base model")  # as where the data's folder cannot be written
+    live = WindowLooks(tmp_path / LIVE_LOOKS, [1.0, 2.0, 3.0], 3)
+    assert live.spend(0.04, "live model").number == 1
+    assert BaseLooks(tmp_path).spend(0.04, "another").number == 2
 
 
 def test_a_label_that_was_mapped_is_of_the_newest_prompt_of_its_labeler() -> None:

@@ -32,7 +32,7 @@ from training.lifecycle.live import UNANSWERED, LiveRow
 from training.lifecycle.options import Options, Summary
 from training.lifecycle.pipeline import train
 from training.lifecycle.questions import follow, read_steps, renamed
-from training.lifecycle.window import Sample, WindowLooks
+from training.lifecycle.window import LIVE_LOOKS, Sample, WindowLooks
 from training.lifecycle.window import sample as draw
 from training.student.config import Config
 
@@ -175,7 +175,7 @@ class Refresh:
         looks = None
         if sample is not None:
             times = [row.time for row in sample.split("calibration")]
-            looks = WindowLooks(self.home / "looks.json", times, options.window)
+            looks = WindowLooks(self.home / LIVE_LOOKS, times, options.window)
         config = replace(self.config, name=self.config.model_name)
         held = held_out(self.base, rows, sample, self.round, self.suspect)
         trained = train(config, lambda challenger: self._judge(challenger, *held), data, looks)

@@ -21,6 +21,7 @@ from training.data.looks import Look
 from training.lifecycle.live import SHARES, UNANSWERED, LiveRow
 
 HOUR_S = 3600.0
+LIVE_LOOKS = "live_looks.json"  # not looks.json, which is kept with the model where the data's folder cannot keep it
 RECENT = 100  # requests that say which labeler and prompt are the reference now
 LARGEST_SHARE = 0.5  # of what is left of delta, that one look may spend
 
@@ -150,7 +151,7 @@ class _Spent:
 
 
 class WindowLooks:
-    """Counts the looks at the live sample's calibration rows, in `models/<name>/looks.json`.
+    """Counts the looks at the live sample's calibration rows, in the file `LIVE_LOOKS` with the model.
 
     In any stretch of one window's length, the looks at any one row spend at most delta together: a look spends a share
     of what is left of delta on the row of the window that was looked at most, 2·new / (new + window), at most a half,
