@@ -38,6 +38,7 @@ def test_with_a_sample_its_requests_judge_each_for_itself(base: Dataset) -> None
         request(3, ""),
         request(4, "account", "dev"),
         request(5, "account", "test"),
+        request(6, "payments", "test"),
     ]
     found = compose(base, rows, Sample(tuple(rows)), base.taxonomy)
     assert [(row.request, row.label) for row in found.trials("calibration")] == [
@@ -49,6 +50,23 @@ def test_with_a_sample_its_requests_judge_each_for_itself(base: Dataset) -> None
     assert (found.unit, found.reference) == ("requests", "teacher")
     assert "unknown" in found.never_accepted  # the sample holds no request of it
     assert "payments" not in found.never_accepted
+
+
+def test_what_is_never_accepted_does_not_depend_on_the_requests_that_calibrate(base: Dataset) -> None:
+    others = [request(1, "account", "dev"), request(2, "account", "test")]
+
+    def never(*labels: str) -> tuple[str, ...]:
+        rows = [*others, *(request(10 + i, label) for i, label in enumerate(labels))]
+        return compose(base, rows, Sample(tuple(rows)), base.taxonomy).never_accepted
+
+    assert never("account", "payments", "unknown") == never("account") == ("payments", "unknown")
+
+
+def test_rows_that_calibrate_do_not_make_an_intent_frequent_enough() -> None:
+    taxonomy = Taxonomy.of(["account", "payments"])
+    judges = [request(i, split=split) for i, split in enumerate(["dev", "test", *["calibration"] * 20])]
+    rows = [*judges, text("a", "account"), text("b", "payments")]
+    assert "account" in compose(None, rows, Sample(tuple(judges)), taxonomy).never_accepted
 
 
 def test_what_is_near_a_judging_base_row_does_not_train(base: Dataset) -> None:

@@ -27,7 +27,8 @@ def compose(
 
     Never both: a certificate has one reference and one population. A text may train and be a request of the sample, as
     future traffic repeats training texts just as often; what is near a judging row of the base data never trains. An
-    intent of which the sample holds no request is never accepted as an answer.
+    intent of which the sample's dev and test hold no request is never accepted as an answer: chosen by the calibration
+    requests it would drop the errors of answers with that intent, and keep the intents that were right by luck.
     """
     own = list(base.rows) if base else []
     judges = [_request(row) for row in sample.rows] if sample else [row for row in own if row.split != "train"]
@@ -40,7 +41,8 @@ def compose(
     kept = live if sample else _apart(live, judges)
     train = _settled([row for row in own if row.split == "train"], kept)
     tally = {"base rows": len(own), "live rows that train": len(kept), "leaks": len(live) - len(kept)}
-    barred = frozenset(taxonomy.names) - {row.label for row in judges} if sample else frozenset()
+    held = {row.label for row in judges if row.split != "calibration"}
+    barred = frozenset(taxonomy.names) - held if sample else frozenset()
     data = Dataset((*train, *judges), taxonomy, tally | (sample.tally if sample else {}), (), barred)
     return replace(data, warnings=tuple(warnings_of_intents(data)))
 
