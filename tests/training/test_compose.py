@@ -102,11 +102,20 @@ def test_the_gate_meets_requests_of_earlier_rounds_and_base_rows_apart(base: Dat
     earlier = text("judged by text", split="test")
     learnt = base.split("test")[0]
     rows = [*requests, earlier, LiveRow(learnt.key, learnt.text, learnt.label, "t", "p", "train", 1, 0.0)]
-    decide, further = held_out(base, rows, Sample(tuple(requests)), before=2, suspect=())
+    decide, further = held_out(base, rows, Sample(tuple(requests)), before=2, suspect=(), fewest=2)
     assert [row.id for row in decide] == ["r1", "r3"]
     judged = [row for row in base.rows if row.split != "train"]
     assert len(further) == len(judged) - 1 + 1  # one was learnt since, one is of before 0.3.0
     assert held_out(base, rows, None, before=2, suspect=()) == (further, [])
+
+
+def test_base_rows_decide_while_the_sample_is_of_this_round(base: Dataset) -> None:
+    requests = [request(i) for i in range(200)]
+    decide, further = held_out(base, requests, Sample(tuple(requests)), before=1, suspect=(), fewest=50)
+    assert [row.id for row in decide] == [row.id for row in base.rows if row.split != "train"]
+    assert not further
+    decide, _ = held_out(base, requests, Sample(tuple(requests)), before=2, suspect=(), most=60, fewest=50)
+    assert [row.id for row in decide] == [f"r{i}" for i in range(140, 200)]  # the newest
 
 
 def test_labels_of_a_suspect_round_do_not_judge_the_next() -> None:
