@@ -48,9 +48,18 @@ def test_a_refusal_stays_and_the_hour_of_an_unanswered_request_goes() -> None:
 
 
 def test_a_suspect_round_neither_gates_nor_certifies() -> None:
-    found = judging(request(1), replace(request(2), round=2), suspect=(2,))
+    found = judging(request(1), replace(request(2, 1.5), round=2), suspect=(2,))
     assert names(found) == ["r1"]
     assert found.tally == {"requests of suspect rounds": 1}
+    assert not found.holes
+
+
+def test_a_suspect_round_that_asked_about_one_intent_again_leaves_no_sample_of_the_others() -> None:
+    labels = ["account", "payments"] * 20
+    rows = [replace(request(i, i / 4, label), round=2 if label == "payments" else 1) for i, label in enumerate(labels)]
+    found = judging(*rows, request(100, 50), suspect=(2,))
+    assert names(found) == ["r100"]
+    assert found.tally == {"requests of suspect rounds": 20, "answered requests of cut hours": 20}
 
 
 def test_the_reference_is_who_labels_now() -> None:

@@ -98,17 +98,22 @@ class Sample:
 
 
 def sample(rows: Iterable[LiveRow], question: str, suspect: Sequence[int], window: int, least: int) -> Sample:
-    """The requests of `question` that may judge, see `select`. Rounds in `suspect` neither gate nor certify."""
+    """The requests of `question` that may judge, see `select`. Rounds in `suspect` neither gate nor certify.
+
+    Their hours are cut out as those of unanswered requests are: a round may have asked about earlier requests again,
+    about those of one intent alone for one.
+    """
     every = [row for row in rows if row.request and row.split in SHARES and row.number is not None and row.rate]
     asked = sorted((row for row in every if row.question == question), key=lambda row: (row.time, row.request))
-    kept = [row for row in asked if row.round not in suspect]
-    masks = select(_arrays(kept), window, least)
-    counts = [len(every), len(asked), len(kept), *(int(mask.sum()) for mask in masks.values())]
+    requests = _arrays(asked)
+    trusted = np.array([row.round not in suspect for row in asked], bool)
+    masks = select(replace(requests, answered=requests.answered & trusted), window, least)
+    counts = [len(every), len(asked), int(trusted.sum()), *(int(mask.sum()) for mask in masks.values())]
     tally = {what: before - after for what, (before, after) in zip(LEFT_OUT, pairwise(counts), strict=True)}
-    holes = [row for row in kept if row.why == UNANSWERED]
+    holes = [row for row in asked if row.why == UNANSWERED and row.round not in suspect]
     tally[CUT] -= len(holes)
     return Sample(
-        tuple(row for row, judges in zip(kept, masks["window"], strict=True) if judges),
+        tuple(row for row, judges in zip(asked, masks["window"], strict=True) if judges),
         tuple(holes),
         len({row.time // HOUR_S for row in holes}),
         {what: n for what, n in tally.items() if n},
