@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 
 from training.data.looks import BaseLooks
 from training.lifecycle.live import REFUSED, SHARES, UNANSWERED, LiveRow
-from training.lifecycle.window import HOUR_S, LIVE_LOOKS, Requests, Sample, WindowLooks, choose_rate, next_share, sample
+from training.lifecycle.window import (
+    HOUR_S,
+    LIVE_LOOKS,
+    OTHER,
+    Requests,
+    Sample,
+    WindowLooks,
+    choose_rate,
+    next_share,
+    sample,
+)
 
 
 def request(name: int, hour: float = 0.0, label: str = "account", **more: object) -> LiveRow:
@@ -67,7 +77,22 @@ def test_the_reference_is_who_labels_now() -> None:
     now = [request(1000 + i, 400 + i) for i in range(120)]
     assert names(judging(*earlier, *now)) == [row.request for row in now]
     prompt = replace(request(5000, 2000), prompt_id="another")  # one of another prompt is not the reference yet
-    assert judging(*earlier, *now, prompt).tally == {"requests of another teacher or prompt": 301}
+    assert judging(*earlier, *now, prompt).tally == {OTHER: 301}
+
+
+def test_hours_in_which_a_second_teacher_answered_what_the_first_could_not_are_cut_out() -> None:
+    rows = [request(i, i / 4) for i in range(400)]
+    rows[8] = replace(rows[8], labeler="second")
+    found = judging(*rows)
+    assert names(found) == [row.request for i, row in enumerate(rows) if i // 4 != 2]
+    assert found.tally == {OTHER: 4}
+
+
+def test_one_intent_that_another_teacher_was_asked_about_again_is_not_left_out_alone() -> None:
+    rows = [request(i, i / 4, ["account", "payments"][i % 2]) for i in range(400)]
+    again = [replace(row, labeler="recorded") if row.label == "payments" else row for row in rows]
+    now = [request(1000 + i, 400 + i, ["account", "payments"][i % 2]) for i in range(120)]
+    assert names(judging(*again, *now)) == [row.request for row in now]
 
 
 def test_two_rates_are_thinned_to_the_lower_one() -> None:

@@ -3,7 +3,7 @@
 Every test on them is an exact binomial one, so they must be as requests drawn independently and at one rate. The rate
 is fixed within an epoch. Requests of several rates are thinned to the lowest by the random number that each was sampled
 with. A refusal depends on the text: it stays, as an error. An unanswered request depends on time alone (a cap, an
-outage): its hour is cut out, answered requests included.
+outage): its hour is cut out, answered requests included. So is an hour in which another teacher or prompt answered.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def select(requests: Requests, window: int, least: int) -> dict[str, np.ndarray]
     steps = {"hours": kept}
     recent = requests.reference[kept][-RECENT:]
     if len(recent):
-        kept = kept & (requests.reference == np.bincount(recent).argmax())
+        # Who else answered may have been asked for the text: the first could not say, or it may be of a new intent.
+        other = kept & (requests.reference != np.bincount(recent).argmax())
+        kept = kept & ~np.isin(requests.times // HOUR_S, requests.times[other] // HOUR_S)
     steps["reference"] = kept
     rate = choose_rate(requests.of(kept), least)
     kept = kept & (requests.rates >= rate) & (requests.numbers < rate)
@@ -121,11 +123,12 @@ def sample(rows: Iterable[LiveRow], question: str, suspect: Sequence[int], windo
 
 
 CUT = "answered requests of cut hours"
+OTHER = "requests of hours in which another teacher or prompt answered"
 LEFT_OUT = (
     "requests of another question",
     "requests of suspect rounds",
     CUT,
-    "requests of another teacher or prompt",
+    OTHER,
     "requests thinned to one rate",
     "requests older than the window",
 )
