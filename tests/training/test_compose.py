@@ -38,6 +38,7 @@ def test_with_a_sample_its_requests_judge_each_for_itself(base: Dataset) -> None
         request(3, ""),
         request(4, "account", "dev"),
         request(5, "account", "test"),
+        request(6, "payments", "test"),
     ]
     found = compose(base, rows, Sample(tuple(rows)), base.taxonomy)
     assert [(row.request, row.label) for row in found.trials("calibration")] == [
@@ -49,6 +50,23 @@ def test_with_a_sample_its_requests_judge_each_for_itself(base: Dataset) -> None
     assert (found.unit, found.reference) == ("requests", "teacher")
     assert "unknown" in found.never_accepted  # the sample holds no request of it
     assert "payments" not in found.never_accepted
+
+
+def test_what_is_never_accepted_does_not_depend_on_the_requests_that_calibrate(base: Dataset) -> None:
+    others = [request(1, "account", "dev"), request(2, "account", "test")]
+
+    def never(*labels: str) -> tuple[str, ...]:
+        rows = [*others, *(request(10 + i, label) for i, label in enumerate(labels))]
+        return compose(base, rows, Sample(tuple(rows)), base.taxonomy).never_accepted
+
+    assert never("account", "payments", "unknown") == never("account") == ("payments", "unknown")
+
+
+def test_rows_that_calibrate_do_not_make_an_intent_frequent_enough() -> None:
+    taxonomy = Taxonomy.of(["account", "payments"])
+    judges = [request(i, split=split) for i, split in enumerate(["dev", "test", *["calibration"] * 20])]
+    rows = [*judges, text("a", "account"), text("b", "payments")]
+    assert "account" in compose(None, rows, Sample(tuple(judges)), taxonomy).never_accepted
 
 
 def test_what_is_near_a_judging_base_row_does_not_train(base: Dataset) -> None:
@@ -84,11 +102,20 @@ def test_the_gate_meets_requests_of_earlier_rounds_and_base_rows_apart(base: Dat
     earlier = text("judged by text", split="test")
     learnt = base.split("test")[0]
     rows = [*requests, earlier, LiveRow(learnt.key, learnt.text, learnt.label, "t", "p", "train", 1, 0.0)]
-    decide, further = held_out(base, rows, Sample(tuple(requests)), before=2, suspect=())
+    decide, further = held_out(base, rows, Sample(tuple(requests)), before=2, suspect=(), fewest=2)
     assert [row.id for row in decide] == ["r1", "r3"]
     judged = [row for row in base.rows if row.split != "train"]
     assert len(further) == len(judged) - 1 + 1  # one was learnt since, one is of before 0.3.0
     assert held_out(base, rows, None, before=2, suspect=()) == (further, [])
+
+
+def test_base_rows_decide_while_the_sample_is_of_this_round(base: Dataset) -> None:
+    requests = [request(i) for i in range(200)]
+    decide, further = held_out(base, requests, Sample(tuple(requests)), before=1, suspect=(), fewest=50)
+    assert [row.id for row in decide] == [row.id for row in base.rows if row.split != "train"]
+    assert not further
+    decide, _ = held_out(base, requests, Sample(tuple(requests)), before=2, suspect=(), most=60, fewest=50)
+    assert [row.id for row in decide] == [f"r{i}" for i in range(140, 200)]  # the newest
 
 
 def test_labels_of_a_suspect_round_do_not_judge_the_next() -> None:

@@ -24,9 +24,11 @@ class Log:
         guess = ("account", 0.5, sampled, source, False, not sampled, sampled, "b", 1.0, None)
         self.rows.append(Decision(id, time, text, *guess, "conversation", number, 0.01, "serving 0.01", "p", "q"))
 
-    def answer(self, id: str, text: str, label: str | None, sampled: bool = True, time: float = NOW) -> None:
+    def answer(
+        self, id: str, text: str, label: str | None, sampled: bool = True, time: float = NOW, teacher: str = "t"
+    ) -> None:
         said = (label, None if label else "declined", {}, 0.0, 1.0, sampled, "q")
-        self.rows.append(TeacherAnswer(id, time, text, "t", "p", *said))
+        self.rows.append(TeacherAnswer(id, time, text, teacher, "p", *said))
 
     def correct(self, id: str, text: str, intent: str, time: float) -> None:
         self.rows.append(Correction(id, time, text, intent, "q"))
@@ -103,6 +105,16 @@ def test_a_refusal_stays_in_the_sample_whatever_another_teacher_said_after_it(lo
     log.answer("r1", "hostile", "account", time=NOW + 1)
     (row,) = log.harvest().rows
     assert (row.label, row.why, row.labeler) == ("", REFUSED, "t")
+
+
+def test_a_deferred_request_is_judged_by_the_teacher_that_judges_the_accepted_ones(log: Log) -> None:
+    for i in range(6):
+        deferred = i < 3
+        log.request(f"r{i}", f"text {i}", number=i / 1000)
+        log.answer(f"r{i}", f"text {i}", "account", time=NOW + 1)
+        if deferred:  # the first teacher was late for the caller, so the second was asked too, and was faster
+            log.answer(f"r{i}", f"text {i}", "payments", time=NOW, teacher="second")
+    assert {(row.labeler, row.label) for row in log.harvest().rows} == {("t", "account")}
 
 
 def test_an_outage_does_not_select_which_part_of_the_sample_judges(log: Log) -> None:

@@ -7,8 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from training.data.looks import BaseLooks
 from training.lifecycle.live import REFUSED, SHARES, UNANSWERED, LiveRow
-from training.lifecycle.window import HOUR_S, Requests, Sample, WindowLooks, choose_rate, next_share, sample
+from training.lifecycle.window import (
+    HOUR_S,
+    LIVE_LOOKS,
+    OTHER,
+    Requests,
+    Sample,
+    WindowLooks,
+    choose_rate,
+    next_share,
+    sample,
+)
 
 
 def request(name: int, hour: float = 0.0, label: str = "account", **more: object) -> LiveRow:
@@ -47,9 +58,18 @@ def test_a_refusal_stays_and_the_hour_of_an_unanswered_request_goes() -> None:
 
 
 def test_a_suspect_round_neither_gates_nor_certifies() -> None:
-    found = judging(request(1), replace(request(2), round=2), suspect=(2,))
+    found = judging(request(1), replace(request(2, 1.5), round=2), suspect=(2,))
     assert names(found) == ["r1"]
     assert found.tally == {"requests of suspect rounds": 1}
+    assert not found.holes
+
+
+def test_a_suspect_round_that_asked_about_one_intent_again_leaves_no_sample_of_the_others() -> None:
+    labels = ["account", "payments"] * 20
+    rows = [replace(request(i, i / 4, label), round=2 if label == "payments" else 1) for i, label in enumerate(labels)]
+    found = judging(*rows, request(100, 50), suspect=(2,))
+    assert names(found) == ["r100"]
+    assert found.tally == {"requests of suspect rounds": 20, "answered requests of cut hours": 20}
 
 
 def test_the_reference_is_who_labels_now() -> None:
@@ -57,7 +77,22 @@ def test_the_reference_is_who_labels_now() -> None:
     now = [request(1000 + i, 400 + i) for i in range(120)]
     assert names(judging(*earlier, *now)) == [row.request for row in now]
     prompt = replace(request(5000, 2000), prompt_id="another")  # one of another prompt is not the reference yet
-    assert judging(*earlier, *now, prompt).tally == {"requests of another teacher or prompt": 301}
+    assert judging(*earlier, *now, prompt).tally == {OTHER: 301}
+
+
+def test_hours_in_which_a_second_teacher_answered_what_the_first_could_not_are_cut_out() -> None:
+    rows = [request(i, i / 4) for i in range(400)]
+    rows[8] = replace(rows[8], labeler="second")
+    found = judging(*rows)
+    assert names(found) == [row.request for i, row in enumerate(rows) if i // 4 != 2]
+    assert found.tally == {OTHER: 4}
+
+
+def test_one_intent_that_another_teacher_was_asked_about_again_is_not_left_out_alone() -> None:
+    rows = [request(i, i / 4, ["account", "payments"][i % 2]) for i in range(400)]
+    again = [replace(row, labeler="recorded") if row.label == "payments" else row for row in rows]
+    now = [request(1000 + i, 400 + i, ["account", "payments"][i % 2]) for i in range(120)]
+    assert names(judging(*again, *now)) == [row.request for row in now]
 
 
 def test_two_rates_are_thinned_to_the_lower_one() -> None:
@@ -145,6 +180,13 @@ def test_a_look_is_on_disk_and_the_same_model_is_no_new_one(tmp_path: Path) -> N
     file.write_text("{")
     with pytest.raises(ValueError, match=r"looks\.json is damaged"):
         WindowLooks(file, [1.0], 3).spend(0.04, "model c")
+
+
+def test_looks_at_base_data_may_be_kept_in_the_same_folder(tmp_path: Path) -> None:
+    BaseLooks(tmp_path).spend(0.04, "base model")  # as where the data's folder cannot be written
+    live = WindowLooks(tmp_path / LIVE_LOOKS, [1.0, 2.0, 3.0], 3)
+    assert live.spend(0.04, "live model").number == 1
+    assert BaseLooks(tmp_path).spend(0.04, "another").number == 2
 
 
 def test_a_label_that_was_mapped_is_of_the_newest_prompt_of_its_labeler() -> None:

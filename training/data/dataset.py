@@ -71,8 +71,11 @@ class Dataset:
 
     @cached_property
     def never_accepted(self) -> tuple[str, ...]:
-        """The intents that are never accepted as an answer: barred, with too few rows in all, or with none in train."""
-        queries = {(row.label, row.text) for row in self.rows}
+        """The intents that are never accepted as an answer: barred, with too few rows in all, or with none in train.
+
+        Requests that calibrate do not count: whoever chooses by them keeps intents that were right by luck.
+        """
+        queries = {(r.label, r.text) for r in self.rows if not (r.request and r.split == "calibration")}
         counts = collections.Counter(label for label, _ in queries)
         trained = {row.label for row in self.split("train")}
         few = {name for name in self.taxonomy.names if counts[name] < FEWEST_ROWS or name not in trained}
@@ -159,7 +162,7 @@ def warnings_of_intents(dataset: Dataset) -> list[str]:
     untrained = [name for name in dataset.never_accepted if name not in trained]
     barred = [name for name in dataset.never_accepted if name in trained & dataset.barred]
     rare = [name for name in dataset.never_accepted if name in trained - dataset.barred]
-    no_request = ("no request in the sample", barred)
+    no_request = ("no request in the sample's dev and test", barred)
     kinds = (("no training row", untrained), (f"fewer than {FEWEST_ROWS} rows", rare), no_request)
     return [
         f"never accepted as an answer, for there {'is' if why.startswith('no') else 'are'} {why}: {', '.join(names)}"

@@ -10,9 +10,12 @@ from inference.bundle.taxonomy import Taxonomy
 from training.data.dataset import Dataset, warnings_of_intents
 from training.data.duplicates import near_pairs
 from training.data.rows import Row
+from training.lifecycle.gate import MIN_ROWS
 from training.lifecycle.harvest import DAY_S
 from training.lifecycle.live import LiveRow
 from training.lifecycle.window import Sample
+
+MOST_ROWS = 6_000  # requests that the gate asks champion, anchor and challenger about
 
 
 def compose(
@@ -27,7 +30,8 @@ def compose(
 
     Never both: a certificate has one reference and one population. A text may train and be a request of the sample, as
     future traffic repeats training texts just as often; what is near a judging row of the base data never trains. An
-    intent of which the sample holds no request is never accepted as an answer.
+    intent of which the sample's dev and test hold no request is never accepted as an answer: chosen by the calibration
+    requests it would drop the errors of answers with that intent, and keep the intents that were right by luck.
     """
     own = list(base.rows) if base else []
     judges = [_request(row) for row in sample.rows] if sample else [row for row in own if row.split != "train"]
@@ -40,7 +44,8 @@ def compose(
     kept = live if sample else _apart(live, judges)
     train = _settled([row for row in own if row.split == "train"], kept)
     tally = {"base rows": len(own), "live rows that train": len(kept), "leaks": len(live) - len(kept)}
-    barred = frozenset(taxonomy.names) - {row.label for row in judges} if sample else frozenset()
+    held = {row.label for row in judges if row.split != "calibration"}
+    barred = frozenset(taxonomy.names) - held if sample else frozenset()
     data = Dataset((*train, *judges), taxonomy, tally | (sample.tally if sample else {}), (), barred)
     return replace(data, warnings=tuple(warnings_of_intents(data)))
 
@@ -77,12 +82,19 @@ def _request(row: LiveRow) -> Row:
 
 
 def held_out(
-    base: Dataset | None, rows: Iterable[LiveRow], sample: Sample | None, before: int, suspect: Sequence[int]
+    base: Dataset | None,
+    rows: Iterable[LiveRow],
+    sample: Sample | None,
+    before: int,
+    suspect: Sequence[int],
+    most: int = MOST_ROWS,
+    fewest: int = MIN_ROWS,
 ) -> tuple[list[Row], list[Row]]:
     """Where a challenger meets the champion: the rows that decide, and further ones.
 
-    With a sample its requests of rounds before `before` decide: wrong labels of a round would speak for a student that
-    was trained on others of them. Base rows, and the sample of before 0.3.0, are further ones then. Calibration rows
+    With a sample its newest `most` requests of rounds before `before` decide: wrong labels of a round would speak for a
+    student that was trained on others of them. Base rows, and the sample of before 0.3.0, are further ones then, and
+    decide while these requests are fewer than `fewest`, as in the round that brings the first sample. Calibration rows
     count as well as test rows: they choose thresholds, not intents.
     """
     rows = list(rows)
@@ -92,4 +104,5 @@ def held_out(
     texts = [row for row in (*texts, *known) if row.key not in trained]
     if sample is None:
         return texts, []
-    return [_request(row) for row in sample.rows if row.round < before], texts
+    requests = [_request(row) for row in sample.rows if row.round < before][-most:]
+    return (requests, texts) if len(requests) >= fewest or len(texts) < fewest else (texts, [])

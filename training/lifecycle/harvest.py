@@ -88,8 +88,9 @@ def _requests(log: _Log, known: Iterable[LiveRow], number: int, tally: collectio
     for decision in log.decisions.values():
         if _judges(decision):
             tries[decision.number or 0.0].append(decision)
+    usual = _usual(own)
     for drawn, decisions in tries.items():
-        answers = sorted((a for d in decisions for a in own.get(d.id, ())), key=lambda answer: answer.time)
+        answers = sorted((a for d in decisions for a in own.get(d.id, ())), key=lambda a: (a.teacher != usual, a.time))
         before = seen.get(drawn)
         if before is None and text_key(decisions[0].text) in forgotten:
             tally["of a forgotten text"] += 1
@@ -99,6 +100,14 @@ def _requests(log: _Log, known: Iterable[LiveRow], number: int, tally: collectio
         # One that had an answer before lost it to --drop-round or to another question: the log's does not come back.
         elif before.why == UNANSWERED and not before.labeler and answers and before.split in SHARES:
             yield _answered(before, answers[0], number)
+
+
+def _usual(own: dict[str, list[TeacherAnswer]]) -> str:
+    """The teacher that answered most requests. Where it is late for a caller's deadline, the next one is asked too and
+    may answer first: that depends on whether the request was deferred, so the usual one's answer counts all the same.
+    """
+    asked = collections.Counter(name for answers in own.values() for name in {answer.teacher for answer in answers})
+    return max(sorted(asked), key=lambda name: asked[name], default="")
 
 
 def _request(decision: Decision, answer: TeacherAnswer | None, number: int) -> LiveRow:
@@ -111,7 +120,7 @@ def _request(decision: Decision, answer: TeacherAnswer | None, number: int) -> L
 
 
 def _answered(row: LiveRow, answer: TeacherAnswer, number: int) -> LiveRow:
-    """The first answer counts, a refusal too: what another teacher said after it was chosen by the text."""
+    """The usual teacher's first answer counts, a refusal too: what another said after it was chosen by the text."""
     return replace(
         row,
         label=answer.label or "",

@@ -32,7 +32,7 @@ from training.lifecycle.live import UNANSWERED, LiveRow
 from training.lifecycle.options import Options, Summary
 from training.lifecycle.pipeline import train
 from training.lifecycle.questions import follow, read_steps, renamed
-from training.lifecycle.window import Sample, WindowLooks
+from training.lifecycle.window import LIVE_LOOKS, Sample, WindowLooks
 from training.lifecycle.window import sample as draw
 from training.student.config import Config
 
@@ -153,6 +153,10 @@ class Refresh:
         enough = self.calibrating >= options.least_calibration and all(found.split(name) for name in live.SHARES)
         return found if enough else None
 
+    def _every(self, rows: Sequence[LiveRow]) -> Sample:
+        """The requests for the gate, which are no calibration: a window may be full of this round's."""
+        return draw(rows, self.question, self.suspect, len(rows), self.options.least_calibration)
+
     def _missing(self, rows: Sequence[LiveRow], sample: Sample | None) -> list[str]:
         """What is still needed before a student can be trained and judged."""
         missing = []
@@ -175,9 +179,9 @@ class Refresh:
         looks = None
         if sample is not None:
             times = [row.time for row in sample.split("calibration")]
-            looks = WindowLooks(self.home / "looks.json", times, options.window)
+            looks = WindowLooks(self.home / LIVE_LOOKS, times, options.window)
         config = replace(self.config, name=self.config.model_name)
-        held = held_out(self.base, rows, sample, self.round, self.suspect)
+        held = held_out(self.base, rows, sample and self._every(rows), self.round, self.suspect)
         trained = train(config, lambda challenger: self._judge(challenger, *held), data, looks)
         self.summary.version = trained.folder.name
         if sample is not None and sample.holes:

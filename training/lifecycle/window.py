@@ -3,7 +3,7 @@
 Every test on them is an exact binomial one, so they must be as requests drawn independently and at one rate. The rate
 is fixed within an epoch. Requests of several rates are thinned to the lowest by the random number that each was sampled
 with. A refusal depends on the text: it stays, as an error. An unanswered request depends on time alone (a cap, an
-outage): its hour is cut out, answered requests included.
+outage): its hour is cut out, answered requests included. So is an hour in which another teacher or prompt answered.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from training.data.looks import Look
 from training.lifecycle.live import SHARES, UNANSWERED, LiveRow
 
 HOUR_S = 3600.0
+LIVE_LOOKS = "live_looks.json"  # not looks.json, which is kept with the model where the data's folder cannot keep it
 RECENT = 100  # requests that say which labeler and prompt are the reference now
 LARGEST_SHARE = 0.5  # of what is left of delta, that one look may spend
 
@@ -54,7 +55,9 @@ def select(requests: Requests, window: int, least: int) -> dict[str, np.ndarray]
     steps = {"hours": kept}
     recent = requests.reference[kept][-RECENT:]
     if len(recent):
-        kept = kept & (requests.reference == np.bincount(recent).argmax())
+        # Who else answered may have been asked for the text: the first could not say, or it may be of a new intent.
+        other = kept & (requests.reference != np.bincount(recent).argmax())
+        kept = kept & ~np.isin(requests.times // HOUR_S, requests.times[other] // HOUR_S)
     steps["reference"] = kept
     rate = choose_rate(requests.of(kept), least)
     kept = kept & (requests.rates >= rate) & (requests.numbers < rate)
@@ -97,17 +100,22 @@ class Sample:
 
 
 def sample(rows: Iterable[LiveRow], question: str, suspect: Sequence[int], window: int, least: int) -> Sample:
-    """The requests of `question` that may judge, see `select`. Rounds in `suspect` neither gate nor certify."""
+    """The requests of `question` that may judge, see `select`. Rounds in `suspect` neither gate nor certify.
+
+    Their hours are cut out as those of unanswered requests are: a round may have asked about earlier requests again,
+    about those of one intent alone for one.
+    """
     every = [row for row in rows if row.request and row.split in SHARES and row.number is not None and row.rate]
     asked = sorted((row for row in every if row.question == question), key=lambda row: (row.time, row.request))
-    kept = [row for row in asked if row.round not in suspect]
-    masks = select(_arrays(kept), window, least)
-    counts = [len(every), len(asked), len(kept), *(int(mask.sum()) for mask in masks.values())]
+    requests = _arrays(asked)
+    trusted = np.array([row.round not in suspect for row in asked], bool)
+    masks = select(replace(requests, answered=requests.answered & trusted), window, least)
+    counts = [len(every), len(asked), int(trusted.sum()), *(int(mask.sum()) for mask in masks.values())]
     tally = {what: before - after for what, (before, after) in zip(LEFT_OUT, pairwise(counts), strict=True)}
-    holes = [row for row in kept if row.why == UNANSWERED]
+    holes = [row for row in asked if row.why == UNANSWERED and row.round not in suspect]
     tally[CUT] -= len(holes)
     return Sample(
-        tuple(row for row, judges in zip(kept, masks["window"], strict=True) if judges),
+        tuple(row for row, judges in zip(asked, masks["window"], strict=True) if judges),
         tuple(holes),
         len({row.time // HOUR_S for row in holes}),
         {what: n for what, n in tally.items() if n},
@@ -115,11 +123,12 @@ def sample(rows: Iterable[LiveRow], question: str, suspect: Sequence[int], windo
 
 
 CUT = "answered requests of cut hours"
+OTHER = "requests of hours in which another teacher or prompt answered"
 LEFT_OUT = (
     "requests of another question",
     "requests of suspect rounds",
     CUT,
-    "requests of another teacher or prompt",
+    OTHER,
     "requests thinned to one rate",
     "requests older than the window",
 )
@@ -150,7 +159,7 @@ class _Spent:
 
 
 class WindowLooks:
-    """Counts the looks at the live sample's calibration rows, in `models/<name>/looks.json`.
+    """Counts the looks at the live sample's calibration rows, in the file `LIVE_LOOKS` with the model.
 
     In any stretch of one window's length, the looks at any one row spend at most delta together: a look spends a share
     of what is left of delta on the row of the window that was looked at most, 2·new / (new + window), at most a half,
