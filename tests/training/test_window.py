@@ -57,6 +57,13 @@ def test_a_refusal_stays_and_the_hour_of_an_unanswered_request_goes() -> None:
     assert (found.hours, found.tally) == (1, {"answered requests of cut hours": 1})
 
 
+def test_a_sample_of_refusals_alone_does_not_judge() -> None:
+    rows = [replace(request(i, i), split=split) for i, split in enumerate(SHARES)]
+    assert judging(*rows).complete
+    assert not judging(*rows[:2]).complete
+    assert not judging(*rows[:2], replace(rows[2], label="", why=REFUSED)).complete
+
+
 def test_a_suspect_round_neither_gates_nor_certifies() -> None:
     found = judging(request(1), replace(request(2, 1.5), round=2), suspect=(2,))
     assert names(found) == ["r1"]

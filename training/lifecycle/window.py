@@ -98,6 +98,11 @@ class Sample:
         """The requests of one split."""
         return tuple(row for row in self.rows if row.split == name)
 
+    @property
+    def complete(self) -> bool:
+        """Whether each split has a request with a label: of refusals alone there is no accuracy to report."""
+        return {row.split for row in self.rows if row.label} == set(SHARES)
+
 
 def sample(rows: Iterable[LiveRow], question: str, suspect: Sequence[int], window: int, least: int) -> Sample:
     """The requests of `question` that may judge, see `select`. Rounds in `suspect` neither gate nor certify.
