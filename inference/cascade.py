@@ -108,6 +108,7 @@ class Cascade(ProcessLocal):
     def classify(self, text: str, id: str | None = None) -> Answer:
         """Classify one text. `id` names the request for `feedback` and in the log, and may repeat: a conversation's.
 
+        The same text under the same `id` is a retry, which counts once in the sample: give no user's or service's id.
         Raises TypeError if `text` or `id` is not a string.
         """
         request = self._begin(text, id)

@@ -240,7 +240,7 @@ def test_base_data_may_lack_intents_that_traffic_brings(
 ) -> None:
     few = tmp_path / "few"
     few.mkdir()
-    (few / "taxonomy.toml").write_text(Taxonomy.of(["payments", "account", "unknown"]).to_toml())
+    (few / "taxonomy.toml").write_text(TAXONOMY.to_toml())
     rows = [row for row in tiny_rows() if row["label"] == "account"][:5]
     (few / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     little = ["--data", str(few), "--least-calibration", "100"]
@@ -253,6 +253,16 @@ def test_base_data_may_lack_intents_that_traffic_brings(
     traffic.add(fresh(900, 8), bundle=None)
     assert refresh.main([*start(), *little]) == 0
     assert set(Classifier.load(tmp_path / "models" / "tiny").labels) == {"payments", "account", "unknown"}
+
+
+def test_live_rows_under_another_taxonomy_are_left_out_aloud(
+    start: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Traffic(tmp_path / "log.db").add(fresh(60, 7))
+    (tmp_path / "edited.toml").write_text(Taxonomy.of(TAXONOMY.names).to_toml())  # by hand, and not by training.change
+    edited = ["--no-data", "--taxonomy", str(tmp_path / "edited.toml")]
+    assert refresh.main([*start(), *edited]) == 0
+    assert "60 live rows under another taxonomy, left out: training.change" in capsys.readouterr().out
 
 
 def teach_invoices(text: str) -> str:

@@ -57,6 +57,13 @@ def test_a_refusal_stays_and_the_hour_of_an_unanswered_request_goes() -> None:
     assert (found.hours, found.tally) == (1, {"answered requests of cut hours": 1})
 
 
+def test_a_sample_of_refusals_alone_does_not_judge() -> None:
+    rows = [replace(request(i, i), split=split) for i, split in enumerate(SHARES)]
+    assert judging(*rows).complete
+    assert not judging(*rows[:2]).complete
+    assert not judging(*rows[:2], replace(rows[2], label="", why=REFUSED)).complete
+
+
 def test_a_suspect_round_neither_gates_nor_certifies() -> None:
     found = judging(request(1), replace(request(2, 1.5), round=2), suspect=(2,))
     assert names(found) == ["r1"]
@@ -109,6 +116,14 @@ def test_day_zero_judges_alone_while_the_lower_rate_has_too_few() -> None:
     assert names(judging(*day_zero, *serving, least=50))[:100] == [row.request for row in day_zero]
 
 
+def test_of_two_services_with_rates_of_their_own_both_judge() -> None:
+    web = [request(i, i, rate=0.01, number=0.01 * i / 100) for i in range(100)]
+    app = [request(1000 + i, i / 8 + 0.5, rate=0.20, number=0.20 * i / 800) for i in range(800)]
+    judges = judging(*web, *app, least=50)  # the app alone would be eight times as many
+    assert {row.rate for row in judges.rows} == {0.01, 0.20}
+    assert all(row.number is not None and row.number < 0.01 for row in judges.rows)
+
+
 def test_the_window_keeps_the_newest_of_every_split() -> None:
     splits = ["dev", "calibration", "test"] * 30
     rows = [replace(request(i, i), split=split) for i, split in enumerate(splits)]
@@ -128,7 +143,10 @@ def test_what_judges_was_sampled_at_one_rate(drawn: list[tuple[float, float]], l
     found = judging(*rows, least=least).rows
     rate = min((row.rate or 0 for row in found), default=1.0)
     assert all((row.number or 0) < rate for row in found)
-    left_out = [row for row in rows if row not in found]
+    lower = [row.time for row in rows if (row.rate or 0) < rate]
+    alone = [row for row in rows if not lower or not min(lower) <= row.time <= max(lower)]
+    assert all(row in alone for row in found)
+    left_out = [row for row in alone if row not in found]
     assert not any((row.rate or 0) >= rate and (row.number or 0) < rate for row in left_out if found)
 
 

@@ -59,8 +59,9 @@ def select(requests: Requests, window: int, least: int) -> dict[str, np.ndarray]
         other = kept & (requests.reference != np.bincount(recent).argmax())
         kept = kept & ~np.isin(requests.times // HOUR_S, requests.times[other] // HOUR_S)
     steps["reference"] = kept
-    rate = choose_rate(requests.of(kept), least)
-    kept = kept & (requests.rates >= rate) & (requests.numbers < rate)
+    some = requests.of(kept)
+    kept = kept.copy()
+    kept[kept] = thinned(some, choose_rate(some, least))
     steps["rate"] = kept
     calibrating = requests.times[kept & requests.calibrates]
     if len(calibrating) > window:
@@ -68,8 +69,19 @@ def select(requests: Requests, window: int, least: int) -> dict[str, np.ndarray]
     return {**steps, "window": kept}
 
 
+def thinned(requests: Requests, rate: float) -> np.ndarray:
+    """Which of the requests are a sample at `rate`, as a mask.
+
+    While some requests are sampled at a lower rate, those at `rate` are of a part of the traffic: of one service on the
+    log, for one. So the time from the first to the last of a lower rate is left out whole.
+    """
+    kept = (requests.rates >= rate) & (requests.numbers < rate)
+    lower = requests.times[requests.rates < rate]
+    return kept & ((requests.times < lower.min()) | (requests.times > lower.max())) if len(lower) else kept
+
+
 def choose_rate(requests: Requests, least: int) -> float:
-    """The rate to which requests are thinned. Epochs of a lower rate are left out whole.
+    """The rate to which requests are thinned. The time of a lower rate is left out whole.
 
     Of the rates that keep today's epoch, the one that keeps most for calibration; of all rates, where that leaves fewer
     than `least`. It depends on counts alone, never on an answer. 1 of no requests.
@@ -77,8 +89,7 @@ def choose_rate(requests: Requests, least: int) -> float:
     if not len(requests.rates):
         return 1.0
     kept = {
-        rate: int(((requests.rates >= rate) & (requests.numbers < rate) & requests.calibrates).sum())
-        for rate in np.unique(requests.rates).tolist()
+        rate: int((thinned(requests, rate) & requests.calibrates).sum()) for rate in np.unique(requests.rates).tolist()
     }
     today = {rate: n for rate, n in kept.items() if rate <= requests.rates[-1]}
     best = max(today, key=lambda rate: (today[rate], rate))
@@ -97,6 +108,11 @@ class Sample:
     def split(self, name: str) -> tuple[LiveRow, ...]:
         """The requests of one split."""
         return tuple(row for row in self.rows if row.split == name)
+
+    @property
+    def complete(self) -> bool:
+        """Whether each split has a request with a label: of refusals alone there is no accuracy to report."""
+        return {row.split for row in self.rows if row.label} == set(SHARES)
 
 
 def sample(rows: Iterable[LiveRow], question: str, suspect: Sequence[int], window: int, least: int) -> Sample:
