@@ -21,13 +21,15 @@ from inference.bundle.redact import Redactor, load_redactor, of_the_beginning
 from inference.bundle.taxonomy import Taxonomy
 from inference.cache.memory import Entry
 from inference.cache.shared import Cache
-from inference.common.fork import ProcessLocal, attempt, forks_later, notice, register
+from inference.common.fork import attempt, forks_later, notice, register
 from inference.common.text import Forgotten, canonical
+from inference.common.workers import weakly
 from inference.log.decision_log import DecisionLog
 from inference.money.ledger import Ledger
 from inference.money.prices import dollars
 from inference.serving.answer import Answer, Request, Router, check_query
 from inference.serving.assemble import TeacherSpec, choose_redactor, choose_taxonomy, make_cache, make_log
+from inference.serving.closing import Closing
 from inference.serving.deferral import Deferral, Outcome
 from inference.serving.forget import forget
 from inference.serving.policy import Policy
@@ -43,7 +45,7 @@ __all__ = ["Answer", "Cascade", "Router"]
 CLOSING_S = 10.0
 
 
-class Cascade(ProcessLocal):
+class Cascade(Closing):
     """A local classifier with teachers behind it. Safe to share between threads and tasks, and across a fork.
 
     Made by `Cascade.load`. Close it, or use it as a context manager, so that what waits is written.
@@ -64,7 +66,7 @@ class Cascade(ProcessLocal):
         self._watch, self._redact, self._cache = watch, redact, cache
         self._redis = cache.redis if cache is not None else None
         limits, question = (policy.call_limit_s, policy.concurrency), taxonomy.question_id()
-        self._deferral = Deferral(teachers, ledger, log, self._remember, *limits, question)
+        self._deferral = Deferral(teachers, ledger, log, weakly(self._remember), *limits, question)
         self._recorder = Recorder(log, redact, teachers[0].prompt_id if teachers else "", question)
         self._rate, self._sampler = Rate(policy.max_teacher_rate), Sampler(policy, shared_secret(log))
         never = "the policy never defers" if policy.deferral == "never" else ""
@@ -94,7 +96,7 @@ class Cascade(ProcessLocal):
         # A bundle may name a custom redactor, but only the application says which code that is.
         own = redactor or (load_redactor(rules.redactor) if ":" in rules.redactor else None)
         watch = Watch(root, rules, own)
-        intents = watch.tier.taxonomy if watch.tier else choose_taxonomy(taxonomy, root)
+        intents = choose_taxonomy(taxonomy, root, watch.tier)
         watch.names = intents.names
         given = [teacher] if isinstance(teacher, str) or not isinstance(teacher, Sequence) else list(teacher)
         teachers = [open_teacher(spec, intents) for spec in given]
@@ -120,7 +122,11 @@ class Cascade(ProcessLocal):
         if request.asked is None or self.policy.deferral != "wait":
             return self._finish(request, None)
         asked = asyncio.wrap_future(request.asked)
-        done, _ = await asyncio.wait({asked}, timeout=self.policy.deadline_s - request.age_s)
+        try:
+            done, _ = await asyncio.wait({asked}, timeout=self.policy.deadline_s - request.age_s)
+        except asyncio.CancelledError:
+            self._finish(request, None)  # asked and paid for all the same
+            raise
         answered = bool(done) and not asked.cancelled() and asked.exception() is None
         return self._finish(request, asked.result() if answered else None)
 
@@ -288,13 +294,3 @@ class Cascade(ProcessLocal):
         attempt(partial(self._deferral.close, CLOSING_S))
         if self.log is not None:
             attempt(self.log.close)
-
-    def __enter__(self) -> Cascade:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def at_exit(self) -> None:
-        """Calls under way are given a while to end, so that what was paid for is kept."""
-        self.close()

@@ -4,13 +4,12 @@
     python -m inference.classify --bundle models/support --jsonl < queries.jsonl
 
 With --jsonl every line is a JSON object with a `text` field, or plain text. Every line gets a line of JSON, at once, in
-the same order and with its other fields kept. A line that cannot be read gets an error line that names it; the exit
-status is then 1 (see inference/common/commands.py for all of them).
+the same order and with its other fields kept; `given` keeps those whose names the answer needs. A line that cannot be
+read gets an error line that names it; the exit status is then 1 (see inference/common/commands.py for all of them).
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
@@ -41,7 +40,14 @@ def answer_lines(classifier: Classifier, lines: Iterable[bytes]) -> Iterator[dic
         except ValueError as error:
             yield {"line": number, "error": str(error)}
             continue
-        yield {**fields, **answer(classifier, fields["text"])}
+        yield _with_answer(fields, answer(classifier, fields["text"]))
+
+
+def _with_answer(fields: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    if not fields.keys() & found.keys():
+        return {**fields, **found}
+    given = {name: value for name, value in fields.items() if name in found or name == "given"}
+    return {**fields, "given": given, **found}
 
 
 def read_line(line: bytes) -> dict[str, Any]:
@@ -57,7 +63,7 @@ def read_line(line: bytes) -> dict[str, Any]:
 
 def write(values: dict[str, Any]) -> None:
     """Print one line of JSON at once, so that a pipe sees every answer as it comes."""
-    line = json.dumps(values, ensure_ascii=False)
+    line = jsonl.line(values, ensure_ascii=False)
     sys.stdout.buffer.write(repair(line).encode("utf-8") + b"\n")
     sys.stdout.buffer.flush()
 

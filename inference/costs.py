@@ -9,7 +9,6 @@ alone that the bundle's own certificate does not let the local model answer.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.bundle.manifest import BundleError, read_manifest, resolve
+from inference.common import jsonl
 from inference.common.commands import DONE, Parser, command
 from inference.money.prices import CACHED_FROM_TOKENS, Usage, add_prices_flag, cost, price_of
 
@@ -168,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     coverage = None if arguments.bundle is None else coverage_of(arguments.bundle)
     rows, remarks = [row.to_dict(load) for row in classic(load) + today(load, coverage)], notes(load, coverage)
     if arguments.json:
-        print(json.dumps({"rows": rows, "notes": remarks}))
+        print(jsonl.line({"rows": rows, "notes": remarks}))
     else:
         print(table(rows), "", *remarks, sep="\n")
     return DONE

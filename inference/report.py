@@ -3,13 +3,14 @@
     python -m inference.report --log decisions.db --since 7d --bundle models/support
 
 Counts are kept by the hour, so the period is made of whole hours (UTC). Latencies come from histograms with bins 12 %
-wide. Accuracy is the live agreement of accepted local answers with the teacher, on the uniform sample.
+wide. Accuracy is the live agreement of accepted local answers with the teacher, on the uniform sample; where labels are
+missing, it is "incomplete" unless they cannot change the verdict. With --check the exit status is 1 if a target is
+missed, or not known to be met; without any data there is nothing to miss.
 """
 
 from __future__ import annotations
 
 import datetime
-import json
 import re
 import sys
 import time
@@ -17,7 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from inference.common.commands import DONE, Parser, command
+from inference.common import jsonl
+from inference.common.commands import DONE, SOME_FAILED, Parser, command
 from inference.log.counts import HOUR_S
 from inference.log.decision_log import DecisionLog
 from inference.log.figures import Figure, summarise
@@ -49,6 +51,9 @@ def render(report: Mapping[str, Any]) -> str:
         return f"{head}: no requests"
     lines = [f"{head}: {report['requests']:,} requests", ""]
     lines += [_line(figure) for figure in report["figures"]]
+    refused = report["refusals"]
+    lines += ["", f"teachers named no intent in {refused['answers']:,} of {refused['of']:,} answers, "
+              f"for {_amount(refused['cost_usd'], 'usd')} of the cost"]  # fmt: skip
     lines += ["", "latencies are from histograms with bins 12 % wide", "", *_intent_lines(report["intents"]), ""]
     lines += [f"drift of {kind}: {_drift(found)}" for kind, found in (report["drift"] or {}).items()]
     dropped = ", ".join(f"{n:,} {value}" for value, n in sorted(report["rows_dropped"].items())) or "none"
@@ -63,7 +68,7 @@ def _utc(seconds: float) -> str:
 def _line(figure: Figure) -> str:
     target = f"{'>' if figure.at_least else '<'} {_amount(figure.target, figure.unit)}"
     value = "-" if figure.value is None else _amount(figure.value, figure.unit)
-    return f"{figure.name:<18}{value:>12}   {target:<10}{figure.status:<9}{figure.note}".rstrip()
+    return f"{figure.name:<18}{value:>12}   {target:<10}{figure.status:<11}{figure.note}".rstrip()
 
 
 def _amount(value: float, unit: str) -> str:
@@ -90,7 +95,15 @@ def _drift(found: Mapping[str, Any]) -> str:
 
 def _to_json(report: Mapping[str, Any]) -> str:
     figures = {figure.name: figure.to_json() for figure in report["figures"]}
-    return json.dumps({**report, "figures": figures}, indent=1)
+    return jsonl.line({**report, "figures": figures}, indent=1)
+
+
+def _missed(figures: Sequence[Figure]) -> bool:
+    """Whether a target is missed, or not known to be met; said on standard error."""
+    missed = [f"{figure.name} is {figure.status}" for figure in figures if figure.status in ("missed", "incomplete")]
+    if missed:
+        print(f"check: {', '.join(missed)}", file=sys.stderr)
+    return bool(missed)
 
 
 @command()
@@ -104,6 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--until", default="now", help="where the period ends, in the same form (default %(default)s)")
     parser.add_argument("--bundle", type=Path, help="models/<name>: report drift since its calibration")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed, or may be")
     arguments = parser.parse_args(argv)
     now = time.time()
     since = moment(arguments.since, now) // HOUR_S * HOUR_S
@@ -111,10 +125,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if since >= until:
         raise ValueError(f"the period is empty: it begins {_utc(since)} and ends {_utc(until)} UTC")
     log = DecisionLog(arguments.log)
-    report = {"log": log.name, "since": since, "until": until}
+    report: dict[str, Any] = {"log": log.name, "since": since, "until": until}
     report |= summarise(log, since, until, arguments.bundle)
     print(_to_json(report) if arguments.json else render(report))
-    return DONE
+    return SOME_FAILED if arguments.check and _missed(report["figures"]) else DONE
 
 
 if __name__ == "__main__":

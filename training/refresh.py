@@ -9,12 +9,11 @@ published because it did not pass the gate, 4 another refresh is at work; the re
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from inference.common import settings
+from inference.common import jsonl, settings
 from inference.common.commands import DONE, Parser, command, naming_full_disk
 from inference.money.prices import add_prices_flag, shown
 from training.lifecycle.options import Options, Summary
@@ -48,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     quiet = contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext()
     with naming_full_disk(config.home), quiet:
         summary = refresh(config, options, arguments.dry_run)
-    print(json.dumps(asdict(summary)) if arguments.json else describe(summary))
+    print(jsonl.line(asdict(summary)) if arguments.json else describe(summary))
     return summary.status
 
 

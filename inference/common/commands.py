@@ -2,7 +2,7 @@
 
 status  meaning
 0       done, or nothing to do
-1       done, but some rows or queries failed
+1       done, but some rows or queries failed; a report with --check: a target is missed, or may be
 2       not done: an invalid argument, setting or file, a service that cannot be reached, a full disk
 3       trained, but not published: the new version did not pass the gate
 4       another process is at work on the same files

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from types import MethodType
 from typing import Any
 
 from inference.common.fork import ProcessLocal, register
@@ -21,7 +23,7 @@ class Worker(ProcessLocal):
     Whatever it raises is counted, logged where it is another error than the last one, and followed by a pause, which
     doubles from the first of `pauses_s` to the second. `finish` comes after `stop`, when the next thread may already be
     at work; `interrupt` has a step that waits for something end; the first step comes after `first_s` seconds. `spawn`
-    starts a thread.
+    starts a thread. Methods keep their object alive while the thread runs, and no longer.
     """
 
     def __init__(
@@ -36,7 +38,8 @@ class Worker(ProcessLocal):
         spawn: Callable[[threading.Thread], None] = lambda thread: thread.start(),
     ) -> None:
         self.name = name
-        self._step, self._finish, self._interrupt = step, finish, interrupt
+        self._step: Callable[[], float | None] = weakly(step)
+        self._finish, self._interrupt = finish and weakly(finish), interrupt and weakly(interrupt)
         self._first_s, self._pauses_s, self._spawn = first_s, pauses_s, spawn
         self.after_fork()
         register(self)
@@ -59,7 +62,9 @@ class Worker(ProcessLocal):
 
     def _start(self) -> bool:
         self._turn, self.running = threading.Event(), True
-        thread = threading.Thread(target=self._run, args=(self._turn,), name=self.name, daemon=True)
+        # Of what has rows to write, nobody else may hold it any more.
+        kept = [work.owner for work in (self._step, self._finish) if isinstance(work, Weakly)]
+        thread = threading.Thread(target=self._run, args=(self._turn, kept), name=self.name, daemon=True)
         try:
             self._spawn(thread)
         except RuntimeError as error:  # the system's limit, or the interpreter is going down
@@ -94,7 +99,7 @@ class Worker(ProcessLocal):
         names = ("running", "failures", "last_error", "restarts")
         return dict(zip(names, (self.running, self._failures, self._last_error, self._restarts), strict=True))
 
-    def _run(self, turn: threading.Event) -> None:
+    def _run(self, turn: threading.Event, kept: list[object]) -> None:
         died = True
         try:
             self._wake.wait(self._first_s)
@@ -138,6 +143,28 @@ class Worker(ProcessLocal):
         if text != self._last_error or not self._in_a_row:
             _log.warning("%s failed, and will try again: %s", self.name, text, exc_info=error)
         self._failures, self._in_a_row, self._last_error = self._failures + 1, self._in_a_row + 1, text
+
+
+class Weakly:
+    """A method that does not keep its object alive, and does nothing once that is gone."""
+
+    def __init__(self, method: MethodType) -> None:
+        self._method = weakref.WeakMethod(method)
+
+    def __call__(self, *arguments: Any) -> Any:
+        found = self._method()
+        return found(*arguments) if found is not None else None
+
+    @property
+    def owner(self) -> object:
+        """The object, None once it is gone."""
+        found = self._method()
+        return found.__self__ if isinstance(found, MethodType) else None
+
+
+def weakly(work: Callable[..., Any]) -> Callable[..., Any]:
+    """`work` itself, or as Weakly where it is a method."""
+    return Weakly(work) if isinstance(work, MethodType) else work
 
 
 class DaemonThreads(ThreadPoolExecutor):

@@ -17,6 +17,7 @@ CONFIDENCE_BINS = 20
 LATENCY_BINS_PER_DECADE = 20
 FASTEST_MS, DECADES = 0.01, 7
 FOLD_AT = 1024
+UNITS = ("requests", "texts")
 
 
 def latency_bin(ms: float) -> int:
@@ -109,15 +110,18 @@ def _explode(event: tuple[Any, ...]) -> Iterator[tuple[str, str, int]]:
     if len(event) == 2:
         yield (*event, 1)
         return
-    source, intent, cached, deferred, accepted, confidence, latency, nano = event
+    source, intent, cached, deferred, accepted, own, seen, latency, nano = event
     yield "requests", "all", 1
     yield "source", source, 1
     yield "intent", intent or "", 1
     for name, flag in (("cached", cached), ("deferred", deferred), ("accepted", accepted)):
         if flag:
             yield "flag", name, 1
-    if confidence is not None:
-        yield "confidence", str(confidence), 1
+    if own is not None:
+        # Drift compares requests with requests, and distinct texts with distinct texts.
+        for unit in UNITS[:1] if seen else UNITS:
+            yield f"student_intent_{unit}", own[0], 1
+            yield f"student_confidence_{unit}", str(own[1]), 1
     yield "latency_all", str(latency), 1
     if not deferred:
         yield "latency_local", str(latency), 1

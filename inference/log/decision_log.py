@@ -86,19 +86,18 @@ class DecisionLog(ProcessLocal):
         cached: bool,
         deferred: bool,
         accepted: bool,
-        confidence: float | None,
+        student: tuple[str, float] | None,
         latency_ms: float,
         cost_nano: int = 0,
+        seen: bool = False,
     ) -> None:
-        """Count one request. `confidence` is the student's own, None where it was not asked; `cost_nano` nano-dollars.
+        """Count one request, of `cost_nano` nano-dollars. What was not deferred was answered locally, or from a cache.
 
-        What was not deferred counts as answered locally, cached answers of a teacher included.
+        `student`: the student's own intent and confidence, None where nobody knows; `seen`: for a text seen before.
         """
         notice()
-        confidence_place = None if confidence is None else confidence_bin(confidence)
-        self._tally.request(
-            source, intent, cached, deferred, accepted, confidence_place, latency_bin(latency_ms), cost_nano
-        )
+        own = None if student is None else (student[0], confidence_bin(student[1]))
+        self._tally.request(source, intent, cached, deferred, accepted, own, seen, latency_bin(latency_ms), cost_nano)
         if not self.worker.running:
             self.worker.start()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from pathlib import Path
 
 from inference.bundle.manifest import BundleError
@@ -16,6 +18,7 @@ from inference.teachers.own import LabelFunction
 from inference.teachers.prompt import Prompt
 from inference.teachers.teacher import Teacher
 
+_log = logging.getLogger("monoku.serving")
 TeacherSpec = str | Teacher | LabelFunction
 
 
@@ -26,10 +29,24 @@ def choose_redactor(policy: Policy, tier: Tier | None) -> Redactor:
     return load_redactor(policy.redactor or "builtin")
 
 
-def choose_taxonomy(given: str | Path | Taxonomy | None, root: Path) -> Taxonomy:
-    """The given taxonomy, read where it is a file. Raises BundleError if there is none."""
+def choose_taxonomy(given: str | Path | Taxonomy | None, root: Path, tier: Tier | None) -> Taxonomy:
+    """The bundle's taxonomy, else the given one, read where it is a file. Raises BundleError if there is none."""
+    if tier is not None:
+        _warn_of_other(given, root, tier.taxonomy)
+        return tier.taxonomy
     if given is None:
         raise BundleError(f"{root} has no bundle yet: give a taxonomy to start with a teacher alone")
+    return _read(given)
+
+
+def _warn_of_other(given: str | Path | Taxonomy | None, root: Path, served: Taxonomy) -> None:
+    """It was for the time before there was a bundle, so it may be gone by now."""
+    with contextlib.suppress(OSError, ValueError):
+        if given is not None and set(_read(given).names) != set(served.names):
+            _log.warning("%s has a bundle, whose intents are served; those of the taxonomy given are others", root.name)
+
+
+def _read(given: str | Path | Taxonomy) -> Taxonomy:
     return given if isinstance(given, Taxonomy) else Taxonomy.load(Path(given))
 
 

@@ -164,12 +164,12 @@ class Deferral(ProcessLocal):
                 try:
                     reply = await self._books.call(teacher, question)
                 except NotAsked:
-                    breaker.record(True)  # the teacher did nothing wrong
+                    breaker.spare()
                     raise
-                except BaseException:
-                    breaker.record(False)
+                except BaseException as error:
+                    breaker.raised(error)
                     raise
-                breaker.record(True)
+                breaker.answered(reply)
         except (asyncio.CancelledError, GeneratorExit):
             raise
         except BaseException as error:  # another's code may raise anything: an exit would end the loop for all

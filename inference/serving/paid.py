@@ -48,6 +48,7 @@ class Books:
     def __init__(self, ledger: Ledger | None, log: DecisionLog | None, limit_s: float, question_id: str) -> None:
         self._ledger, self._log, self._limit_s, self._question_id = ledger, log, limit_s, question_id
         self._no_ledger = Condition("money", "the spend ledger can be reached again")
+        self._late: set[asyncio.Task[None]] = set()
 
     async def call(self, teacher: Teacher, question: Question) -> Reply:
         """Ask, if it may be paid for and can be kept. Raises NotAsked, or what the teacher raised."""
@@ -71,17 +72,30 @@ class Books:
     async def _reserve(self, nano: int, kept: float) -> str | None:
         if self._ledger is None or nano == 0:
             return None
+        reserving = asyncio.ensure_future(_in_thread(partial(self._ledger.reserve, nano, kept)))
         try:
-            async with asyncio.timeout(self._limit_s):
-                reservation = await _in_thread(partial(self._ledger.reserve, nano, kept))
+            await asyncio.wait({reserving}, timeout=self._limit_s)
+            if not reserving.done():
+                raise LedgerDown(f"the spend ledger took over {self._limit_s:g} s") from TimeoutError()
+            reservation = reserving.result()
         except SpendLimit as error:
             raise NotAsked(str(error)) from error
         except LedgerDown as error:
             kind = type(error.__cause__ or error).__name__  # its words may repeat a URL
             self._no_ledger.begin("the spend ledger is out of reach, no paid teacher is asked: %s", kind)
             raise NotAsked(str(error)) from error
+        finally:
+            if not reserving.done():
+                reserving.add_done_callback(self._give_back)
         self._no_ledger.end()
         return reservation
+
+    def _give_back(self, reserving: asyncio.Future[str]) -> None:
+        """A reservation that comes too late is for no call."""
+        if not reserving.cancelled() and reserving.exception() is None:
+            giving = asyncio.get_running_loop().create_task(self._settle(reserving.result(), 0))
+            self._late.add(giving)
+            giving.add_done_callback(self._late.discard)
 
     async def _settle(self, reservation: str | None, nano: int, unsure: bool = False) -> None:
         if self._ledger is None or reservation is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -12,15 +13,17 @@ from inference.common.fork import ProcessLocal, register
 from inference.common.text import MOST_CHARACTERS
 from inference.log.decision_log import Correction, Decision, DecisionLog
 from inference.serving.answer import Answer, Request
+from inference.serving.own import OwnAnswers
 
 REMEMBERED = 10_000
+REMEMBERED_BYTES = 16 << 20
 
 
 class Recorder(ProcessLocal):
     """Records answers in memory at once and in the log, if there is one, behind the caller's back.
 
     `prompt_id` and `question_id` say what the first teacher is asked. `correct` knows the text of the last `remembered`
-    requests.
+    requests, fewer where ids and texts take more than `most_bytes`.
     """
 
     def __init__(
@@ -30,10 +33,12 @@ class Recorder(ProcessLocal):
         prompt_id: str = "",
         question_id: str = "",
         remembered: int = REMEMBERED,
+        most_bytes: int = REMEMBERED_BYTES,
     ) -> None:
-        self.log, self._redact, self._remembered = log, redact, remembered
+        self.log, self._redact, self._remembered, self._most_bytes = log, redact, remembered, most_bytes
+        self._bytes, self._own = 0, OwnAnswers()
         self._prompt_id, self._question_id = prompt_id, question_id
-        self._recent: collections.OrderedDict[str, tuple[str, str]] = collections.OrderedDict()
+        self._recent: collections.OrderedDict[str, tuple[str, str, int]] = collections.OrderedDict()
         self._counts: collections.Counter[str] = collections.Counter()
         self._lock = threading.Lock()
         register(self)
@@ -54,20 +59,30 @@ class Recorder(ProcessLocal):
             self._counts[answer.source] += 1
             self._counts["cached"] += answer.cached
             self._counts["deferred"] += answer.deferred
-            self._recent[answer.id] = request.draw.row_id, request.text[:MOST_CHARACTERS]
-            self._recent.move_to_end(answer.id)  # of several requests with one id the newest is meant
-            if len(self._recent) > self._remembered:
-                self._recent.popitem(last=False)
+            self._remember(answer.id, request.draw.row_id, request.text[:MOST_CHARACTERS])
+            own, seen = (None, False) if self.log is None else self._own.of(request)
         if self.log is None:
             return
-        # Drift compares with the student's confidence at calibration, so a rule's would be a shift that there is not.
-        confidence = None if request.guess.source == "rules" else request.guess.confidence
         self.log.count(
-            answer.source, answer.intent, answer.cached, answer.deferred, answer.accepted, confidence,
-            answer.latency_ms, round(answer.cost_usd * 1e9),
+            answer.source, answer.intent, answer.cached, answer.deferred, answer.accepted, own,
+            answer.latency_ms, round(answer.cost_usd * 1e9), seen,
         )  # fmt: skip
         if answer.deferred or request.draw.sampled or not answer.accepted:
             self._write(request, answer, self.log)
+
+    def _remember(self, id: str, row_id: str, text: str) -> None:
+        self._let_go(id)  # of several requests with one id the newest is meant
+        size = sys.getsizeof(id) + sys.getsizeof(text)  # it may grow later, by a copy in another encoding
+        self._recent[id] = row_id, text, size
+        self._bytes += size
+        while len(self._recent) > self._remembered or self._bytes > self._most_bytes:
+            self._let_go(next(iter(self._recent)))
+
+    def _let_go(self, id: str) -> bool:
+        found = self._recent.pop(id, None)
+        if found is not None:
+            self._bytes -= found[2]
+        return found is not None
 
     def _write(self, request: Request, answer: Answer, log: DecisionLog) -> None:
         try:
@@ -89,7 +104,7 @@ class Recorder(ProcessLocal):
         if self.log is None:
             raise ValueError("feedback needs a decision log, and this cascade has none")
         with self._lock:
-            row_id, known = self._recent.get(id, (id, None))
+            row_id, known, _ = self._recent.get(id, (id, None, 0))
         text = known if text is None else text
         if text is None:
             raise KeyError(f"request {id!r} is no longer remembered: give its text")
@@ -99,6 +114,6 @@ class Recorder(ProcessLocal):
         """Let go of remembered texts; how many there were."""
         with self._lock:
             known = list(self._recent.items())
-        gone = [id for id, (_, text) in known if unwanted(text)]
+        gone = [id for id, (_, text, _) in known if unwanted(text)]
         with self._lock:
-            return sum(self._recent.pop(id, None) is not None for id in gone)
+            return sum(self._let_go(id) for id in gone)

@@ -10,17 +10,18 @@ from typing import Any
 from inference.bundle.taxonomy import Taxonomy
 from inference.money.prices import Usage, cost, price_of, worst_case
 from inference.teachers.failures import in_batch
-from inference.teachers.http import MAX_TOKENS, Charged, Remote, to_reply
+from inference.teachers.http import Charged, Remote, to_reply
 from inference.teachers.prompt import message
 from inference.teachers.teacher import Reply, TeacherError
 
 MOST_REQUESTS = 100_000  # of one batch
 MOST_BYTES = 200_000_000  # the API takes 256 MB
 BATCH_CALL_S = 300.0
+WITHOUT_EFFORT = ("claude-3", "claude-haiku-4", "claude-sonnet-4")  # models, by what their names begin with
 
 
 class AnthropicTeacher(Remote):
-    """Claude, asked with thinking off, low effort, an enum for the answer and a cached system text.
+    """Claude, asked with thinking off, low effort where it has levels, an enum for the answer and a cached system text.
 
     `base_url` and `api_key` default to the SDK's own environment variables. Raises ValueError if the model has no
     price or the extra `haiku` is not installed.
@@ -28,12 +29,14 @@ class AnthropicTeacher(Remote):
 
     package = "anthropic"
     extra = "haiku"
+    optional = ("effort", "thinking", "output_config")
 
     def __init__(
         self, model: str, taxonomy: Taxonomy, *, base_url: str | None = None, api_key: str | None = None
     ) -> None:
         super().__init__(model, taxonomy, base_url, api_key)
         price_of(model)
+        self._has_effort = not model.startswith(WITHOUT_EFFORT)
 
     def _connect(self) -> Any:
         with self.errors(0):
@@ -45,14 +48,20 @@ class AnthropicTeacher(Remote):
     def params(self, text: str, ttl: str = "5m") -> dict[str, Any]:
         """The request for one query; the same in a batch, where the cached prefix had better live for `ttl` = 1h."""
         cached = {"type": "ephemeral", "ttl": ttl}
-        return {
+        params: dict[str, Any] = {
             "model": self.model,
-            "max_tokens": MAX_TOKENS,
+            "max_tokens": self.max_tokens,
             "thinking": {"type": "disabled"},
-            "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": self.prompt.schema()}},
+            "output_config": {"format": {"type": "json_schema", "schema": self.prompt.schema()}},
             "system": [{"type": "text", "text": self.prompt.system, "cache_control": cached}],
             "messages": [{"role": "user", "content": message(text)}],
         }
+        if self._has_effort and "effort" not in self.left_out:
+            params["output_config"]["effort"] = "low"
+        return {name: value for name, value in params.items() if name not in self.left_out}
+
+    def _thinks(self) -> bool:
+        return "thinking" in self.left_out
 
     async def _send(self, text: str, timeout_s: float) -> Any:
         return await self.client().messages.create(**self.params(text), timeout=timeout_s)
@@ -73,11 +82,11 @@ class AnthropicTeacher(Remote):
             category = getattr(answer.stop_details, "category", None) if answer.stop_details else None
             return Reply(None, f"declined by the model ({category or 'no category given'})", **charged)
         text = "".join(block.text for block in answer.content if block.type == "text")
-        return to_reply(self.prompt, text, answer.stop_reason, charged)
+        return to_reply(self.prompt, text, self.max_tokens if answer.stop_reason == "max_tokens" else None, charged)
 
     def worst_case(self, text: str, batch: bool = False) -> int:
         """Nano-dollars that asking once cannot exceed."""
-        return worst_case(self.model, self._prompt_bytes(text), MAX_TOKENS, batch=batch)
+        return worst_case(self.model, self._prompt_bytes(text), self.max_tokens, batch=batch)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,22 +11,87 @@ from typing import Any
 
 from inference.teachers.teacher import TeacherError
 
-# The first of these that knows the failure decides: its type or code, its message, its status.
+# What a kind of failure means: "fatal" (no query fares better until somebody changes something), "query" (this one
+# alone), or "later" (the same may succeed).
+MEANING = {
+    "credit": "fatal",
+    "spend-limit": "fatal",
+    "key": "fatal",
+    "model": "fatal",
+    "address": "fatal",
+    "parameter": "fatal",
+    "size": "query",
+    "filtered": "query",
+    "request": "query",
+    "rate-limit": "later",
+    "overloaded": "later",
+    "server": "later",
+}
+# The first of these that knows the failure decides its kind: its type or code, its message, its status.
 CODES = {
     "billing_error": "credit",
     "insufficient_quota": "credit",
+    "billing_not_active": "credit",
+    "billing_hard_limit_reached": "spend-limit",
     "enforced_spend_limit_reached": "spend-limit",
     "contract_spend_limit_reached": "spend-limit",
     "budget_exceeded": "spend-limit",
     "organization_on_hold": "key",
+    "account_deactivated": "key",
+    "authentication_error": "key",
+    "auth_error": "key",
+    "permission_error": "key",
+    "invalid_api_key": "key",
+    "model_not_found": "model",
+    "model_decommissioned": "model",
+    "deploymentnotfound": "model",
+    "unsupported_parameter": "parameter",
+    "unsupported_value": "parameter",
+    "unknown_parameter": "parameter",
+    "content_filter": "filtered",
+    "content_policy_violation": "filtered",
+    "context_length_exceeded": "size",
+    "request_too_large": "size",
+    "string_above_max_length": "size",
+    "overloaded_error": "overloaded",
+    "slow_down": "overloaded",
 }
-# Anthropic sends both as a plain invalid_request_error. "Exceeded your current quota" is not here: Gemini says it of a
-# rate limit as well.
-PHRASES = {"credit balance is too low": "credit", "api usage limits": "spend-limit"}
-STATUSES = {401: "key", 402: "credit", 403: "key", 404: "model", 413: "size", 429: "rate-limit", 529: "overloaded"}
-
-FATAL = ("credit", "spend-limit", "key", "model")  # no query fares better until somebody changes something
-NEXT = {"credit": " (the account has no credit left: add credit, then try again)"}
+# Of errors of the caller's side: many servers, and all gateways, send most of these as a plain 400. "Exceeded your
+# current quota" is not here: Gemini says it of a rate limit as well.
+PHRASES = {
+    "credit balance is too low": "credit",
+    "insufficient balance": "credit",
+    "insufficient credit": "credit",
+    "api usage limits": "spend-limit",
+    "budget has been exceeded": "spend-limit",
+    "invalid x-api-key": "key",
+    "invalid api key": "key",
+    "incorrect api key": "key",
+    "api key not valid": "key",
+    "authentication error": "key",
+    "authenticationerror": "key",
+    "virtual key expected": "key",
+    "invalid model": "model",
+    "not a valid model": "model",
+    "content filter": "filtered",
+    "content management policy": "filtered",
+    "prompt is too long": "size",
+    "maximum context length": "size",
+    "not supported": "parameter",
+    "does not support": "parameter",
+    "unsupported": "parameter",
+    "unrecognized request argument": "parameter",
+    "unknown parameter": "parameter",
+    "unknown name": "parameter",
+    "inputs are not permitted": "parameter",
+    "schema is too complex": "parameter",
+}
+SERVER_PHRASES = {"overloaded": "overloaded"}  # Gemini says it under 503
+STATUSES = {401: "key", 402: "credit", 403: "key", 413: "size", 429: "rate-limit", 529: "overloaded"}
+NEXT = {
+    "credit": " (the account has no credit left: add credit, then try again)",
+    "address": " (there is no such service at this address: check the URL)",
+}
 ROW_STATUSES = {  # a row of a batch fails with a type and no status
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -60,17 +125,24 @@ def _failure(
 ) -> TeacherError:
     text = " ".join(str(message).split())
     kind = _kind(status, codes, text)
-    fatal = kind in FATAL
-    again = not fatal and (status in (408, 409, 429) or status >= 500)
+    meaning = MEANING[kind]
     line = f"{name} answered {shown}: {text[:200]}{NEXT.get(kind, '')}"
-    return TeacherError(kind, line, again=again, fatal=fatal, retry_after_s=retry_after_s)
+    return TeacherError(kind, line, again=meaning == "later", fatal=meaning == "fatal", retry_after_s=retry_after_s)
 
 
 def _kind(status: int, codes: Iterable[Any], text: str) -> str:
-    by_code = (CODES[code] for code in codes if isinstance(code, str) and code in CODES)
-    by_phrase = (kind for phrase, kind in PHRASES.items() if status < 500 and phrase in text.casefold())
-    by_status = STATUSES.get(status, "server" if status in (408, 409) or status >= 500 else "request")
-    return next(by_code, None) or next(by_phrase, by_status)
+    by_code = (CODES[code.casefold()] for code in codes if isinstance(code, str) and code.casefold() in CODES)
+    said, phrases = text.casefold(), PHRASES if status < 500 else SERVER_PHRASES
+    # A limit that passes is no fault of the request's, in whatever words it is told.
+    known = (kind for phrase, kind in phrases.items() if phrase in said)
+    by_phrase = (kind for kind in known if status != 429 or kind in ("credit", "spend-limit"))
+    return next(by_code, None) or next(by_phrase, None) or _by_status(status, said)
+
+
+def _by_status(status: int, said: str) -> str:
+    if status == 404:
+        return "model" if "model" in said else "address"
+    return STATUSES.get(status, "server" if status in (408, 409) or status >= 500 else "request")
 
 
 def _said(body: object) -> Mapping[str, Any]:

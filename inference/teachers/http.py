@@ -19,6 +19,7 @@ from inference.teachers.prompt import Prompt, Refused, message
 from inference.teachers.teacher import Reply, TeacherError
 
 MAX_TOKENS = 64  # an intent as JSON; the longest name of a taxonomy must fit
+THINKING_TOKENS = 1024  # more for a model that cannot be kept from thinking
 NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout")  # exceptions of the SDKs' HTTP client
 
 
@@ -35,6 +36,7 @@ class Remote:
 
     package: str
     extra: str
+    optional: tuple[str, ...]  # parameters that a request can do without, by the names that servers refuse them under
 
     def __init__(self, model: str, taxonomy: Taxonomy, base_url: str | None, api_key: str | None) -> None:
         try:
@@ -48,6 +50,7 @@ class Remote:
         self.api_key = api_key
         self.prompt = Prompt.of(taxonomy)
         self.prompt_id = self.prompt.id
+        self.left_out: frozenset[str] = frozenset()
         self._client: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -62,11 +65,38 @@ class Remote:
         raise NotImplementedError
 
     async def ask(self, text: str, timeout_s: float) -> Reply:
-        """The intent of `text`. Raises TeacherError if no answer came."""
-        start = asyncio.get_running_loop().time()
-        async with self.limited(timeout_s):
-            answer = await self._send(text, timeout_s)
-            return self.read(answer, asyncio.get_running_loop().time() - start)
+        """The intent of `text`. Raises TeacherError if no answer came.
+
+        A parameter that the server refuses, and that a request can do without, is left out from then on.
+        """
+        now = asyncio.get_running_loop().time
+        start = now()
+        while True:
+            sent, left_s = self.left_out, timeout_s - (now() - start)
+            try:
+                async with self.limited(left_s):
+                    answer = await self._send(text, left_s)
+                    return self.read(answer, now() - start)
+            except TeacherError as error:
+                self._leave_out(error, sent)
+
+    def _leave_out(self, error: TeacherError, sent: frozenset[str]) -> None:
+        """Raise what a request without the parameter that was refused would not help against."""
+        refused = {name for name in self.optional if name not in sent and name in str(error)}
+        if error.kind != "parameter" or not refused:
+            raise error
+        before = self.max_tokens
+        self.left_out |= refused
+        if self.max_tokens > before:  # it may cost more than was reserved for it
+            raise TeacherError(error.kind, f"{error} (the next request goes without)", again=True) from error
+
+    @property
+    def max_tokens(self) -> int:
+        """Of one answer."""
+        return MAX_TOKENS + (THINKING_TOKENS if self._thinks() else 0)
+
+    def _thinks(self) -> bool:
+        raise NotImplementedError
 
     async def _send(self, text: str, timeout_s: float) -> Any:
         raise NotImplementedError
@@ -119,13 +149,25 @@ class Remote:
         self._client = None
 
 
-def to_reply(prompt: Prompt, text: str, stop_reason: str | None, charged: Charged) -> Reply:
-    """A model's text as a Reply: an intent of the taxonomy, or the reason why it is not one."""
+def to_reply(prompt: Prompt, text: str, cut_at: int | None, charged: Charged) -> Reply:
+    """A model's text as a Reply: an intent of the taxonomy, or the reason why it is not one.
+
+    `cut_at` is the limit of tokens that cut it off, if one did.
+    """
     try:
         return Reply(prompt.parse(text), **charged)
     except Refused as refusal:
-        cut = stop_reason in ("max_tokens", "length")
-        return Reply(None, f"cut off at {MAX_TOKENS} tokens" if cut else str(refusal), again=True, **charged)
+        return Reply(None, str(refusal) if cut_at is None else _why_cut(text, cut_at), again=True, **charged)
+
+
+def only_thought(text: str) -> bool:
+    """Whether an answer that was cut off had not begun yet."""
+    return not text.partition("<think>")[0].strip()
+
+
+def _why_cut(text: str, cut_at: int) -> str:
+    thinking = f": this model spends its {cut_at} tokens on thinking" if only_thought(text) else ""
+    return f"cut off at {cut_at} tokens{thinking}"
 
 
 def _causes(error: BaseException) -> list[BaseException]:

@@ -8,10 +8,22 @@ from urllib.parse import urlsplit
 
 from inference.bundle.taxonomy import Taxonomy
 from inference.money.prices import Usage, cost, price_of, worst_case
-from inference.teachers.http import MAX_TOKENS, Charged, Remote, to_reply
+from inference.teachers.http import Charged, Remote, only_thought, to_reply
 from inference.teachers.prompt import message
 from inference.teachers.teacher import Reply
 
+# How models that think by default are told to think least, by what their names begin with; the first that fits counts.
+EFFORTS = (
+    ("gpt-5-", "minimal"),
+    ("gpt-5.", "none"),
+    ("gpt-6", "none"),
+    ("gpt-oss", "low"),
+    ("o1", "low"),
+    ("o3", "low"),
+    ("o4", "low"),
+    ("gemini-2.5-flash", "none"),
+    ("gemini-", "low"),
+)
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
@@ -24,6 +36,7 @@ class OpenAITeacher(Remote):
 
     package = "openai"
     extra = "openai"
+    optional = ("reasoning_effort", "response_format", "max_tokens")
 
     def __init__(
         self, model: str, taxonomy: Taxonomy, *, base_url: str | None = None, api_key: str | None = None
@@ -32,7 +45,9 @@ class OpenAITeacher(Remote):
         host = urlsplit(base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1").hostname
         self.local = host in LOCAL_HOSTS
         # OpenAI's own server knows only the new name of this limit, others often only the old one.
-        self.limit = "max_completion_tokens" if host == "api.openai.com" else "max_tokens"
+        self._new_limit = host == "api.openai.com"
+        # Other models are told once one is seen to think.
+        self._effort = next((effort for begin, effort in EFFORTS if model.startswith(begin)), None)
         if not self.local:
             price_of(model)
 
@@ -44,16 +59,25 @@ class OpenAITeacher(Remote):
             return self.sdk.AsyncOpenAI(api_key=key, base_url=self.base_url, max_retries=0)
 
     async def _send(self, text: str, timeout_s: float) -> Any:
+        said = [{"role": "system", "content": self.prompt.system}, {"role": "user", "content": message(text)}]
         return await self.client().chat.completions.create(
-            model=self.model,
-            messages=[{"role": "system", "content": self.prompt.system}, {"role": "user", "content": message(text)}],
-            response_format={
-                "type": "json_schema",
-                "json_schema": {"name": "label", "strict": True, "schema": self.prompt.schema()},
-            },
-            timeout=timeout_s,
-            **{self.limit: MAX_TOKENS},
+            model=self.model, messages=said, timeout=timeout_s, **self.parameters()
         )
+
+    def parameters(self) -> dict[str, Any]:
+        """What a request says beside the model and the messages."""
+        schema = {"name": "label", "strict": True, "schema": self.prompt.schema()}
+        new = self._new_limit or "max_tokens" in self.left_out
+        parameters = {
+            "response_format": {"type": "json_schema", "json_schema": schema},
+            "reasoning_effort": self._effort,
+            "max_completion_tokens" if new else "max_tokens": self.max_tokens,
+        }
+        return {name: value for name, value in parameters.items() if value and name not in self.left_out}
+
+    def _thinks(self) -> bool:
+        """Whether a model that thinks cannot be told not to."""
+        return self._effort is not None and (self._effort != "none" or "reasoning_effort" in self.left_out)
 
     def read(self, answer: Any, latency_s: float | None = None) -> Reply:
         """A chat completion as a Reply."""
@@ -63,11 +87,14 @@ class OpenAITeacher(Remote):
         choice = answer.choices[0] if answer.choices else None
         if choice is None or choice.message.refusal:
             return Reply(None, f"declined by the model: {choice.message.refusal if choice else 'no choice'}", **charged)
-        return to_reply(self.prompt, choice.message.content or "", choice.finish_reason, charged)
+        text, cut_at = choice.message.content or "", self.max_tokens if choice.finish_reason == "length" else None
+        if cut_at is not None and only_thought(text) and "reasoning_effort" not in self.left_out:
+            self._effort = self._effort or "none"
+        return to_reply(self.prompt, text, cut_at, charged)
 
     def worst_case(self, text: str) -> int:
         """Nano-dollars that asking once cannot exceed; 0 for a server on this machine."""
-        return 0 if self.local else worst_case(self.model, self._prompt_bytes(text), MAX_TOKENS)
+        return 0 if self.local else worst_case(self.model, self._prompt_bytes(text), self.max_tokens)
 
 
 def _openai_usage(usage: Any) -> Usage:

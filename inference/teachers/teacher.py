@@ -56,6 +56,11 @@ class TeacherError(MonokuError):
         self.retry_after_s = retry_after_s
         self.unsure = unsure
 
+    @property
+    def of_query(self) -> bool:
+        """Whether the query is at fault: neither a later try nor anybody's change helps it, and others fare well."""
+        return not (self.again or self.fatal)
+
 
 @runtime_checkable
 class Teacher(Protocol):

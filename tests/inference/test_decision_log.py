@@ -58,7 +58,7 @@ def counted(log: DecisionLog, kind: str) -> dict[str, int]:
 
 
 def count(log: DecisionLog) -> None:
-    log.count("student", "payments", False, False, True, 0.93, 1.2)
+    log.count("student", "payments", False, False, True, ("payments", 0.93), 1.2)
 
 
 def spilled(tmp_path: Path) -> list[Path]:
@@ -301,7 +301,7 @@ import sys
 from inference.log import Correction, DecisionLog
 log = DecisionLog(sys.argv[1])
 log.put(Correction("r", 1.0, "t", "i"))
-log.count("student", "payments", False, False, True, 0.93, 1.2)
+log.count("student", "payments", False, False, True, ("payments", 0.93), 1.2)
 """
 
 
@@ -513,7 +513,7 @@ log = DecisionLog(sys.argv[1], spill=sys.argv[2])
 for i in itertools.count():
     name = f"{sys.argv[3]} {i}"
     log.put(Decision(name, time.time(), "t", "l", 0.9, False, "fallback", False, True, False, "b", 1.0, "down"))
-    log.count("fallback", "l", False, True, False, 0.4, 1.0)
+    log.count("fallback", "l", False, True, False, ("l", 0.4), 1.0)
     log.keep(TeacherAnswer(name, time.time(), "t", "t", "p", "l", None, {}, 0.1, None, False)).result(60)
     print(name, flush=True)
 """

@@ -1,15 +1,24 @@
 import asyncio
+import contextlib
+import json
 import socket
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from inference.bundle.taxonomy import Intent, Taxonomy
 from inference.money.prices import Usage
 from inference.teachers.claude import AnthropicTeacher
+from inference.teachers.http import MAX_TOKENS, THINKING_TOKENS
 from inference.teachers.openai import OpenAITeacher
-from inference.teachers.teacher import Reply
+from inference.teachers.teacher import Reply, TeacherError
+from tests import fake_wire as wire
 from tests.fake_api import FakeAPI
+from tests.fake_http import Response
 from tests.inference.test_teacher import ask, fails
 
 KEY = "test-key"
@@ -61,6 +70,97 @@ def test_the_request_is_what_the_api_documents(api: FakeAPI) -> None:
     assert request["output_config"]["format"]["schema"]["properties"]["intent"]["enum"] == list(TAXONOMY.names)
     assert request["system"][-1]["cache_control"] == {"type": "ephemeral", "ttl": "5m"}
     assert "temperature" not in request
+
+
+class Picky(FakeAPI):
+    """Refuses requests with one of `unknown` in them, naming it; answers `said`, or as usual."""
+
+    unknown: tuple[str, ...] = ()
+    said: wire.Said | None = None
+
+    def respond(self, method: str, target: str, headers: Mapping[str, str], raw: bytes) -> Response:
+        for name in self.unknown:
+            if f'"{name}"'.encode() in raw:
+                self.bodies.append(wire.parsed(raw))
+                raise wire.ApiError(400, f"{name}: not supported by this server")
+        return super().respond(method, target, headers, raw)
+
+    def _generate(self, *given: Any) -> tuple[wire.Said, frozenset[str]]:
+        return (self.said, frozenset()) if self.said else super()._generate(*given)
+
+
+def picky(*unknown: str, said: wire.Said | None = None) -> Picky:
+    models = ("claude-haiku-5-5", "claude-haiku-4-5", "gpt-6-luna", "llama3.2")
+    api = Picky(answer=first, fence="query", models=models, labels=TAXONOMY.names)
+    api.unknown, api.said = unknown, said
+    return api
+
+
+def test_effort_goes_only_to_models_that_have_it() -> None:
+    with picky() as api:
+        ask(claude(api, model="claude-haiku-4-5"))
+        assert "effort" not in api.bodies[-1]["output_config"]
+        assert api.bodies[-1]["thinking"] == {"type": "disabled"}
+        ask(gpt(api, "gpt-6-luna"))
+        assert api.bodies[-1]["reasoning_effort"] == "none"
+        ask(gpt(api))
+        assert "reasoning_effort" not in api.bodies[-1]
+
+
+@given(st.sets(st.sampled_from(AnthropicTeacher.optional)), st.integers(1, 4))
+@settings(max_examples=20, deadline=None)
+def test_a_parameter_that_a_server_refuses_is_left_out_for_all_calls_from_then_on(unknown: set[str], n: int) -> None:
+    async def run(api: FakeAPI) -> tuple[list[Reply | BaseException], Reply]:
+        teacher = claude(api)
+        try:
+            at_once = await asyncio.gather(*(teacher.ask(str(i), 10) for i in range(n)), return_exceptions=True)
+            for _ in unknown:  # a dearer request is made by the next call, once that is reserved for
+                with contextlib.suppress(TeacherError):
+                    await teacher.ask("again", 10)
+            return at_once, await teacher.ask("last", 10)
+        finally:
+            await teacher.close()
+
+    with picky(*unknown) as api:
+        at_once, last = asyncio.run(run(api))
+        sent = json.dumps(api.bodies[-1])
+    assert last.label == "tickets"
+    assert not any(f'"{name}"' in sent for name in unknown)
+    for found in at_once:
+        assert found.again if isinstance(found, TeacherError) else found.label == "tickets"  # type: ignore[union-attr]
+    assert "thinking" in unknown or not any(isinstance(found, BaseException) for found in at_once)
+
+
+def test_a_request_that_may_think_is_reserved_for_before_it_is_sent() -> None:
+    with picky("thinking") as api:
+        teacher = claude(api)
+        before = teacher.worst_case("x")
+        assert fails(teacher, "parameter").again
+        assert teacher.worst_case("x") > before
+        assert ask(teacher).label == "tickets"
+        assert api.bodies[-1]["max_tokens"] == teacher.max_tokens == MAX_TOKENS + THINKING_TOKENS
+
+
+def test_a_parameter_that_no_request_can_do_without_is_fatal() -> None:
+    with picky("messages") as api:
+        assert fails(claude(api), "parameter").fatal
+        assert len(api.bodies) == 1
+
+
+def test_a_server_that_knows_only_the_new_name_of_the_limit_is_told_that_one() -> None:
+    with picky("max_tokens") as api:
+        assert ask(gpt(api)).label == "tickets"
+        assert api.bodies[-1]["max_completion_tokens"] == MAX_TOKENS
+
+
+@pytest.mark.parametrize("text", ["", "<think>Let me see"])
+def test_a_model_that_thinks_all_its_tokens_away_is_told_not_to_and_named(text: str) -> None:
+    with picky(said=wire.Said(text, "max_tokens", Counter(plain=9, out=64), None)) as api:
+        teacher = gpt(api)
+        assert "this model spends its 64 tokens on thinking" in str(ask(teacher).refusal)
+        before, again = api.bodies[-1], ask(teacher)
+        assert again.again
+        assert {**before, "reasoning_effort": "none"} == api.bodies[-1]
 
 
 @pytest.mark.parametrize("kind", ["odd-case", "thinking-first"])

@@ -1,14 +1,16 @@
 import asyncio
 import contextlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from inference.bundle.taxonomy import Taxonomy
 from inference.common.errors import MonokuError
 from inference.log.decision_log import DecisionLog, TeacherAnswer
-from inference.money.ledger import Ledger
+from inference.money.ledger import Ledger, Spent
 from inference.serving.paid import Books, NotAsked, Question
 from inference.teachers.own import FunctionTeacher
 from inference.teachers.teacher import Reply, TeacherError
@@ -86,3 +88,30 @@ def test_a_ledger_out_of_reach_means_no_call(log: DecisionLog, tmp_path: Path) -
     with pytest.raises(MonokuError, match="ledger"):
         call(log, teacher, Question("row", "what now", True), Ledger(tmp_path / "file" / "spend.db"))
     assert rows(log) == []
+
+
+def test_a_ledger_that_takes_too_long_is_no_fault_of_the_teachers_and_what_it_reserves_late_is_given_back(
+    log: DecisionLog, tmp_path: Path
+) -> None:
+    release, given_back = threading.Event(), threading.Event()
+
+    class Slow(Ledger):
+        def reserve(self, nano: int, kept: float = 0.0) -> str:
+            release.wait(30)
+            return super().reserve(nano, kept)
+
+        def settle(self, *what: Any) -> None:
+            super().settle(*what)
+            given_back.set()
+
+    ledger = Slow(tmp_path / "spend.db", 10.0)
+
+    async def run() -> None:
+        books = Books(ledger, log, 0.2, "the question")
+        with pytest.raises(NotAsked, match="the spend ledger took over"):
+            await books.call(FunctionTeacher(lambda text: "account", TAXONOMY, usd=1.0), Question("id", "x", False))
+        release.set()
+        assert await asyncio.to_thread(given_back.wait, 30)
+
+    asyncio.run(run())
+    assert ledger.spent() == Spent(0, 0, 0)

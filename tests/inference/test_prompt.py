@@ -72,9 +72,34 @@ def test_an_answer_in_any_case_is_read_in_the_taxonomys_spelling(answer: str) ->
     assert PROMPT.parse(answer) == "Payments"
 
 
+THOUGHTS = st.text(st.characters(exclude_characters="`"), max_size=30)
+
+
+@given(
+    st.sampled_from(["", "<think></think>", "<think>\n\n</think>\n\n"]) | THOUGHTS.map("<think>{}</think>".format),
+    st.sampled_from(["{}", "```json\n{}\n```", "```\n{}\n```", "Here it is:\n```JSON\n{}```\nDone."]),
+)
+def test_an_answer_is_found_after_thoughts_and_in_a_code_fence(thoughts: str, fence: str) -> None:
+    assert PROMPT.parse(thoughts + fence.replace("{}", '{"intent": "tickets"}')) == "tickets"
+
+
 @pytest.mark.parametrize(
     "answer",
-    ["", "payments", "null", "[]", "{}", '{"intent": null}', '{"intent": "root"}', 'Sure! {"intent":', "[" * 9999],
+    [
+        "",
+        "payments",
+        "null",
+        "[]",
+        "{}",
+        '{"intent": null}',
+        '{"intent": "root"}',
+        'Sure! {"intent":',
+        "[" * 9999,
+        "```" * 9999,
+        "```json\n{}\n```",
+        '{"intent": "payments"}</think>',
+        "<think>" * 9999,
+    ],
 )
 def test_anything_else_is_refused(answer: str) -> None:
     with pytest.raises(Refused):

@@ -2,6 +2,7 @@ import contextlib
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from inference import report
+from inference.log.agreement import Agreement, Sample, wilson
 from inference.log.counts import confidence_bin, latency_bin
 from inference.log.database import Store
 from inference.log.decision_log import Count, DecisionLog
-from inference.log.figures import quantile, stability_index, wilson
+from inference.log.drift import stability_index
+from inference.log.figures import Figure, accuracy, quantile
 from tests.logged import answer, decision
 from tests.services import fresh_database, postgres_url
 
@@ -38,11 +41,11 @@ def fill(url: str | Path, fallback_share: float = 0.0) -> None:
     for i in range(1000):
         intent = "payments" if i % 4 else "account"
         if i < 700:
-            log.count("student", intent, True, False, True, None, 0.02)
+            log.count("student", intent, True, False, True, (intent, 0.97), 0.02, seen=True)
         elif i < 900:
-            log.count("student", intent, False, False, True, 0.97, 2.0)
+            log.count("student", intent, False, False, True, (intent, 0.97), 2.0)
         else:
-            log.count("teacher", intent, False, True, True, 0.45, 800.0, cost_nano=50_000)
+            log.count("teacher", intent, False, True, True, (intent, 0.45), 800.0, cost_nano=50_000)
             log.put(answer(str(i), time=NOW - 60, cost_usd=0.00005))
             log.put(decision(str(i), time=NOW - 60, deferred=True, source="teacher", sampled=i < 910))
     for i in range(30):
@@ -94,7 +97,7 @@ def test_the_five_figures(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert {name: figure["status"] for name, figure in figures.items()} == {
         "cost per request": "ok",
         "LLM call rate": "ok",
-        "accuracy": "ok",
+        "accuracy": "incomplete",
         "latency p95": "missed",
         "cache hit rate": "ok",
     }
@@ -116,10 +119,13 @@ def test_the_text_names_every_figure_with_its_target(path: Path, capsys: pytest.
     lines = {line.split("  ")[0]: " ".join(line.split()) for line in out.splitlines()}
     assert lines["cost per request"].startswith("cost per request $0.000008 < $0.0001 ok")
     assert lines["LLM call rate"].startswith("LLM call rate 13 % < 30 % ok")
-    assert lines["accuracy"].startswith("accuracy 96.55 % > 95 % ok 95 % interval 82.8 to 99.4 %")
+    assert lines["accuracy"].startswith(
+        "accuracy 96.55 % > 95 % incomplete 95 % interval 82.8 to 99.4 %; worst case 90.3 %, if all"
+    )
     assert lines["latency p95"].startswith("latency p95 ")
     assert "< 200 ms missed" in lines["latency p95"]
     assert lines["cache hit rate"] == "cache hit rate 70 % > 60 % ok 700 hits"
+    assert "teachers named no intent in 1 of 130 answers, for $0.0001 of the cost" in out
     assert "histograms" in out
     assert "payments         750   75.0 %   96.6 % of 29" in out
     assert "log rows dropped: none; spilled to files on the way: 0" in out
@@ -241,18 +247,19 @@ def test_drift_without_a_reference_or_with_few_requests(
     path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = DecisionLog(path)
-    log.count("student", "payments", False, False, True, 0.9, 1.0)
+    log.count("student", "payments", False, False, True, ("payments", 0.9), 1.0)
     log.close()
     none = run_json(capsys, "--log", path, "--bundle", write_reference(tmp_path / "none", {"ece": 0.01}))["drift"]
     assert {found["verdict"] for found in none.values()} == {"no reference in the bundle"}
     reference = {"confidence_histogram": histogram({0.9: 1}), "intent_mix": {"payments": 1}}
     few = run_json(capsys, "--log", path, "--bundle", write_reference(tmp_path / "few", reference))["drift"]
-    assert {found["verdict"] for found in few.values()} == {"1 requests are too few, 200 are needed"}
+    assert {found["verdict"] for found in few.values()} == {"1 texts are too few, 200 are needed"}
     assert run_json(capsys, "--log", path)["drift"] is None
 
 
 @pytest.mark.parametrize(
-    "calibration", [None, [1], {"confidence_histogram": [1, 2]}, {"intent_mix": {"a": "b"}}, {"intent_mix": [1]}]
+    "calibration",
+    [None, [1], {"confidence_histogram": [1, 2]}, {"intent_mix": {"a": "b"}}, {"intent_mix": [1]}, {"unit": "days"}],
 )
 def test_a_bundle_whose_reference_cannot_be_read_is_one_clear_line(
     calibration: object, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -269,6 +276,46 @@ def test_a_bundle_whose_reference_cannot_be_read_is_one_clear_line(
 def test_a_real_bundle_can_be_named(path: Path, tiny_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(path)
     assert set(run_json(capsys, "--log", path, "--bundle", tiny_home)["drift"]) == {"confidence", "intent"}
+
+
+@given(st.lists(st.sampled_from(["agrees", "differs", "refused", "nothing", "dropped"]), max_size=60))
+def test_what_is_missing_of_the_sample_never_turns_out_to_have_decided(found: list[str]) -> None:
+    agreed, asked = found.count("agrees"), found.count("agrees") + found.count("differs")
+    figure = of_answers(found)
+    whatever = {Figure("truth", (agreed + n) / len(found), 0.95, "share", True).status
+                for n in range(len(found) - asked + 1)} if found else {"no data"}  # fmt: skip
+    assert figure.status == (whatever.pop() if len(whatever) == 1 else "incomplete")
+    assert figure.value == (agreed / asked if asked else None)
+    assert figure.detail["refused"] == found.count("refused")
+
+
+def of_answers(found: list[str]) -> Figure:
+    """The accuracy of a sample whose accepted local answers fared so."""
+    local = len(found) - found.count("dropped")
+    asked = Agreement(found.count("agrees"), found.count("agrees") + found.count("differs"))
+    sample = Sample({"payments": asked}, local, local, found.count("refused"), 0)
+    return accuracy({"dropped": Counter(sampled=found.count("dropped"))}, sample)
+
+
+@pytest.mark.parametrize(
+    ("unanswered", "wrong", "status", "check"), [(0, 0, "ok", 0), (0, 9, "missed", 1), (9, 0, "incomplete", 1)]
+)
+def test_check_says_by_its_exit_status_whether_a_target_is_missed_or_may_be(
+    unanswered: int, wrong: int, status: str, check: int, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = DecisionLog(path)
+    for i in range(100):
+        log.put(decision(str(i), time=NOW - 2, sampled=True))
+        if i >= unanswered:
+            log.put(
+                answer(str(i), time=NOW - 1, sampled=True, label="account" if i < unanswered + wrong else "payments")
+            )
+    for i in range(1000):
+        log.count("student", "payments", i < 700, False, True, ("payments", 0.9), 1.0)
+    log.close()
+    assert run(capsys, "--log", path)[0] == 0
+    found, _, err = run(capsys, "--log", path, "--check")
+    assert (found, err) == (check, f"check: accuracy is {status}\n" if check else "")
 
 
 @given(st.integers(1, 500), st.data())

@@ -35,7 +35,7 @@ def test_the_writer_deletes_what_is_too_old_and_looks_again_within_the_hour(tmp_
     clock = Clock()
     aged(Store(tmp_path / "log.db"))
     log = DecisionLog(tmp_path / "log.db", retention_days=30, now=clock)
-    log.count("student", "payments", False, False, True, 0.93, 1.2)
+    log.count("student", "payments", False, False, True, ("payments", 0.93), 1.2)
     log.put(decision("new", time=NOW))
     wait_until(lambda: log.stats()["expired"] == 3)
     assert texts(log) == {"text of young", "text of new"}

@@ -1,9 +1,11 @@
 import asyncio
 import contextlib
+import gc
 import logging
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -235,3 +237,34 @@ def test_a_call_that_hangs_does_not_hold_up_the_exit() -> None:
         "DaemonThreads().submit(threading.Event().wait)\n"
     )
     subprocess.run([sys.executable, "-c", program], timeout=60, check=True)
+
+
+def test_a_method_keeps_its_object_while_the_thread_runs_and_no_longer() -> None:
+    class Owner:
+        def __init__(self) -> None:
+            self.ended: list[int] = []
+            self.worker = Worker("test", self.step, finish=self.finish, pauses_s=QUICK)
+
+        def step(self) -> float:
+            return 60.0
+
+        def finish(self) -> None:
+            ended.append(1)
+
+    ended: list[int] = []
+    gc.collect()
+    gc.disable()
+    try:
+        owner = Owner()
+        worker, seen = owner.worker, weakref.ref(owner)
+        assert worker.start()
+        del owner
+        assert seen() is not None
+        worker.stop(30)
+        assert ended == [1]
+        wait_until(lambda: seen() is None)
+        assert worker.start()
+        worker.stop(30)
+        assert ended == [1]
+    finally:
+        gc.enable()

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from inference.money.prices import CACHED_FROM_TOKENS, Usage, cost, shown
 from inference.teachers.claude import AnthropicTeacher
-from inference.teachers.teacher import Teacher
+from inference.teachers.teacher import Teacher, TeacherError
 from training.labelling.batches import BatchLabeller, under_way
 from training.labelling.calls import SyncLabeller
 from training.labelling.job import Job
@@ -23,6 +23,7 @@ from training.labelling.streak import Stopped
 
 ANSWER_TOKENS = 16
 CHARACTERS_PER_TOKEN = 3.0
+UNCOUNTED = ("address", "server", "request", "parameter", "unreadable")  # what gateways that do not count answer
 COUNTING = Patience(tries=3, longest_s=1.0)
 
 
@@ -53,7 +54,7 @@ class Plan:
 async def make_plan(job: Job, queries: Sequence[Query]) -> Plan:
     """Estimate tokens and dollars. For Claude the API counts the fixed part, free of charge; the rest is estimated.
 
-    Raises TeacherError if the API refuses to count tokens: it would not label either.
+    Raises TeacherError if the API refuses to count tokens for a reason that it would not label for either.
     """
     texts = [query.text for query in queries for _ in range(job.needs(query))]
     most = sum(job.most(query) * job.teacher.worst_case(query.text) for query in queries)
@@ -66,13 +67,23 @@ async def _estimate(teacher: Teacher, texts: Sequence[str]) -> tuple[int, dict[s
     per_query = sum(len(text) for text in texts) / CHARACTERS_PER_TOKEN / max(1, len(texts))
     if not isinstance(teacher, AnthropicTeacher):
         return round(len(texts) * per_query), {}
-    prefix = await COUNTING.retry(lambda: teacher.count(""))
+    prefix = await _prefix(teacher)
     plain = Usage(input_tokens=round(prefix + per_query), output_tokens=ANSWER_TOKENS)
     cached = Usage(input_tokens=round(per_query), output_tokens=ANSWER_TOKENS, cache_read_tokens=prefix)
     usages = {"uncached": plain, "with the prompt cached": cached if prefix >= CACHED_FROM_TOKENS else plain}
     nano = {f"sync {way}": len(texts) * cost(teacher.model, usage) for way, usage in usages.items()}
     nano["in batches"] = len(texts) * cost(teacher.model, plain, batch=True)
     return len(texts) * plain.input_tokens, nano
+
+
+async def _prefix(teacher: AnthropicTeacher) -> int:
+    """Tokens of the fixed part: counted by the API, or estimated where a gateway does not count."""
+    try:
+        return await COUNTING.retry(lambda: teacher.count(""))
+    except TeacherError as error:
+        if error.kind not in UNCOUNTED:
+            raise
+        return round(len(str(teacher.params(""))) / CHARACTERS_PER_TOKEN)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from inference.common.errors import MonokuError
 from inference.teachers.teacher import TeacherError
 
 UNUSABLE_IN_A_ROW = 10
-OF_THE_QUERY = ("missing", "size")  # kinds of TeacherError that say nothing about the next query
+OF_THE_QUERY = ("missing", "size", "filtered")  # kinds of TeacherError that say nothing about the next query
 
 
 class Stopped(MonokuError):

@@ -18,6 +18,7 @@ import numpy as np
 from inference.bundle.manifest import TAXONOMY, Bundle, Manifest
 from inference.bundle.redact import load_redactor, redactor_id
 from inference.classifier import Classifier
+from inference.common import jsonl
 from inference.common.locks import take_lock
 from training.data import dataset
 from training.data.advice import shortfall
@@ -176,7 +177,7 @@ def _more_labels(classifier: Classifier, data: Dataset, goal: Goal) -> list[dict
 
 
 def _write_report(draft: Path, manifest: Manifest, report: dict[str, Any]) -> None:
-    (draft / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    (draft / "report.json").write_text(jsonl.line(report, indent=1), encoding="utf-8")
     card.write_card(draft, manifest, report)
 
 

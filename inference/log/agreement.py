@@ -1,0 +1,71 @@
+"""How often teachers agree with what was answered locally: on the uniform sample, with what is missing of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from inference.log.decision_log import DecisionLog
+
+LOCAL = ("rules", "student")
+Z_95 = 1.959964
+
+
+@dataclass
+class Agreement:
+    """How often a teacher agreed, of how many answers it gave."""
+
+    agreed: int = 0
+    asked: int = 0
+
+    @property
+    def share(self) -> float | None:
+        return self.agreed / self.asked if self.asked else None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The uniform sample, and of its accepted local answers how many a teacher agreed with, by intent.
+
+    `refused` of these have a teacher's refusal in place of a label; others may have nothing, for reasons of the time.
+    """
+
+    by_intent: Mapping[str, Agreement]
+    size: int
+    local: int
+    refused: int
+    asked_extra: int
+
+    @property
+    def agreement(self) -> Agreement:
+        """Of all intents together."""
+        found = self.by_intent.values()
+        return Agreement(sum(intent.agreed for intent in found), sum(intent.asked for intent in found))
+
+    @classmethod
+    def of(cls, log: DecisionLog, since: float, until: float) -> Sample:
+        sampled = {row.id: row for row in log.read_decisions(since, until) if row.sampled}
+        labels: dict[str, str | None] = {}
+        for answer in log.read_answers(since):  # some came after the period's end
+            if answer.sampled and answer.request_id in sampled and labels.get(answer.request_id) is None:
+                labels[answer.request_id] = answer.label
+        by_intent: dict[str, Agreement] = {}
+        local = [row for row in sampled.values() if row.accepted and row.source in LOCAL and row.intent is not None]
+        refused = 0
+        for row in local:
+            label = labels.get(row.id)
+            if label is not None:
+                intent = by_intent.setdefault(row.intent or "", Agreement())
+                intent.asked += 1
+                intent.agreed += label == row.intent
+            refused += row.id in labels and label is None
+        asked_extra = sum(not sampled[name].deferred for name in labels)
+        return cls(by_intent, len(sampled), len(local), refused, asked_extra)
+
+
+def wilson(agreed: int, asked: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share."""
+    share, spread = agreed / asked, Z_95**2 / asked
+    middle, half = share + spread / 2, Z_95 * math.sqrt(share * (1 - share) / asked + spread / asked / 4)
+    return (middle - half) / (1 + spread), (middle + half) / (1 + spread)

@@ -1,0 +1,34 @@
+"""What the student itself says of each request, whoever answers it: by that alone drift is measured."""
+
+from __future__ import annotations
+
+import collections
+
+from inference.serving.answer import Request
+
+REMEMBERED = 50_000
+
+
+class OwnAnswers:
+    """The student's answers to the last `size` texts: intents and confidences, under hashes of the texts.
+
+    A text that a teacher answered comes from the cache when it is asked again, without the student. Were it not counted
+    then, drift would be that of the texts alone which the student is sure of. Not safe between threads.
+    """
+
+    def __init__(self, size: int = REMEMBERED) -> None:
+        self._size = size
+        self._known: collections.OrderedDict[int, tuple[str, float]] = collections.OrderedDict()
+
+    def of(self, request: Request) -> tuple[tuple[str, float] | None, bool]:
+        """The student's answer to a request, None if a rule answered or nobody knows; whether its text was seen."""
+        guess, key = request.guess, hash((request.bundle_id, request.text))
+        known = self._known.get(key)
+        own = known if guess.source == "teacher" else None
+        if guess.intent is not None and guess.confidence is not None and guess.source != "rules":
+            own = self._known[key] = guess.intent, guess.confidence
+        if known is not None:
+            self._known.move_to_end(key)
+        elif len(self._known) > self._size:
+            self._known.popitem(last=False)
+        return own, known is not None
