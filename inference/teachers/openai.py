@@ -33,7 +33,8 @@ class OpenAITeacher(Remote):
         self.local = host in LOCAL_HOSTS
         # OpenAI's own server knows only the new name of this limit, others often only the old one.
         self.limit = "max_completion_tokens" if host == "api.openai.com" else "max_tokens"
-        if not self.local:
+        self.priced = not self.local  # it may be a proxy before a server that is not free
+        if self.priced:
             price_of(model)
 
     def _connect(self) -> Any:
