@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,16 +26,20 @@ from inference.common.workers import weakly
 from inference.log.decision_log import DecisionLog
 from inference.money.ledger import Ledger
 from inference.money.prices import dollars
-from inference.serving.answer import Answer, Request, Router, check_query
+from inference.serving.answer import Answer, Request, Router, answer, check_query
+from inference.serving.asking import Asking
 from inference.serving.assemble import TeacherSpec, choose_redactor, choose_taxonomy, make_cache, make_log
 from inference.serving.closing import Closing
-from inference.serving.deferral import Deferral, Outcome
+from inference.serving.deferral import Deferral
+from inference.serving.flight import Outcome, Wish
 from inference.serving.forget import forget
+from inference.serving.known import Known
+from inference.serving.paid import warn_of_unpriced
 from inference.serving.policy import Policy
-from inference.serving.rate import Rate
 from inference.serving.recorder import Recorder
 from inference.serving.sample import Sampler, shared_secret
-from inference.serving.tier import NO_GUESS, Guess, Tier
+from inference.serving.tier import NO_GUESS
+from inference.serving.turns import Turns
 from inference.serving.watch import Watch
 from inference.teachers.registry import open_teacher
 from inference.teachers.teacher import Teacher
@@ -66,11 +69,14 @@ class Cascade(Closing):
         self._watch, self._redact, self._cache = watch, redact, cache
         self._redis = cache.redis if cache is not None else None
         limits, question = (policy.call_limit_s, policy.concurrency), taxonomy.question_id()
-        self._deferral = Deferral(teachers, ledger, log, weakly(self._remember), *limits, question)
+        self._deferral = Deferral(
+            teachers, ledger, log, weakly(self._on_answer), *limits, question, taxonomy.names, redact,
+            policy.refusal_ttl_s,
+        )  # fmt: skip
         self._recorder = Recorder(log, redact, teachers[0].prompt_id if teachers else "", question)
-        self._rate, self._sampler = Rate(policy.max_teacher_rate), Sampler(policy, shared_secret(log))
-        never = "the policy never defers" if policy.deferral == "never" else ""
-        self._never_asks = never or ("" if teachers else "there is no teacher")
+        self._known, self._turns = Known(cache, redact, self._recorder.note), Turns()
+        self._asking = Asking(policy, self._deferral, self._known, redact, self._recorder.note)
+        self._sampler = Sampler(policy, shared_secret(log))
         register(self)
 
     @classmethod
@@ -105,6 +111,7 @@ class Cascade(Closing):
         redact = of_the_beginning(own or choose_redactor(rules, watch.tier))
         log = make_log(rules, home)
         ledger = Ledger(rules.ledger or home / "spend.db", rules.daily_usd) if teachers else None
+        warn_of_unpriced(teachers, rules.daily_usd)
         return cls(watch, rules, teachers, intents, log, ledger, redact, make_cache(rules, intents, redact))
 
     def classify(self, text: str, id: str | None = None) -> Answer:
@@ -114,29 +121,48 @@ class Cascade(Closing):
         Raises TypeError if `text` or `id` is not a string.
         """
         request = self._begin(text, id)
-        return self._finish(request, self._wait(request, self.policy.deadline_s - request.age_s))
+        if request.guess.accepted or self._look(request):
+            return self._finish(request, None)
+        self._asking.begin(request)
+        return self._finish(request, self._asking.wait(request))
 
     async def aclassify(self, text: str, id: str | None = None) -> Answer:
-        """The same for asyncio: the local tier runs at once (about a millisecond), a teacher is awaited."""
+        """The same for asyncio: a teacher is awaited, and between two texts that the local tier reads others run."""
         request = self._begin(text, id)
-        if request.asked is None or self.policy.deferral != "wait":
+        if request.guess.accepted:
             return self._finish(request, None)
-        asked = asyncio.wrap_future(request.asked)
+        async with self._turns.turn():
+            done = self._look(request)
+        if not done:
+            self._asking.begin(request)
         try:
-            done, _ = await asyncio.wait({asked}, timeout=self.policy.deadline_s - request.age_s)
+            outcome = await self._asking.wait_async(request)
         except asyncio.CancelledError:
             self._finish(request, None)  # asked and paid for all the same
             raise
-        answered = bool(done) and not asked.cancelled() and asked.exception() is None
-        return self._finish(request, asked.result() if answered else None)
+        return self._finish(request, outcome)
 
     def classify_many(self, texts: Iterable[str]) -> list[Answer]:
-        """Classify texts in order; those that are deferred wait for their teachers together, within one deadline."""
+        """Classify texts in order; those that are deferred wait for their teachers together, within one deadline.
+
+        Raises TypeError before any is asked about, if one of them is not a string.
+        """
         if isinstance(texts, str):
             raise TypeError("classify_many takes several texts; for one text call classify")
-        requests = [self._begin(text, None) for text in texts]
-        until = time.perf_counter() + self.policy.deadline_s
-        return [self._finish(request, self._wait(request, until - time.perf_counter())) for request in requests]
+        texts, wish = list(texts), Wish()
+        for text in texts:
+            check_query(text, None)
+        try:
+            requests: list[Request] = []
+            for text in texts:
+                request = self._begin(text, None)
+                requests.append(request)
+                if not (request.guess.accepted or self._look(request)):
+                    self._asking.begin(request, wish)
+            wish.until = time.monotonic() + self.policy.deadline_s
+            return [self._finish(request, self._asking.wait(request)) for request in requests]
+        finally:
+            wish.until = 0.0
 
     # The policy, in the order in which it is applied.
 
@@ -146,103 +172,48 @@ class Cascade(Closing):
         notice()
         if not self._watch.worker.running:
             self._watch.worker.start()
+        self._asking.rate.earn()
         tier = self._watch.tier
-        bundle_id = tier.bundle_id if tier else None
-        draw = self._sampler.draw(text, id or None, serving=tier is not None)
-        guess, redacted = self._guess(text, tier, bundle_id)
-        request = Request(draw, id or None, text, redacted, started, guess, bundle_id)
-        if not guess.accepted:
-            request.reason = self._why_not_ask(request)
-            if request.reason is None:
-                deadline = self.policy.deadline_s if self.policy.deferral == "wait" else None
-                self._try_to_ask(request, deadline)
-        return request
+        draw = self._sampler.draw(text, id or None, tier is not None)
+        guess = self._known.hit(text, tier) or NO_GUESS
+        return Request(draw, id or None, text, None, started, guess, tier.bundle_id if tier else None, tier)
 
-    def _try_to_ask(self, request: Request, deadline_s: float | None) -> None:
-        try:
-            request.asked = self._ask(request, deadline_s)
-        except Exception as error:  # no thread to be had, or the cascade is being closed
-            request.reason = f"no teacher could be asked: {error}"
-
-    def _guess(self, text: str, tier: Tier | None, bundle_id: str | None) -> tuple[Guess, str | None]:
-        """The cached answer, else the local tier's; with the redacted text, where that was needed."""
-        try:
-            entry = self._cache.get(text, bundle_id) if self._cache else None
-            if entry is not None:
-                return Guess(entry.intent, entry.confidence, True, entry.source, True), None
-            redacted = self._redact(text)
-            guess = NO_GUESS if tier is None else tier.guess(redacted)
-        except Exception as error:  # a redactor of the application's own, or a model that fails at run time
-            self._recorder.note(f"local tier failed: {type(error).__name__}")
-            return NO_GUESS, None
-        if guess.accepted and self._cache is not None:
-            self._cache.put(text, Entry(str(guess.intent), guess.confidence, guess.source, bundle_id))
-        return guess, redacted
-
-    def _why_not_ask(self, request: Request) -> str | None:
-        """Why a query that is not accepted stays here all the same; None if a teacher may be asked."""
-        if self._never_asks:
-            return self._never_asks
-        if request.redacted is None:
-            return "it could not be redacted"
-        if not self._rate.allows(free=request.draw.sampled):
-            return "max_teacher_rate is reached"
-        return None
+    def _look(self, request: Request) -> bool:
+        """Answer or guess a query that is not known as it was typed; False if a teacher is to be asked."""
+        self._known.look(request)
+        if not request.guess.accepted and request.reason is None:
+            request.reason = self._asking.why_not(request)
+        return request.guess.accepted or request.reason is not None
 
     def _finish(self, request: Request, outcome: Outcome | None) -> Answer:
-        guess, asked = request.guess, request.asked is not None
-        reason, cost = request.reason, 0.0
+        guess, reason, asked, cost = request.guess, request.reason, request.asked is not None, 0.0
         if asked:
-            if outcome is None:
-                late = f"no answer within {self.policy.deadline_s:g} s"
-                reason = late if self.policy.deferral == "wait" else "a teacher is asked in the background"
-            elif outcome.intent is not None:
-                guess, reason = Guess(outcome.intent, None, True, "teacher"), None
-                # Under its redacted text it is cached already; the sample's answers are for the log alone.
-                if request.text != request.redacted and not request.draw.sampled:
-                    self._remember(request.text, outcome)
-            else:
-                reason = outcome.reason
+            guess, reason = self._asking.judge(request, outcome)
             cost = dollars(outcome.nano) if outcome else 0.0
-        answer = Answer(request.id, *guess, asked, cost, request.age_s * 1000, request.bundle_id, reason)
-        self._record(request, answer)
-        return answer
-
-    def _ask(self, request: Request, deadline_s: float | None) -> Future[Outcome]:
-        if request.redacted is None:
-            request.redacted = self._redact(request.text)
-        return self._deferral.ask(request.question(self.policy.sample_share), deadline_s)
-
-    def _wait(self, request: Request, left_s: float) -> Outcome | None:
-        """What the teachers said, if they were asked and may be waited for; None where it is late."""
-        if request.asked is None or self.policy.deferral != "wait":
-            return None
-        try:
-            return request.asked.result(max(0.0, left_s))
-        except Exception:  # late, or cancelled, since the cascade is being closed
-            return None
-
-    def _record(self, request: Request, answer: Answer) -> None:
-        self._rate.earn()
-        if request.draw.sampled and not answer.deferred and not self._never_asks:
-            self._sample(request)
-        self._recorder.record(request, answer)
+        if request.trouble and not guess.accepted:
+            reason = f"{request.trouble}; {reason}"
+        found = answer(
+            request.caller_id or request.draw.row_id, guess.intent, guess.confidence, guess.accepted, guess.source,
+            guess.cached, asked, cost, request.age_s * 1000, request.bundle_id, reason,
+        )  # fmt: skip
+        if request.draw.sampled and not asked and not self._asking.never:
+            self._asking.sample(request)
+        self._recorder.record(request, found)
         if forks_later():
             self._rest()
+        return found
 
-    def _sample(self, request: Request) -> None:
-        try:
-            self._ask(request, None)
-        except Exception as error:  # a redactor of the application's own
-            self._recorder.note(f"sample failed: {type(error).__name__}")
-
-    def _remember(self, text: str, outcome: Outcome) -> None:
-        """Cache a teacher's answer: under the redacted text first, which for most queries is the text itself."""
-        if self._cache is not None:
-            self._cache.put(text, Entry(str(outcome.intent), None, "teacher", None))
+    def _on_answer(self, redacted: str, outcome: Outcome) -> None:
+        """Keep a teacher's answer: every text that is redacted to this one leads to it."""
+        entry = Entry(str(outcome.intent), None, "teacher", None)
+        self._known.keep(redacted, redacted, entry, self._watch.tier)
 
     def feedback(self, id: str, intent: str, text: str | None = None) -> None:
         """Record a person's correction of the newest request whose answer has this `id`.
+
+        From then on this text, and every other that becomes the same by redaction, is answered so (source "human"),
+        here and through Redis, for `cache_ttl_s` or until a bundle serves that was trained on it. So let only those
+        call it whose word may stand for everybody: your staff, not whoever sent the text.
 
         `text` is needed for one of more than 10,000 ago. Raises ValueError if the intent is not in the taxonomy,
         KeyError if the request is no longer remembered.
@@ -252,7 +223,7 @@ class Cascade(Closing):
         intent = canonical(str(intent))
         if intent not in names:
             raise ValueError(f"{intent!r} is not an intent; the intents are {', '.join(names)}")
-        self._recorder.correct(id, intent, text)
+        self._known.correct(self._recorder.correct(id, intent, text), intent)
         if forks_later():
             self._rest()
 
@@ -262,7 +233,9 @@ class Cascade(Closing):
         `python -m training.forget` reaches training data too; other processes' memory keeps it for cache_ttl_s at most.
         Raises LogError or NoReply if a place cannot be reached: do it again then.
         """
-        return forget(Forgotten(text, self._redact), self._cache, self.policy.redis, self._recorder)
+        return forget(
+            Forgotten(text, self._redact), self._cache, self.policy.redis, self._recorder, self._deferral.refusals
+        )
 
     def stats(self) -> dict[str, Any]:
         """Counts by source, and the state of every part: for a person, or for monitoring."""

@@ -45,6 +45,8 @@ from inference.common.text import MOST_CHARACTERS
 
 Redactor = Callable[[str], str]
 READ = 4 * MOST_CHARACTERS  # characters of a text; what teachers and the log see is the first quarter at most
+WORD, HALF = 512, 64  # characters before a cut among which white space is looked for, and that are always left out
+_HALF = re.compile(r"[!-~]+\Z")
 
 # What secrets have and most texts do not; where it is missing, only a word such as "password" is looked for.
 _RARE = re.compile(r"[0-9@_%&/-]")
@@ -178,14 +180,27 @@ def load_redactor(name: str | None) -> Redactor:
 
 
 def of_the_beginning(redact: Redactor) -> Redactor:
-    """Redact what is read of a text; a word that the cut divides is left out, since half a secret is not recognised."""
+    """Redact the `beginning` of a text."""
 
-    def beginning(text: str) -> str:
-        if len(text) > READ:
-            text = text[:READ].rpartition(" ")[0]
-        return redact(text)
+    def redact_beginning(text: str) -> str:
+        return redact(text if len(text) <= READ else beginning(text))
 
-    return beginning
+    return redact_beginning
+
+
+def beginning(text: str) -> str:
+    """What is read of a text: its first READ characters, once runs of white space are collapsed.
+
+    A word that the cut divides is left out, since half a secret is not recognised: at the last white space, or, where
+    there is none near, without the signs that could be a secret's, but never all of them.
+    """
+    if len(text) <= READ or len(text := " ".join(text.split())) <= READ:
+        return text
+    cut = text[:READ]
+    whole, blank, _ = cut[-WORD:].rpartition(" ")
+    if text[READ] == " ":
+        return cut
+    return cut[:-WORD] + (whole if blank else _HALF.sub("", cut[-WORD:-HALF]))
 
 
 def _keep(text: str) -> str:

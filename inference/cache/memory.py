@@ -1,7 +1,9 @@
-"""Answers kept: in this process by the raw text, in Redis by a hash of the redacted, normalised text.
+"""Answers kept: in this process under the redacted, normalised text, in Redis under a hash of it.
 
-What the local tier answered is valid for the bundle that answered; a teacher's answer outlives it. A fallback is never
-kept.
+A text as it was typed is a link to that one key, so that an answer is found under every form of a text and replaced
+under all of them at once. What the local tier answered is valid for the bundle that answered; a teacher's answer
+outlives it; a person's correction is valid until a bundle serves that was trained on it, and nothing else displaces it.
+A fallback is never kept.
 """
 
 from __future__ import annotations
@@ -12,13 +14,14 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from inference.common.fork import ProcessLocal, notice, register
 from inference.common.text import Forgotten
 
-SOURCES = ("rules", "student", "teacher")
+SOURCES = ("rules", "student", "teacher", "human")
 DAY_S = 86_400.0
+Key = str | bytes
 # A longer text is kept under its hash, so that the size of the memory cache bounds its bytes too.
 LONGEST_KEY = 512
 # What BERT's tokenizer takes for white space. It drops the control characters at which str.split would split.
@@ -29,17 +32,26 @@ _WHITE = re.compile("[\t\n\r \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u30
 class Entry:
     """An answer that may be given again.
 
-    `bundle_id` names what a local answer depends on; `confidence` and `bundle_id` may be None from a teacher.
+    `bundle_id` names what a local answer depends on; `confidence` and `bundle_id` are None from a teacher or a person.
+    `at` is when a person said so, in seconds since 1970.
     """
 
     intent: str
     confidence: float | None
     source: str
     bundle_id: str | None
+    at: float = 0.0
 
-    def holds_for(self, bundle_id: str | None) -> bool:
-        """Whether this may answer while `bundle_id` serves."""
+    def holds_for(self, bundle_id: str | None, learned_until: float = 0.0) -> bool:
+        """Whether this may answer while `bundle_id` serves, which learned from corrections before `learned_until`."""
+        if self.source == "human":
+            return self.at >= learned_until
         return self.source == "teacher" or self.bundle_id == bundle_id
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields as they are stored: `at` where there is one, which older versions do not know."""
+        values = asdict(self)
+        return values if self.at else {name: values[name] for name in values if name != "at"}
 
 
 def normalise(text: str) -> str:
@@ -58,54 +70,78 @@ class MemoryCache(ProcessLocal):
             raise ValueError(f"a cache's size must be a whole number of at least 1, got {size!r}")
         self.size, self.ttl_s = size, positive("ttl_s", ttl_s)
         self._now = now
-        self._kept: collections.OrderedDict[str | bytes, tuple[Entry, float]] = collections.OrderedDict()
+        # An answer and the end of its time, or the key under which the answer lies.
+        self._kept: collections.OrderedDict[Key, tuple[Entry, float] | Key] = collections.OrderedDict()
         self._lock = threading.Lock()
         register(self)
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def get(self, text: str, bundle_id: str | None) -> Entry | None:
+    def get(self, text: str, bundle_id: str | None, learned_until: float = 0.0) -> Entry | None:
         """What is known of `text` while `bundle_id` serves; None where nothing is, or only what is stale."""
         notice()
-        key = text if len(text) <= LONGEST_KEY else digest(text)
+        key: Key = text if len(text) <= LONGEST_KEY else digest(text)
         with self._lock:
             found = self._kept.get(key)
             if found is None:
                 return None
+            self._kept.move_to_end(key)
+            if not isinstance(found, tuple):
+                key, found = found, self._kept.get(found)
+                if not isinstance(found, tuple):  # its time is over, or there was no room for it
+                    return None
+                self._kept.move_to_end(key)
             entry, until = found
-            if until <= self._now() or not entry.holds_for(bundle_id):
+            if until <= self._now() or not entry.holds_for(bundle_id, learned_until):
                 del self._kept[key]
                 return None
-            self._kept.move_to_end(key)
             return entry
 
     def put(self, text: str, entry: Entry) -> None:
-        """Keep an answer. Raises ValueError if it must not be given again."""
+        """Keep an answer; not in the place of a person's. Raises ValueError if it must not be given again."""
         refuse_unfit(entry)
         notice()
-        key = text if len(text) <= LONGEST_KEY else digest(text)
+        key = _key(text)
         with self._lock:
-            self._kept[key] = entry, self._now() + self.ttl_s
-            self._kept.move_to_end(key)
-            if len(self._kept) > self.size:
-                self._kept.popitem(last=False)
+            now = self._now()
+            known = self._kept.get(key)
+            by_person = isinstance(known, tuple) and known[0].source == "human" and known[1] > now
+            if entry.source == "human" or not by_person:
+                self._set(key, (entry, now + self.ttl_s))
+
+    def link(self, text: str, key: str) -> None:
+        """Have `text` find, from now on, what is kept under `key`, now or later."""
+        if text != key:
+            with self._lock:
+                self._set(_key(text), _key(key))
+
+    def _set(self, key: Key, value: tuple[Entry, float] | Key) -> None:
+        self._kept[key] = value
+        self._kept.move_to_end(key)
+        if len(self._kept) > self.size:
+            self._kept.popitem(last=False)
 
     def forget(self, forgotten: Forgotten) -> int:
         """Let go of the answers to a text; how many there were. Of long ones, those to exactly the forms given."""
         notice()
         with self._lock:
-            known = list(self._kept)
-        long = set(map(digest, forgotten.texts))
-        gone = [key for key in known if (forgotten.as_typed(key) if isinstance(key, str) else key in long)]
+            known = list(self._kept.items())
+        long = {digest(form) for text in forgotten.texts for form in (text, normalise(text))}
+        gone = {key for key, _ in known if (forgotten.as_typed(key) if isinstance(key, str) else key in long)}
+        gone |= {key for key, value in known if not isinstance(value, tuple) and value in gone}
         with self._lock:
-            return sum(self._kept.pop(key, None) is not None for key in gone)
+            return sum(isinstance(self._kept.pop(key, None), tuple) for key in gone)
 
 
 def refuse_unfit(entry: Entry) -> None:
     """Raise ValueError for an answer that must not be given again."""
     if entry.source not in SOURCES:
         raise ValueError(f"an answer of {entry.source!r} must not be cached; only {', '.join(SOURCES)} may be")
+
+
+def _key(text: str) -> Key:
+    return text if len(text) <= LONGEST_KEY else digest(text)
 
 
 def digest(text: str) -> bytes:

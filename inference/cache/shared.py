@@ -6,7 +6,6 @@ import collections
 import json
 import threading
 from collections.abc import Callable, Collection
-from dataclasses import asdict
 
 from inference.cache.link import NoReply, RedisLink, parse
 from inference.cache.memory import DAY_S, Entry, MemoryCache, digest, normalise, positive, refuse_unfit
@@ -45,7 +44,7 @@ class RedisCache(ProcessLocal):
         self._link = RedisLink(url, timeout_s, positive("retry_after_s", retry_after_s))
         register(self)
 
-    def get(self, text: str, bundle_id: str | None) -> Entry | None:
+    def get(self, text: str, bundle_id: str | None, learned_until: float = 0.0) -> Entry | None:
         """What is known of `text` while `bundle_id` serves; None where nothing is, or Redis does not say."""
         try:
             # The beginning alone, so that whatever may lie there is soon read.
@@ -58,7 +57,7 @@ class RedisCache(ProcessLocal):
             self._count("misses")
         elif entry is None:
             self._count("wrong")
-        elif not entry.holds_for(bundle_id):
+        elif not entry.holds_for(bundle_id, learned_until):
             self._count("stale")
         else:
             self._count("hits")
@@ -68,7 +67,7 @@ class RedisCache(ProcessLocal):
     def put(self, text: str, entry: Entry) -> None:
         """Keep an answer, if Redis takes it. Raises ValueError if it must not be given again."""
         refuse_unfit(entry)
-        value = json.dumps(asdict(entry))
+        value = json.dumps(entry.to_dict())
         if len(value) > LARGEST_VALUE:
             return
         try:
@@ -171,6 +170,7 @@ def _read(value: object, labels: Collection[str] | None) -> Entry | None:
         and isinstance(share, (int, float))
         and 0 <= share <= 1
         and isinstance(entry.bundle_id, (str, type(None)))
+        and type(entry.at) in (int, float)
         and accepted is True
     )
     return entry if good else None

@@ -170,15 +170,26 @@ def weakly(work: Callable[..., Any]) -> Callable[..., Any]:
 class DaemonThreads(ThreadPoolExecutor):
     """An executor that runs every call in a daemon thread of its own: one that hangs holds up nobody, nor the exit.
 
-    `submit` raises RuntimeError where no thread can be started. For an exception that would end a thread or a
-    generator a RuntimeError stands in.
+    `submit` raises RuntimeError where no thread can be started, or `most` calls have not returned yet. For an exception
+    that would end a thread or a generator a RuntimeError stands in.
     """
+
+    def __init__(self, most: int | None = None) -> None:
+        super().__init__()
+        self._most = most
+        self._calls: set[Future[Any]] = set()
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """See Executor."""
+        if self._most is not None:
+            self._calls = {call for call in self._calls if not call.done()}
+            if len(self._calls) >= self._most:
+                raise RuntimeError(f"{self._most} calls have not returned yet, and no more may be made at once")
         future: Future[Any] = Future()
         work = partial(function, *args, **kwargs)
         threading.Thread(target=_fulfil, args=(future, work), name="monoku-call", daemon=True).start()
+        if self._most is not None:
+            self._calls.add(future)
         return future
 
 

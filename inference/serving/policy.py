@@ -42,6 +42,9 @@ class Policy:
     sample_share: float = setting(
         0.10, "share of daily_usd that is kept for the sample's calls, which may use all of it"
     )
+    refusal_ttl_s: float = setting(
+        300.0, "seconds for which a query that a teacher refused is not asked, and paid, again; 0: it always is"
+    )
     cache_size: int = setting(50_000, "answers kept in the memory of this process")
     cache_ttl_s: float = setting(86_400.0, "seconds that a cached answer is used")
     redis: str = setting("", "redis:// URL of a cache shared by processes and machines", secret=True)
@@ -61,7 +64,7 @@ class Policy:
             _check(0 < getattr(self, name) < float("inf"), name, getattr(self, name), "must be positive")
         for name in ("concurrency", "threads"):
             _check(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
-        for name in ("cache_size", "retention_days"):
+        for name in ("cache_size", "retention_days", "refusal_ttl_s"):
             _check(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "must not be negative")
         _check(self.daily_usd is None or self.daily_usd >= 0, "daily_usd", self.daily_usd, "must not be negative")
 

@@ -6,19 +6,20 @@ import threading
 
 from inference.common.fork import ProcessLocal, register
 
-BURST = 20.0  # deferrals that a rate lets through in a row
+BURST = 20.0  # deferrals that a rate lets through in a row, once it has earned them
 
 
 class Rate(ProcessLocal):
-    """Lets a deferral through for every 1/`share` queries, and as many as BURST in a row."""
+    """Lets a deferral through for every 1/`share` queries: of n, at most `share` of n + BURST; none where it is 0."""
 
     def __init__(self, share: float) -> None:
-        self._share, self._credit = share, BURST
+        # A process that begins, or begins again, has earned no more than a share.
+        self._share, self._credit = share, BURST * share
         self._lock = threading.Lock()
         register(self)
 
     def earn(self) -> None:
-        """Count a query."""
+        """Count a query, before it is asked whether it may be deferred: many may begin before the first ends."""
         if self._share < 1:
             with self._lock:
                 self._credit = min(BURST, self._credit + self._share)

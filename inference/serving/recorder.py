@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from inference.bundle.redact import Redactor
 from inference.common.fork import ProcessLocal, register
-from inference.common.text import MOST_CHARACTERS
 from inference.log.decision_log import Correction, Decision, DecisionLog
 from inference.serving.answer import Answer, Request
 from inference.serving.own import OwnAnswers
@@ -59,7 +58,7 @@ class Recorder(ProcessLocal):
             self._counts[answer.source] += 1
             self._counts["cached"] += answer.cached
             self._counts["deferred"] += answer.deferred
-            self._remember(answer.id, request.draw.row_id, request.text[:MOST_CHARACTERS])
+            self._remember(answer.id, request.draw.row_id, request.beginning)
             own, seen = (None, False) if self.log is None else self._own.of(request)
         if self.log is None:
             return
@@ -99,8 +98,11 @@ class Recorder(ProcessLocal):
             )
         )  # fmt: skip
 
-    def correct(self, id: str, intent: str, text: str | None) -> None:
-        """Log a person's correction. Raises KeyError if the request is not remembered, ValueError without a log."""
+    def correct(self, id: str, intent: str, text: str | None) -> str:
+        """Log a person's correction, and return its text.
+
+        Raises KeyError if the request is not remembered, ValueError without a log.
+        """
         if self.log is None:
             raise ValueError("feedback needs a decision log, and this cascade has none")
         with self._lock:
@@ -109,6 +111,7 @@ class Recorder(ProcessLocal):
         if text is None:
             raise KeyError(f"request {id!r} is no longer remembered: give its text")
         self.log.put(Correction(row_id, time.time(), self._redact(text), intent, self._question_id))
+        return text
 
     def forget(self, unwanted: Callable[[str], bool]) -> int:
         """Let go of remembered texts; how many there were."""

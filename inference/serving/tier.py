@@ -40,6 +40,8 @@ class Tier:
         if self.other_redaction:
             logging.getLogger("monoku.serving").warning("%s: %s", bundle.root.name, self.other_redaction)
         self.bundle_id = bundle.manifest.bundle_id
+        # What a cached answer must hold for: the bundle, and the time up to which it learned from corrections.
+        self.serving = self.bundle_id, float(bundle.manifest.lineage.get("live_until") or 0.0)
         self.taxonomy = bundle.taxonomy
         self.local_first = policy.strategy == "local-first"
         self.rules = Rules.earned(self.taxonomy, bundle.manifest.rules if policy.strategy == "hybrid" else ())

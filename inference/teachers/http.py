@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypedDict
 
 from inference.bundle.taxonomy import Taxonomy
+from inference.common.shown import without_logins
 from inference.money.prices import Usage
 from inference.teachers.failures import answered
 from inference.teachers.prompt import Prompt, Refused, message
@@ -45,7 +46,7 @@ class Remote:
             wanted = f'pip install "monoku[{self.extra}]"'
             raise ValueError(f"the teacher {self.package}:{model} needs {wanted}") from error
         self.model = model
-        self.name = f"{self.package}:{model}" + (f"@{base_url}" if base_url else "")
+        self.name = without_logins(f"{self.package}:{model}" + (f"@{base_url}" if base_url else ""))
         self.base_url = base_url
         self.api_key = api_key
         self.prompt = Prompt.of(taxonomy)

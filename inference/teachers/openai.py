@@ -48,7 +48,8 @@ class OpenAITeacher(Remote):
         self._new_limit = host == "api.openai.com"
         # Other models are told once one is seen to think.
         self._effort = next((effort for begin, effort in EFFORTS if model.startswith(begin)), None)
-        if not self.local:
+        self.priced = not self.local  # it may be a proxy before a server that is not free
+        if self.priced:
             price_of(model)
 
     def _connect(self) -> Any:

@@ -17,35 +17,48 @@ LabelFunction = Callable[[str], str | Awaitable[str]]
 
 
 class FunctionTeacher:
-    """A function `text -> label` that a team already has, sync or async; `usd` is what one call costs them.
+    """A function `text -> label` that a team already has, sync or async; `usd` is what one call costs them, None where
+    nobody knows.
 
     A sync function runs in a thread. When it outlasts its time the caller goes on, and its thread ends when it does.
     """
 
-    def __init__(self, function: LabelFunction, taxonomy: Taxonomy, name: str = "", usd: float = 0.0) -> None:
+    def __init__(self, function: LabelFunction, taxonomy: Taxonomy, name: str = "", usd: float | None = None) -> None:
         if not callable(function):
             raise TypeError(f"a teacher must be callable, got {type(function).__name__}")
         self.function = function
         self.name = name or f"python:{function.__module__}:{getattr(function, '__qualname__', type(function).__name__)}"
         self.prompt = Prompt.of(taxonomy)
         self.prompt_id = self.prompt.id
-        self.nano = round(usd * 1e9)
+        self.nano = round((usd or 0.0) * 1e9)
+        self.priced = usd is not None
 
     async def ask(self, text: str, timeout_s: float) -> Reply:
         """See Teacher."""
         start = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(timeout_s):
-                label = await self._call(text)
+                label = await self._guarded(text)
         except TimeoutError as error:
             raise TeacherError("timeout", f"{self.name} took over {timeout_s:g} s", again=True, unsure=True) from error
-        except Exception as error:  # another's code may raise anything
-            raise TeacherError("error", f"{self.name}: {type(error).__name__}: {error}", again=True) from error
         taken = asyncio.get_running_loop().time() - start
         try:
             return Reply(self.prompt.match(label), nano=self.nano, latency_s=taken)
         except Refused as refusal:
             return Reply(None, str(refusal), again=True, nano=self.nano, latency_s=taken)
+
+    async def _guarded(self, text: str) -> Any:
+        try:
+            return await self._call(text)
+        except BaseException as error:  # another's code may raise anything, an exit too
+            task = asyncio.current_task()
+            ended = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling()
+            if ended or isinstance(error, GeneratorExit | TeacherError):
+                raise
+            raise self._failed(error) from error
+
+    def _failed(self, error: BaseException) -> TeacherError:
+        return TeacherError("error", f"{self.name}: {type(error).__name__}: {error}", again=True)
 
     async def _call(self, text: str) -> Any:
         if inspect.iscoroutinefunction(self.function):

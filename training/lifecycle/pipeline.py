@@ -70,13 +70,18 @@ class Stages:
 
 
 def train(
-    config: Config, judge: Judge | None = None, data: Dataset | None = None, looks: Looks | None = None
+    config: Config,
+    judge: Judge | None = None,
+    data: Dataset | None = None,
+    looks: Looks | None = None,
+    live_until: float = 0.0,
 ) -> Trained:
     """Run every stage and publish the new version.
 
     `judge` looks at the finished bundle; a version with reasons in its verdict is kept as rejected and does not serve.
     `data` is what `config.data` names unless it is given, redacted and split; `looks` counts the looks at its
-    calibration rows, by default beside the splits of `config.data`.
+    calibration rows, by default beside the splits of `config.data`. `live_until` is the time up to which persons'
+    corrections are in the data: a cascade that serves the version gives up its cached ones from before.
 
     Raises ValueError if the data or a setting is invalid, Busy if another run trains the model, ParityError if the
     exported file does not answer as the student does.
@@ -103,7 +108,8 @@ def train(
             report |= {"parity": asdict(parity), "settings": config.shown(), "tally": data.tally}
             report["calibration"] |= reference
         with stage("publish"):
-            manifest = _described(manifest, data, base, look, report)
+            lineage = {"version": look.number, "delta_spent": look.delta, "live_until": live_until}
+            manifest = _described(manifest, data, base, lineage, report)
             _write_report(classifier.bundle.root, manifest, report | {"seconds": stage.seconds})
             verdict = judge(classifier.at(config.target, manifest)) if judge else None
             rejected = verdict.reasons if verdict else ()
@@ -219,7 +225,9 @@ def _torch_on_test(trained: student.Student, tokenizer: Any, test: Scored, outsi
     return {**figures(np.ones(len(inside), bool)), "in_scope": figures(inside) if inside.any() else {}}
 
 
-def _described(manifest: Manifest, data: Dataset, base: student.Base, look: Look, report: dict[str, Any]) -> Manifest:
+def _described(
+    manifest: Manifest, data: Dataset, base: student.Base, lineage: dict[str, Any], report: dict[str, Any]
+) -> Manifest:
     return replace(
         manifest,
         unit=data.unit,
@@ -227,7 +235,7 @@ def _described(manifest: Manifest, data: Dataset, base: student.Base, look: Look
         teacher=data.teacher,
         dataset=data.id(),
         base={"name": base.name, "sha256": base.sha256},
-        lineage={"version": look.number, "delta_spent": look.delta},
+        lineage=lineage,
         metrics={name: report[name] for name in ("rows", "accuracy", "macro_f1")},
         libraries={name: importlib.metadata.version(name) for name in LIBRARIES},
     )

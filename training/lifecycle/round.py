@@ -88,7 +88,7 @@ class Refresh:
         if missing := self._missing(used, sample):
             self.summary.outcome, self.summary.reasons = "not enough yet", missing
             return self.summary
-        self._train(used, sample)
+        self._train(used, sample, until)
         self._finish(until)
         return self.summary
 
@@ -177,7 +177,7 @@ class Refresh:
             missing.append(f"no training row yet for {', '.join(absent[:5])}{more}")
         return missing
 
-    def _train(self, rows: Sequence[LiveRow], sample: Sample | None) -> None:
+    def _train(self, rows: Sequence[LiveRow], sample: Sample | None, until: float) -> None:
         options = self.options
         shutil.rmtree(self.home / ".refresh" / "data", ignore_errors=True)  # texts that versions before 0.3.0 left
         data = compose(self.base, rows, sample, self.taxonomy, options.half_life_days, options.human_weight)
@@ -187,7 +187,7 @@ class Refresh:
             looks = WindowLooks(self.home / LIVE_LOOKS, times, options.window)
         config = replace(self.config, name=self.config.model_name)
         held = held_out(self.base, rows, sample and self._every(rows), self.round, self.suspect)
-        trained = train(config, lambda challenger: self._judge(challenger, *held), data, looks)
+        trained = train(config, lambda challenger: self._judge(challenger, *held), data, looks, until)
         self.summary.version = trained.folder.name
         if sample is not None and sample.holes:
             challenger = at(Classifier.load(trained.folder, redactor=self.redact), config.target)

@@ -1,0 +1,112 @@
+"""What can be said of a query without a teacher: what is known of it already, else what the local tier says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from inference.bundle.redact import Redactor
+from inference.cache.memory import Entry, MemoryCache, normalise
+from inference.cache.shared import Cache
+from inference.serving.answer import Request
+from inference.serving.tier import Guess, Tier
+
+DAY_ZERO: tuple[str | None, float] = (None, 0.0)  # as Tier.serving
+
+
+class Known:
+    """Finds and keeps answers. One key for one text: as it was typed it leads to its redacted, normalised form.
+
+    Whatever fails here, Redis, the model or a redactor of the application's own, is told to `note` and ends nothing.
+    """
+
+    def __init__(self, cache: Cache | None, redact: Redactor, note: Callable[[str], None]) -> None:
+        self._memory = cache.memory if cache is not None else None
+        self._redis = cache.redis if cache is not None else None
+        self._redact, self._note = redact, note
+
+    def hit(self, text: str, tier: Tier | None) -> Guess | None:
+        """The answer that this process knows to `text` as it was typed: all that most requests need."""
+        if self._memory is None:
+            return None
+        entry = self._memory.get(text, *(DAY_ZERO if tier is None else tier.serving))
+        return None if entry is None else Guess(entry.intent, entry.confidence, True, entry.source, True)
+
+    def look(self, request: Request) -> None:
+        """Redact the query and answer or guess it. Without a reason the request may go on to a teacher."""
+        try:
+            request.redacted = self._redact(request.text)
+        except Exception as error:
+            self._fails("redaction", error)
+            request.reason = "it could not be redacted"
+            return
+        tier = request.tier
+        entry = self._find(request.text, request.redacted, tier)
+        if entry is not None:
+            request.guess = Guess(entry.intent, entry.confidence, True, entry.source, True)
+        elif tier is not None:
+            self._guess(request, request.redacted, tier)
+
+    def _guess(self, request: Request, redacted: str, tier: Tier) -> None:
+        try:
+            guess = tier.guess(redacted)
+        except Exception as error:  # a model may fail at run time, as where memory is short
+            self._fails("local tier", error)
+            request.trouble = f"the local model failed ({type(error).__name__})"
+            return
+        request.guess = guess
+        if guess.accepted:
+            entry = Entry(str(guess.intent), guess.confidence, guess.source, tier.bundle_id)
+            self.keep(request.text, redacted, entry, tier)
+
+    def _find(self, text: str, redacted: str, tier: Tier | None) -> Entry | None:
+        if self._memory is None:
+            return None
+        try:
+            key = normalise(redacted)
+            entry = self._under(key, self._memory, tier)
+            if entry is not None:
+                self._memory.link(text, key)
+        except Exception as error:
+            self._fails("cache", error)
+            return None
+        return entry
+
+    def _under(self, key: str, memory: MemoryCache, tier: Tier | None) -> Entry | None:
+        serving = DAY_ZERO if tier is None else tier.serving
+        entry = memory.get(key, *serving)
+        if entry is None and self._redis is not None:
+            entry = self._redis.get(key, *serving)
+            if entry is not None:
+                memory.put(key, entry)
+        return entry
+
+    def keep(self, text: str, redacted: str, entry: Entry, tier: Tier | None) -> None:
+        """Have `text`, and every other that becomes the same by redaction, be answered so; a person's word stays."""
+        if self._memory is None:
+            return
+        try:
+            key = normalise(redacted)
+            self._memory.link(text, key)
+            if entry.source == "teacher":  # asked a while ago: a person may have spoken since, in another process too
+                known = self._under(key, self._memory, tier)
+                if known is not None and known.source == "human":
+                    return
+            self._memory.put(key, entry)
+            if self._redis is not None:
+                self._redis.put(key, entry)
+        except Exception as error:
+            self._fails("cache", error)
+
+    def link(self, request: Request) -> None:
+        """Have the text as it was typed find what is kept, or will be, under its redacted form."""
+        if self._memory is not None and request.redacted is not None:
+            self._memory.link(request.text, normalise(request.redacted))
+
+    def correct(self, text: str, intent: str) -> None:
+        """Put a person's word in the place of what is kept."""
+        if self._memory is not None:
+            self.keep(text, self._redact(text), Entry(intent, None, "human", None, time.time()), None)
+
+    def _fails(self, what: str, error: Exception) -> None:
+        self._note(f"{what} failed: {type(error).__name__}")
