@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from inference.common.errors import MonokuError
 from inference.common.files import private_file
 from inference.common.fork import Hold
-from inference.common.places import DATABASE, Place, database
+from inference.common.places import Place, database
+from inference.common.postgresql import connect_arguments, cut_after
 from inference.common.sqlite import inode, log_ahead, open_file, scrub
-from inference.log.limits import USUAL, Limits, cut_after
+from inference.log.limits import USUAL, Limits
 from inference.log.rows import TABLES, Count, R, Row, from_record, to_record
 from inference.log.schema import MIGRATIONS, insert_statement, tables
 
@@ -177,14 +178,8 @@ class Store:
 
         if place.file is not None:
             return sa.create_engine("sqlite://", poolclass=sa.NullPool, creator=self._open_file)
-        from psycopg import Error, conninfo
-
-        try:
-            # The driver reads the URL, as it does for the ledger.
-            parts = {**conninfo.conninfo_to_dict(place.url), "connect_timeout": round(self.limits.hung_s)}
-        except Error:  # its message repeats parts of the URL
-            raise ValueError(f"the decision log must be {DATABASE}; the given postgresql URL is invalid") from None
-        return sa.create_engine("postgresql+psycopg://", poolclass=sa.NullPool, connect_args=parts)
+        arguments = connect_arguments(place.url, "the decision log", self.limits.hung_s)
+        return sa.create_engine("postgresql+psycopg://", poolclass=sa.NullPool, connect_args=arguments)
 
     def _commit(self, rows: Sequence[Row]) -> None:
         if self._connection is None:
