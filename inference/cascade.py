@@ -28,7 +28,7 @@ from inference.money.ledger import Ledger
 from inference.money.prices import dollars
 from inference.serving.answer import Answer, Request, Router, answer, check_query
 from inference.serving.asking import Asking
-from inference.serving.assemble import TeacherSpec, choose_redactor, choose_taxonomy, make_cache, make_log
+from inference.serving.assemble import TeacherSpec, check_stores, choose_redactor, choose_taxonomy, make_cache, make_log
 from inference.serving.closing import Closing
 from inference.serving.deferral import Deferral
 from inference.serving.flight import Outcome, Wish
@@ -93,8 +93,8 @@ class Cascade(Closing):
         """Serve `path`, models/<name> or one version's folder, with one teacher or several in order.
 
         Before there is a bundle, `taxonomy` says what the intents are, and the teachers answer everything. `policy` is
-        a Policy or a TOML file; `settings` overrule it (see Policy). Raises ValueError if an argument or a
-        setting is invalid, BundleError if the bundle must not be served.
+        a Policy or a TOML file; `settings` overrule it (see Policy). Raises ValueError if an argument or a setting is
+        invalid or a store does not work (see `stores`), BundleError if the bundle must not be served.
         """
         rules = policy.with_values(settings) if isinstance(policy, Policy) else Policy.load(policy, **settings)
         root = Path(path).absolute()
@@ -112,7 +112,8 @@ class Cascade(Closing):
         log = make_log(rules, home)
         ledger = Ledger(rules.ledger or home / "spend.db", rules.daily_usd) if teachers else None
         warn_of_unpriced(teachers, rules.daily_usd)
-        return cls(watch, rules, teachers, intents, log, ledger, redact, make_cache(rules, intents, redact))
+        check_stores(rules, log, ledger, cache := make_cache(rules, intents, redact))
+        return cls(watch, rules, teachers, intents, log, ledger, redact, cache)
 
     def classify(self, text: str, id: str | None = None) -> Answer:
         """Classify one text. `id` names the request for `feedback` and in the log, and may repeat: a conversation's.

@@ -89,6 +89,8 @@ def redis_server(*options: str) -> Iterator[Service]:
     """A redis-server of our own that keeps nothing on disk; `options` as on its command line."""
     program = _find("redis-server")
     port = _free_port()
+    if "--cluster-enabled" in options:  # else it wants the port 10,000 above its own, which there may not be
+        options += ("--cluster-port", str(_free_port()))
     with tempfile.TemporaryDirectory() as folder:
         command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", folder, "--save", ""]
         service = Service([*command, *options], port, f"redis://127.0.0.1:{port}/0", lambda: _answers(port), None)

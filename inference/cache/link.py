@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from inference.common.errors import MonokuError
@@ -19,12 +20,19 @@ from inference.common.workers import Worker
 
 MOST_CONNECTIONS = 16
 CONNECT_S = 1.0  # for opening a connection
+SLOW_CALLS = 3  # in a row: a server that is slow once is busy for a moment, and not down
+
+_REFUSALS = {
+    "WRONGTYPE": "wrong", "MovedError": "cluster", "MOVED": "cluster", "AskError": "cluster",
+    "ReadOnlyError": "replica", "READONLY": "replica",
+}  # fmt: skip
 
 
 class NoReply(MonokuError):
     """Redis did not do what it was asked to.
 
-    `reason`: skipped (it is down, or no connection is free), slow, gone, full, wrong (a key of another type), refused.
+    `reason`: skipped (it is down, or no connection is free), slow, gone, full, wrong (a key of another type), cluster,
+    replica, refused.
     """
 
     def __init__(self, reason: str) -> None:
@@ -35,9 +43,9 @@ class NoReply(MonokuError):
 class RedisLink(ProcessLocal):
     """A few connections to one Redis, shared by threads, made anew after a fork.
 
-    After a call that did not work all calls are skipped, until a thread that tries every `retry_after_s` seconds has
-    connected and had an answer within `timeout_s`. Raises ValueError if the URL is not a valid Redis
-    URL or the extra is missing.
+    After a call that did not work, or three that were slow in a row, all calls are skipped, until a thread that tries
+    every `retry_after_s` seconds has connected and had an answer within `timeout_s`. Neither a cluster nor a replica is
+    used. Raises ValueError if the URL is not a valid Redis URL or the extra is missing.
     """
 
     def __init__(self, url: str, timeout_s: float, retry_after_s: float) -> None:
@@ -57,6 +65,16 @@ class RedisLink(ProcessLocal):
         self._connections = 0
         self._opening = False
         self._down = False
+        self._slow = 0  # calls in a row
+        self._tried, self._trouble, self._misfit = threading.Event(), "", False
+
+    def check(self) -> tuple[str, bool]:
+        """What is wrong with the server, "" if nothing is; and whether it would be the wrong one for good.
+
+        Waits for the first attempt to connect.
+        """
+        self._tried.wait(2 * CONNECT_S + self._timeout_s)
+        return self._trouble, self._misfit
 
     @property
     def up(self) -> bool:
@@ -73,8 +91,9 @@ class RedisLink(ProcessLocal):
             reply = connection.call(self._timeout_s, *command)
             trouble = ""
         except self._errors.ResponseError as error:  # a reply all the same, and read to its end
-            trouble = ""
-            raise NoReply(self._refusal(error)) from None
+            refusal = self._refusal(error)
+            trouble = "gone" if refusal in ("cluster", "replica") else ""  # the thread finds out what it is
+            raise NoReply(refusal) from None
         except Exception as error:  # the library lets through more than its own errors when a server talks nonsense
             trouble = "slow" if isinstance(error, (TimeoutError, self._errors.TimeoutError)) else "gone"
             raise NoReply(trouble) from None
@@ -92,7 +111,8 @@ class RedisLink(ProcessLocal):
     def _refusal(self, error: Exception) -> str:
         if isinstance(error, self._errors.OutOfMemoryError):
             return "full"
-        return "wrong" if str(error).startswith("WRONGTYPE") else "refused"
+        words = f"{type(error).__name__} {error}"  # the library cuts the first word off where it knows it
+        return next((reason for word, reason in _REFUSALS.items() if word in words), "refused")
 
     def _borrow(self) -> Any:
         if not (self._down or self._closed):
@@ -105,16 +125,17 @@ class RedisLink(ProcessLocal):
         raise NoReply("skipped")
 
     def _give_back(self, connection: Any, trouble: str) -> None:
-        if trouble:
+        self._slow = self._slow + 1 if trouble == "slow" else 0
+        if trouble and not 0 < self._slow < SLOW_CALLS:
             self._down = True
             self._drop_idle()
-        if self._down or self._closed:
-            self._drop(connection)
+        if trouble or self._down or self._closed:
+            self._drop(connection)  # the reply may come yet
         else:
             self._idle.append(connection)
         if trouble:
-            # A server that was restarted may be back already; one that is slow would only be slow again.
-            self._open_another(self._retry_after_s if trouble == "slow" else 0.0)
+            # A server that was restarted may be back already; one that stays slow would only be slow again.
+            self._open_another(self._retry_after_s if self._slow >= SLOW_CALLS else 0.0)
 
     def _drop(self, connection: Any) -> None:
         with self._lock:
@@ -142,24 +163,59 @@ class RedisLink(ProcessLocal):
         left_s = self._open_at - time.monotonic()
         if left_s > 0:
             return left_s
-        if self._down:
-            self._out_of_reach.begin("Redis is out of reach: answers are cached in memory alone")
         connection = self._kind(**self._arguments)
-        try:
-            connection.connect()
-            connection.call(self._timeout_s, "PING")
-        except Exception:  # out of reach, not to be logged in to, too slow
+        self._trouble, self._misfit = self._connect(connection)
+        self._tried.set()
+        if self._trouble:
             connection.disconnect()
             self._down = self._down or self._connections == 0  # one more may be too many for the server
+            if self._down:
+                about = "unfit" if self._misfit else None
+                text = "Redis %s: answers are cached in memory alone"
+                self._out_of_reach.begin(text, self._trouble, about=about)
             return self._retry_after_s
         with self._lock:
             self._connections += 1
             self._opening = self._down = False
+            self._slow = 0
             self._idle.append(connection)
         self._out_of_reach.end()
         if self._closed:
             self._drop_idle()
         return None
+
+    def _connect(self, connection: Any) -> tuple[str, bool]:
+        """Connect; what is wrong with the server, "" if nothing is, and whether it is the wrong one for good."""
+        patient_s = max(CONNECT_S, self._timeout_s)
+        try:
+            connection.connect()
+            took_s = min(_time_of(connection, patient_s, self._timeout_s))
+            if took_s > self._timeout_s:
+                allowed = f"the {self._timeout_s * 1000:g} ms that redis_timeout_ms allows"
+                return f"takes {took_s * 1000:.3g} ms for an answer, more than {allowed}", False
+            try:
+                said = connection.call(patient_s, "INFO")
+            except self._errors.ResponseError:  # this user may not ask
+                return "", False
+        except Exception as error:  # out of reach, not to be logged in to, talking nonsense
+            return f"is out of reach ({type(error).__name__})", False
+        info = said.decode(errors="replace") if isinstance(said, bytes) else ""
+        if "cluster_enabled:1" in info:
+            return "is a node of a Redis Cluster, which is not supported: name a single server", True
+        if "role:slave" in info:
+            return "is a read-only replica: name the primary server", True
+        return "", False
+
+
+def _time_of(connection: Any, patient_s: float, limit_s: float) -> Iterator[float]:
+    """Seconds that a ping takes: of up to three, where the first are slow."""
+    for _ in range(3):
+        began = time.monotonic()
+        connection.call(patient_s, "PING")
+        took_s = time.monotonic() - began
+        yield took_s
+        if took_s <= limit_s:
+            return
 
 
 class _Timed:

@@ -22,8 +22,8 @@ class RedisCache(ProcessLocal):
 
     `prefix` names what an answer depends on beside the text, such as the prompt's id. A key is the hash of what
     `prepare` makes of a text: redacted and normalised. An answer outside `labels` is taken for a foreign one. A call
-    takes no longer than `timeout_ms` and never raises because of Redis; after one that did not work Redis is skipped
-    until it is back, which a thread finds out every `retry_after_s` seconds.
+    takes no longer than `timeout_ms` and never raises because of Redis; after one that did not work, or three slow ones
+    in a row, Redis is skipped until it is back, which a thread finds out every `retry_after_s` seconds.
     """
 
     def __init__(
@@ -80,6 +80,10 @@ class RedisCache(ProcessLocal):
         """Whether a call would reach Redis."""
         return self._link.up
 
+    def check(self) -> tuple[str, bool]:
+        """What is wrong with Redis, "" if nothing is; and whether it is the wrong server for good."""
+        return self._link.check()
+
     @property
     def worker(self) -> Worker:
         """What opens connections in the background."""
@@ -88,8 +92,8 @@ class RedisCache(ProcessLocal):
     def stats(self) -> dict[str, int]:
         """Counts of lookups: hits, misses, stale (of another bundle), wrong (not ours, or damaged).
 
-        And of calls without effect: skipped (Redis was down, or no connection was free), slow, gone, full, refused (any
-        other error reply). `up` is 1 while Redis is in use.
+        And of calls without effect: skipped (Redis was down, or no connection was free), slow, gone, full, cluster,
+        replica, refused (any other error reply). `up` is 1 while Redis is in use.
         """
         notice()
         with self._lock:

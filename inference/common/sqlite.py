@@ -11,6 +11,8 @@ from urllib.parse import quote
 from inference.common.fork import ProcessLocal, keep, register
 
 Inode = tuple[int, int] | None
+# What SQLite says where a file system does not do what it needs.
+_NO_LOCKS = ("locking protocol", "disk i/o error")
 
 
 def open_file(path: str | Path, wait_s: float) -> sqlite3.Connection:
@@ -42,7 +44,8 @@ def log_ahead(connection: sqlite3.Connection, wait_s: float) -> None:
     """Give the connection's file a write-ahead log, which it then keeps. Raises sqlite3.Error if it stays locked.
 
     The change needs the file for itself, and SQLite's own wait for a lock does not cover it: of processes that open a
-    new file together, one would fail at once.
+    new file together, one would fail at once. Where there can be no write-ahead log the file keeps its rollback
+    journal: then who reads is waited for.
     """
     deadline = time.monotonic() + wait_s
     while True:
@@ -50,7 +53,14 @@ def log_ahead(connection: sqlite3.Connection, wait_s: float) -> None:
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
             return
         except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
+            text = str(error).lower()
+            late = time.monotonic() > deadline
+            if any(words in text for words in _NO_LOCKS) and (late or "protocol" not in text):
+                raise sqlite3.OperationalError(
+                    f"{error}: the file must be on a local disk, not on a network file system; give another place, or "
+                    "a postgresql:// URL"
+                ) from error
+            if late or not any(words in text for words in ("locked", "locking protocol")):
                 raise
         time.sleep(0.02)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from inference.common.errors import MonokuError
 from inference.common.files import private_file
 from inference.common.fork import Hold
-from inference.common.places import DATABASE, Place, database
+from inference.common.places import Place, database
+from inference.common.postgresql import connect_arguments, cut_after
 from inference.common.sqlite import inode, log_ahead, open_file, scrub
-from inference.log.limits import USUAL, Limits, cut_after
+from inference.log.limits import USUAL, Limits
 from inference.log.rows import TABLES, Count, R, Row, from_record, to_record
-from inference.log.schema import MIGRATIONS, insert_statement, tables
+from inference.log.schema import MIGRATIONS, PARTS, inserts, rows_query, tables
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -99,19 +101,17 @@ class Store:
 
     def read(self, kind: type[R], since: float, until: float | None) -> Iterator[R]:
         """Rows of one kind with since <= time < until, in the order of time."""
-        import sqlalchemy as sa
-
-        table = tables()[kind]
-        query = sa.select(table).where(table.c.time >= since).order_by(table.c.time, table.c.id)
+        time = tables()[kind][0].c.time
+        query = rows_query(kind).where(time >= since)
         with self._reading() as connection:
-            for record in _stream(connection, query if until is None else query.where(table.c.time < until)):
+            for record in _stream(connection, query if until is None else query.where(time < until)):
                 yield from_record(kind, record)
 
     def counts(self, since: float, until: float | None) -> Iterator[Count]:
         """All writers' counts with since <= hour < until, added up."""
         import sqlalchemy as sa
 
-        table = tables()[Count]
+        (table,) = tables()[Count]
         names = (table.c.hour, table.c.kind, table.c.key)
         query = sa.select(*names, sa.func.sum(table.c.n).label("n")).where(table.c.hour >= since)
         query = query.group_by(*names).order_by(*names)
@@ -130,13 +130,14 @@ class Store:
         """Delete a few thousand rows of each table that are older; how many went. `counts`: of that table as well."""
         gone = 0
         with self._reading() as connection:
-            for name in TABLES.values():
+            for name in itertools.chain.from_iterable(PARTS.values()):
                 age = "hour" if name == "counts" else "time"
                 place = "ctid" if self._file is None else "rowid"
                 some = f"SELECT {place} FROM {name} WHERE {age} < {float(before)!r} LIMIT {self.limits.purged_at_once}"
                 if counts or name != "counts":
                     with self._limited(connection), self._transaction(connection):
-                        gone += connection.exec_driver_sql(f"DELETE FROM {name} WHERE {place} IN ({some})").rowcount
+                        done = connection.exec_driver_sql(f"DELETE FROM {name} WHERE {place} IN ({some})")
+                    gone += done.rowcount if name in TABLES.values() else 0
         return gone
 
     def forget(self, unwanted: Callable[[str], bool]) -> int:
@@ -151,14 +152,15 @@ class Store:
     def _forget(self, connection: Connection, kind: type[Row], unwanted: Callable[[str], bool]) -> int:
         import sqlalchemy as sa
 
-        table = tables()[kind]
-        rows = _stream(connection, sa.select(table.c.id, table.c.text))
+        parts = tables()[kind]
+        rows = _stream(connection, sa.select(parts[0].c.id, parts[0].c.text))
         ids = [row["id"] for row in rows if unwanted(row["text"])]
         connection.rollback()
         for start in range(0, len(ids), FORGOTTEN_AT_ONCE):
             some = ids[start : start + FORGOTTEN_AT_ONCE]
             with self._transaction(connection):
-                connection.execute(sa.delete(table).where(table.c.id.in_(some)))
+                for table in parts:
+                    connection.execute(sa.delete(table).where(table.c.id.in_(some)))
         return len(ids)
 
     def _scrub(self, connection: Connection) -> None:
@@ -166,7 +168,7 @@ class Store:
         raw: Any = connection.connection.driver_connection
         if self._file is None:
             raw.autocommit = True
-            for name in TABLES.values():
+            for name in itertools.chain.from_iterable(PARTS.values()):
                 raw.execute(f"VACUUM {name}")
             return
         if not scrub(raw):
@@ -177,14 +179,8 @@ class Store:
 
         if place.file is not None:
             return sa.create_engine("sqlite://", poolclass=sa.NullPool, creator=self._open_file)
-        from psycopg import Error, conninfo
-
-        try:
-            # The driver reads the URL, as it does for the ledger.
-            parts = {**conninfo.conninfo_to_dict(place.url), "connect_timeout": round(self.limits.hung_s)}
-        except Error:  # its message repeats parts of the URL
-            raise ValueError(f"the decision log must be {DATABASE}; the given postgresql URL is invalid") from None
-        return sa.create_engine("postgresql+psycopg://", poolclass=sa.NullPool, connect_args=parts)
+        arguments = connect_arguments(place.url, "the decision log", self.limits.hung_s)
+        return sa.create_engine("postgresql+psycopg://", poolclass=sa.NullPool, connect_args=arguments)
 
     def _commit(self, rows: Sequence[Row]) -> None:
         if self._connection is None:
@@ -194,8 +190,8 @@ class Store:
         with self._limited(self._connection), self._transaction(self._connection):
             for kind in TABLES:
                 records = [to_record(row) for row in rows if type(row) is kind]
-                if records:
-                    self._connection.execute(insert_statement(kind, self._engine.dialect.name), records)
+                for statement, values in inserts(kind, self._engine.dialect.name, records) if records else ():
+                    self._connection.execute(statement, values)
 
     @contextlib.contextmanager
     def _transaction(self, connection: Connection) -> Iterator[None]:

@@ -132,6 +132,16 @@ class DecisionLog(ProcessLocal):
         self.worker.start()
         return self._healthy
 
+    def check(self) -> None:
+        """Write to the database once, and read back what was spilled. Raises LogError if it cannot be written.
+
+        Rows go to the spill folder then, and wait in memory if that fails too.
+        """
+        notice()
+        self._step(last=True)
+        if self._sink.error is not None:
+            raise LogError(self._sink.error)
+
     def stats(self) -> dict[str, Any]:
         """This process's rows: waiting, written, spilled, read back, expired, dropped by value; and the last error."""
         notice()

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -26,21 +21,3 @@ class Limits:
 
 
 USUAL = Limits()
-
-
-@contextlib.contextmanager
-def cut_after(seconds: float, descriptor: int) -> Iterator[None]:
-    """Cut the connection of a socket if what is done meanwhile takes longer: the driver itself has no limit."""
-    with socket.socket(fileno=os.dup(descriptor)) as line:
-        timer = threading.Timer(seconds, _cut, [line])
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-
-
-def _cut(line: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        line.shutdown(socket.SHUT_RDWR)

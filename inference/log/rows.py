@@ -12,9 +12,6 @@ from inference.common.text import storable
 
 LONGEST_ID = 200  # PostgreSQL's indexes take no long values
 _IDS = ("id", "caller_id", "request_id", "key")
-# Fields that rows did not always have. At their default they are no part of a row's content, so that a row that was
-# spilled by an earlier version is still the row that its log may hold already.
-_ADDED = ("question_id",)
 
 
 class _Row:
@@ -117,6 +114,13 @@ TABLES: dict[type[Row], str] = {
     Correction: "corrections",
     Count: "counts",
 }
+# Fields that rows did not always have; they are in a table of their own. At their default they are no part of a row's
+# content, so that a row that was spilled by an earlier version is still the row that its log may hold already.
+ADDED: dict[type[Row], tuple[str, ...]] = {
+    Decision: ("caller_id", "number", "rate", "epoch", "prompt_id", "question_id"),
+    TeacherAnswer: ("question_id",),
+    Correction: ("question_id",),
+}
 # Names and annotations.
 FIELDS: dict[type[Any], tuple[tuple[str, str], ...]] = {
     row: tuple((field.name, str(field.type)) for field in fields(row)) for row in TABLES
@@ -179,7 +183,7 @@ def to_record(row: Row) -> dict[str, Any]:
     if isinstance(row, TeacherAnswer):
         values["usage"] = json.dumps(values["usage"], sort_keys=True)
     if isinstance(row, TeacherAnswer | Correction):  # a request may have several: the content is the id
-        content = {name: value for name, value in values.items() if value or name not in _ADDED}
+        content = {name: value for name, value in values.items() if value or name not in ADDED[type(row)]}
         values["id"] = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
     return values
 

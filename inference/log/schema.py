@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from inference.log.rows import FIELDS, TABLES, Count, Row
+from inference.log.rows import ADDED, FIELDS, TABLES, Count, Row
 
 if TYPE_CHECKING:
     from sqlalchemy import Table
@@ -32,42 +33,71 @@ MIGRATIONS: list[tuple[str, ...]] = [
         "CREATE INDEX corrections_time ON corrections (time)",
     ),
     (
-        "ALTER TABLE decisions ADD COLUMN caller_id TEXT",
-        "ALTER TABLE decisions ADD COLUMN number DOUBLE PRECISION",
-        "ALTER TABLE decisions ADD COLUMN rate DOUBLE PRECISION",
-        "ALTER TABLE decisions ADD COLUMN epoch TEXT NOT NULL DEFAULT ''",
-        "ALTER TABLE decisions ADD COLUMN prompt_id TEXT NOT NULL DEFAULT ''",
-        "ALTER TABLE decisions ADD COLUMN question_id TEXT NOT NULL DEFAULT ''",
-        "ALTER TABLE teacher_answers ADD COLUMN question_id TEXT NOT NULL DEFAULT ''",
-        "ALTER TABLE corrections ADD COLUMN question_id TEXT NOT NULL DEFAULT ''",
+        # Tables of their own: to give a table another column takes a lock that every reader blocks, be it for the
+        # hours of a dump. Rows of earlier versions, which may be at work for a while yet, have no part here.
+        "CREATE TABLE decisions_more (id TEXT PRIMARY KEY, time DOUBLE PRECISION NOT NULL, caller_id TEXT, "
+        "number DOUBLE PRECISION, rate DOUBLE PRECISION, epoch TEXT NOT NULL, prompt_id TEXT NOT NULL, "
+        "question_id TEXT NOT NULL)",
+        "CREATE TABLE teacher_answers_more (id TEXT PRIMARY KEY, time DOUBLE PRECISION NOT NULL, "
+        "question_id TEXT NOT NULL)",
+        "CREATE TABLE corrections_more (id TEXT PRIMARY KEY, time DOUBLE PRECISION NOT NULL, "
+        "question_id TEXT NOT NULL)",
+        "CREATE INDEX decisions_more_time ON decisions_more (time)",
+        "CREATE INDEX teacher_answers_more_time ON teacher_answers_more (time)",
+        "CREATE INDEX corrections_more_time ON corrections_more (time)",
         "CREATE TABLE secret (id INTEGER PRIMARY KEY, value TEXT NOT NULL)",  # one row, with the id 1
     ),
 ]
 
 
+PARTS = {kind: (name, f"{name}_more") if kind in ADDED else (name,) for kind, name in TABLES.items()}
+
+
 @functools.cache
-def tables() -> dict[type[Row], Table]:
-    """The tables by kind of row, as SQLAlchemy knows them."""
+def tables() -> dict[type[Row], tuple[Table, ...]]:
+    """The tables of a kind of row, as SQLAlchemy knows them: the first has every row, the second what was added."""
     import sqlalchemy as sa
 
     types: dict[str, Any] = {"float": sa.Double, "bool": sa.Boolean, "int": sa.BigInteger}
     tables = {}
-    for kind, name in TABLES.items():
+    for kind, names in PARTS.items():
         columns = {field: types.get(annotation.partition(" ")[0], sa.Text) for field, annotation in FIELDS[kind]}
         if kind is not Count:
             columns["id"] = sa.Text
-        tables[kind] = sa.Table(name, sa.MetaData(), *(sa.Column(field, type_()) for field, type_ in columns.items()))
+        added = ADDED.get(kind, ())
+        parts = [[field for field in columns if field not in added], ["id", "time", *added]]
+        tables[kind] = tuple(
+            sa.Table(name, sa.MetaData(), *(sa.Column(field, columns[field]()) for field in part))
+            for name, part in zip(names, parts, strict=False)
+        )
     return tables
 
 
-def insert_statement(kind: type[Row], dialect: str) -> Any:
-    """The statement that inserts rows of one kind: a row that is there stays, a count only grows."""
+def rows_query(kind: type[Row]) -> Any:
+    """The query for all rows of a kind, whole; what a row does not have is at its default."""
+    import sqlalchemy as sa
+
+    first, more = tables()[kind]
+    defaults = {name: "" for name, annotation in FIELDS[kind] if annotation == "str"}
+    added = [
+        sa.func.coalesce(more.c[name], defaults[name]).label(name) if name in defaults else more.c[name]
+        for name in ADDED[kind]
+    ]
+    query = sa.select(first, *added).select_from(first.outerjoin(more, first.c.id == more.c.id))
+    return query.order_by(first.c.time, first.c.id)
+
+
+def inserts(kind: type[Row], dialect: str, records: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Any, list[Any]]]:
+    """Statements that insert rows of one kind, with their values: a row that is there stays, a count only grows."""
     from sqlalchemy.dialects import postgresql, sqlite
 
-    table = tables()[kind]
-    statement: Any = (sqlite if dialect == "sqlite" else postgresql).insert(table)
-    if kind is not Count:
-        return statement.on_conflict_do_nothing()
-    larger = statement.excluded.n > table.c.n  # a total that is written late must not undo a newer one
-    key = [table.c.hour, table.c.kind, table.c.key, table.c.writer]
-    return statement.on_conflict_do_update(index_elements=key, set_={"n": statement.excluded.n}, where=larger)
+    for table in tables()[kind]:
+        statement: Any = (sqlite if dialect == "sqlite" else postgresql).insert(table)
+        if kind is Count:
+            larger = statement.excluded.n > table.c.n  # a total that is written late must not undo a newer one
+            key = [table.c.hour, table.c.kind, table.c.key, table.c.writer]
+            added = {"n": statement.excluded.n}
+            statement = statement.on_conflict_do_update(index_elements=key, set_=added, where=larger)
+        else:
+            statement = statement.on_conflict_do_nothing()
+        yield statement, [{name: record[name] for name in table.c.keys()} for record in records]  # noqa: SIM118

@@ -4,30 +4,38 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import sqlite3
+import logging
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from inference.common.errors import MonokuError
-from inference.common.files import private_file
 from inference.common.fork import Hold, ProcessLocal, notice, register
 from inference.common.places import database
-from inference.common.sqlite import log_ahead, open_file
+from inference.common.postgresql import cut_after
+from inference.money.database import (
+    BEGIN,
+    HUNG_S,
+    RECEIPT,
+    RESERVATION,
+    Run,
+    Spent,
+    add,
+    doubt_stale,
+    measured,
+    open_postgresql,
+    open_sqlite,
+    read,
+    runner,
+    server,
+)
 from inference.money.prices import shown
 
-LOCKED_S = 10.0  # how long a transaction waits for another's
-STALE_S = 900.0  # no call lasts this long: its process died
-_TABLES = (
-    "CREATE TABLE IF NOT EXISTS spend (period TEXT PRIMARY KEY, nano BIGINT NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS reservations (id TEXT PRIMARY KEY, period TEXT NOT NULL, nano BIGINT NOT NULL, "
-    "made DOUBLE PRECISION NOT NULL, unsure INTEGER NOT NULL DEFAULT 0)",
-    "CREATE TABLE IF NOT EXISTS receipts (id TEXT PRIMARY KEY, made DOUBLE PRECISION NOT NULL, body TEXT NOT NULL)",
-)
+__all__ = ["Ledger", "LedgerDown", "SpendLimit", "Spent"]
+_log = logging.getLogger("monoku.money")
 
 
 class SpendLimit(MonokuError):
@@ -38,21 +46,14 @@ class LedgerDown(MonokuError):
     """The ledger cannot be reached, so nothing may be spent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """Nano-dollars of one period: measured; perhaps charged (answers that never arrived); reserved by open calls."""
-
-    measured: int
-    unsure: int
-    reserved: int
-
-
 class Ledger(ProcessLocal):
     """What was spent, shared by threads and processes, and never over the cap.
 
     `url` is a file (SQLite) or a postgresql:// URL. `cap_usd` holds per UTC day, or for good with `period` = "ever".
     A reservation that nobody settles within 15 minutes counts as perhaps charged, and goes on counting against the cap.
-    Raises ValueError for any other URL. Every method raises LedgerDown where the database cannot be reached.
+    What could not be booked after a call is booked before the next one. A database that was deleted or put back to an
+    earlier state goes on from what this process knows to be spent. Raises ValueError for any other URL, and where an
+    extra is missing. Every method raises LedgerDown where the database cannot be reached.
     """
 
     def __init__(
@@ -64,12 +65,26 @@ class Ledger(ProcessLocal):
             raise ValueError(f"a ledger's period must be day or ever, got {period!r}")
         self.cap = None if cap_usd is None else round(cap_usd * 1e9)
         self._place = database(url, "the spend ledger")
+        self._arguments = None if self._place.file else server(self._place.url)
         self._daily = period == "day"
         self._now = now
         self._lock = threading.Lock()
         self._connection: Any = None
         self._hold: Hold | None = None
+        self._begin_books()
         register(self)
+
+    def _begin_books(self) -> None:
+        """What this process knows beside the database."""
+        self._late: list[Callable[[Run], object]] = []  # to be booked with the next transaction
+        self._seen: dict[str, int] = {}
+        self._open: dict[str, tuple[str, int, float]] = {}  # reservations under way: period, amount, when
+        self._known: dict[str, int] = {}  # what is surely spent, by period
+
+    def check(self) -> None:
+        """Open the database and write to it, once."""
+        with self._transaction() as run:
+            doubt_stale(run, self._now())
 
     def reserve(self, nano: int, kept: float = 0.0) -> str:
         """Set `nano` nano-dollars aside and return the reservation's id. Raises SpendLimit if the cap has no room.
@@ -79,8 +94,8 @@ class Ledger(ProcessLocal):
         cap = None if self.cap is None else round(self.cap * (1 - kept))
         period, made, new = self._period(), self._now(), uuid.uuid4().hex
         with self._transaction() as run:
-            run("UPDATE reservations SET unsure = 1 WHERE unsure = 0 AND made < ?", made - STALE_S)
-            spent = _spent(run, period)
+            doubt_stale(run, made)
+            spent = self._spent(run, period)
             taken = spent.measured + spent.unsure + spent.reserved
             if cap is not None and taken + nano > cap:
                 held = f" ({kept:.0%} of it is kept for the sample)" if kept else ""
@@ -88,33 +103,39 @@ class Ledger(ProcessLocal):
                     f"{shown(nano)} more would pass the cap of {shown(self.cap or 0)}{held}: {shown(spent.measured)} "
                     f"spent, {shown(spent.unsure)} perhaps charged, {shown(spent.reserved)} reserved"
                 )
-            run("INSERT INTO reservations (id, period, nano, made) VALUES (?, ?, ?, ?)", new, period, nano, made)
+            run(RESERVATION, new, period, nano, made)
+        self._open[new] = period, nano, made
         return new
 
     def settle(self, reservation: str, nano: int, receipts: Sequence[tuple[str, str]] = ()) -> None:
         """Replace a reservation by what was charged; keep `receipts` (id, body) in the same transaction."""
-        with self._transaction() as run:
+
+        def book(run: Run) -> None:
+            if reservation in self._open:
+                self._measured(run, self._open[reservation][0])
             rows = run("SELECT period FROM reservations WHERE id = ?", reservation)
             run("DELETE FROM reservations WHERE id = ?", reservation)
-            if rows:  # else it was settled before
-                run(
-                    "INSERT INTO spend (period, nano) VALUES (?, ?) "
-                    "ON CONFLICT (period) DO UPDATE SET nano = spend.nano + excluded.nano",
-                    rows[0][0],
-                    nano,
-                )
+            for (period,) in rows:  # else it was settled before
+                add(run, period, nano)
+                self._seen[period] = measured(run, period)
             for name, body in receipts:
-                run(
-                    "INSERT INTO receipts (id, made, body) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING",
-                    name,
-                    self._now(),
-                    body,
-                )
+                run(RECEIPT, name, self._now(), body)
+
+        self._book(reservation, book, again=not receipts)
 
     def doubt(self, reservation: str) -> None:
         """No answer came, yet it may have been charged: keep the worst case counted."""
-        with self._transaction() as run:
-            run("UPDATE reservations SET unsure = 1 WHERE id = ?", reservation)
+        self._book(reservation, lambda run: run("UPDATE reservations SET unsure = 1 WHERE id = ?", reservation))
+
+    def _book(self, reservation: str, book: Callable[[Run], object], again: bool = True) -> None:
+        try:
+            with self._transaction() as run:
+                book(run)
+        except LedgerDown:
+            if again:
+                self._late.append(book)
+            raise
+        self._open.pop(reservation, None)
 
     def doubt_open(self, keep: Sequence[str] = ()) -> None:
         """Doubt every open reservation but `keep`: for the only process on a ledger, after a kill."""
@@ -126,7 +147,7 @@ class Ledger(ProcessLocal):
     def spent(self) -> Spent:
         """The current period's figures."""
         with self._transaction() as run:
-            return _spent(run, self._period())
+            return self._spent(run, self._period())
 
     def receipts(self) -> list[tuple[str, str]]:
         """All receipts (id, body), oldest first."""
@@ -144,19 +165,23 @@ class Ledger(ProcessLocal):
         return day.isoformat() if self._daily else "ever"
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[Callable[..., list[Any]]]:
+    def _transaction(self) -> Iterator[Run]:
         """One exclusive transaction, as a function that runs a statement. Raises LedgerDown if it fails."""
         notice()
-        with self._lock:
+        with self._lock, contextlib.ExitStack() as limit:
             begun = usable = False
             try:
-                connection = self._connect()
-                run = _runner(connection, self._shared)
-                run("LOCK TABLE spend IN ACCESS EXCLUSIVE MODE" if self._shared else "BEGIN IMMEDIATE")
+                connection = self._begin(limit)
+                run = runner(connection, self._shared)
                 begun = True
+                late, self._seen = list(self._late), {}
+                for book in late:
+                    book(run)
                 yield run
                 connection.commit()
                 usable = True
+                del self._late[: len(late)]
+                self._known = dict(sorted((self._known | self._seen).items())[-2:])  # yesterday's calls end today
             except SpendLimit:
                 connection.commit()  # which reservations are in doubt stays known
                 usable = True
@@ -168,14 +193,48 @@ class Ledger(ProcessLocal):
                 if not (usable and self._shared):  # a file must not be open while a process forks (see open_file)
                     self._forget()
 
+    def _begin(self, limit: contextlib.ExitStack) -> Any:
+        """A connection in a transaction. One that was kept may have been closed meanwhile by the server."""
+        kept = self._connection is not None
+        connection = self._connect()
+        if not self._shared:
+            connection.execute("BEGIN IMMEDIATE")
+            return connection
+        limit.enter_context(cut_after(HUNG_S, connection.fileno()))
+        try:
+            connection.execute(BEGIN)
+        except Exception:
+            if not (kept and connection.closed):
+                raise
+            self._forget()
+            return self._begin(limit)
+        return connection
+
+    def _measured(self, run: Run, period: str) -> None:
+        """See that the database has not lost what this process knows of a period."""
+        found, known = measured(run, period), self._known.get(period, 0)
+        if found < known:
+            _log.warning(
+                "the spend ledger %s was deleted or put back to an earlier state: it goes on from %s, which this "
+                "process knows to be spent; to begin anew, restart", self._place.name, shown(known),
+            )  # fmt: skip
+            add(run, period, known - found)
+            for reservation, (of, nano, made) in list(self._open.items()):
+                run(RESERVATION, reservation, of, nano, made)
+        self._seen[period] = max(found, known)
+
+    def _spent(self, run: Run, period: str) -> Spent:
+        self._measured(run, period)
+        return read(run, period)
+
     @property
     def _shared(self) -> bool:
         return self._place.file is None
 
     def _connect(self) -> Any:
         if self._connection is None:
-            file, url = self._place.file, self._place.url
-            self._connection = _open_postgresql(url) if file is None else _open_sqlite(file)
+            file = self._place.file
+            self._connection = open_postgresql(self._arguments or {}) if file is None else open_sqlite(file)
             self._hold = Hold(self._connection)
         return self._connection
 
@@ -198,44 +257,4 @@ class Ledger(ProcessLocal):
         """Leave a connection to the parent."""
         super().after_fork()
         self._connection = self._hold = None
-
-
-def _open_sqlite(path: Path) -> sqlite3.Connection:
-    private_file(path)
-    connection = open_file(path, LOCKED_S)
-    try:
-        log_ahead(connection, LOCKED_S)
-        for table in _TABLES:
-            connection.execute(table)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _open_postgresql(url: str) -> Any:
-    try:
-        import psycopg
-    except ImportError as error:
-        raise ValueError('a ledger in PostgreSQL needs pip install "monoku[postgres]"') from error
-    connection = psycopg.connect(url, connect_timeout=5, options="-c statement_timeout=5000", tcp_user_timeout=5000)
-    connection.execute("SELECT pg_advisory_xact_lock(740121)")  # two processes that create a table at once collide
-    for table in _TABLES:
-        connection.execute(table)
-    connection.commit()
-    return connection
-
-
-def _runner(connection: Any, shared: bool) -> Callable[..., list[Any]]:
-    def run(statement: str, *values: Any) -> list[Any]:
-        cursor = connection.execute(statement.replace("?", "%s") if shared else statement, values)
-        return list(cursor.fetchall()) if cursor.description else []
-
-    return run
-
-
-def _spent(run: Callable[..., list[Any]], period: str) -> Spent:
-    measured = run("SELECT nano FROM spend WHERE period = ?", period)
-    open_or_not = run("SELECT unsure, SUM(nano) FROM reservations WHERE period = ? GROUP BY unsure", period)
-    held = {int(unsure): int(nano) for unsure, nano in open_or_not}
-    return Spent(int(measured[0][0]) if measured else 0, held.get(1, 0), held.get(0, 0))
+        self._late, self._open = [], {}

@@ -1,4 +1,4 @@
-"""What `Cascade.load` puts together: redactor, taxonomy, cache and log."""
+"""What `Cascade.load` puts together: redactor, taxonomy, cache and log; and whether they work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from inference.bundle.redact import Redactor, load_redactor
 from inference.bundle.taxonomy import Taxonomy
 from inference.cache.memory import MemoryCache, normalise
 from inference.cache.shared import Cache, RedisCache
-from inference.log.decision_log import DecisionLog
+from inference.common.fork import attempt
+from inference.log.decision_log import DecisionLog, LogError
+from inference.money.ledger import Ledger, LedgerDown
 from inference.serving.policy import Policy
 from inference.serving.tier import Tier
 from inference.teachers.own import LabelFunction
@@ -63,7 +65,8 @@ def make_cache(policy: Policy, taxonomy: Taxonomy, redact: Redactor) -> Cache | 
     def prepare(text: str) -> str:
         return normalise(redact(text))
 
-    return Cache(memory, RedisCache(policy.redis, prefix, policy.cache_ttl_s, labels=taxonomy.names, prepare=prepare))
+    limits = (policy.cache_ttl_s, policy.redis_timeout_ms)
+    return Cache(memory, RedisCache(policy.redis, prefix, *limits, labels=taxonomy.names, prepare=prepare))
 
 
 def make_log(policy: Policy, home: Path) -> DecisionLog | None:
@@ -71,3 +74,29 @@ def make_log(policy: Policy, home: Path) -> DecisionLog | None:
     if policy.log == "none":
         return None
     return DecisionLog(policy.log or home / "decisions.db", spill=home / "spill", retention_days=policy.retention_days)
+
+
+def check_stores(policy: Policy, log: DecisionLog | None, ledger: Ledger | None, cache: Cache | None) -> None:
+    """Use every store once. Without a teacher there is no ledger, and the log is not needed.
+
+    Raises ValueError where one does not work, or warns where the policy says so. That Redis is out of reach or slow is
+    never more than a warning, its own: it may be over soon, and costs no more than answers that are not shared.
+    """
+    wrong = []
+    for store, setting in ((log if ledger else None, "log"), (ledger, "ledger")):
+        try:
+            if store is not None:
+                store.check()
+        except (LogError, LedgerDown) as error:
+            wrong.append(f"{error} (give another place with {setting}=)")
+    trouble, for_good = cache.redis.check() if cache is not None and cache.redis is not None else ("", False)
+    if for_good:
+        wrong.append(f"Redis {trouble} (with redis=)")
+    if wrong and policy.stores == "warn":
+        for text in wrong:
+            _log.warning("%s", text)
+    elif wrong:
+        for part in (log, ledger, cache.redis if cache else None):
+            if part is not None:
+                attempt(part.close)
+        raise ValueError("; ".join(wrong) + '; to start all the same, set stores="warn"')

@@ -20,6 +20,10 @@ DEFERRALS = {
     "background": "answer at once with the marked guess; the teacher's answer serves the next identical query",
     "never": "answer with the marked guess",
 }
+STORES = {
+    "require": "no start while the log or the ledger cannot be written, or Redis is a cluster or a replica",
+    "warn": "a warning",
+}
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,11 @@ class Policy:
     cache_size: int = setting(50_000, "answers kept in the memory of this process")
     cache_ttl_s: float = setting(86_400.0, "seconds that a cached answer is used")
     redis: str = setting("", "redis:// URL of a cache shared by processes and machines", secret=True)
+    redis_timeout_ms: float = setting(5.0, "milliseconds that a request waits for Redis at most, each time it asks")
     log: str = setting("", "decision log: file or postgresql:// URL; none: no log; empty: with the model", secret=True)
     retention_days: float = setting(0.0, "days after which the decision log's rows are deleted; 0: kept for ever")
     ledger: str = setting("", "spend ledger: file or postgresql:// URL; empty: with the model", secret=True)
+    stores: str = setting("require", f"what becomes of a start where log, ledger or Redis fails: {', '.join(STORES)}")
     redactor: str = setting("", "builtin, none or MODULE:FUNCTION; empty: the bundle's own, else builtin")
     threads: int = setting(1, "threads that the local model uses for one text")
 
@@ -58,9 +64,10 @@ class Policy:
         check_types(self)
         _check_one_of("strategy", self.strategy, STRATEGIES)
         _check_one_of("deferral", self.deferral, DEFERRALS)
+        _check_one_of("stores", self.stores, STORES)
         for name in ("max_teacher_rate", "sample_rate", "day_zero_rate", "sample_share"):
             _check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "must lie in [0, 1]")
-        for name in ("deadline_s", "call_limit_s", "cache_ttl_s"):
+        for name in ("deadline_s", "call_limit_s", "cache_ttl_s", "redis_timeout_ms"):
             _check(0 < getattr(self, name) < float("inf"), name, getattr(self, name), "must be positive")
         for name in ("concurrency", "threads"):
             _check(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")

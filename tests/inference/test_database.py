@@ -201,6 +201,27 @@ def test_a_log_of_the_first_schema_is_migrated_in_postgresql(postgres: str) -> N
         check_migrated(url)
 
 
+def test_who_reads_a_log_in_postgresql_holds_up_neither_its_migration_nor_its_writers(postgres: str) -> None:
+    import psycopg
+
+    with fresh_database(postgres) as url, psycopg.connect(url) as reader, psycopg.connect(url) as old:
+        old.execute(VERSION_1)
+        old.commit()
+        for table in ("decisions", "teacher_answers", "corrections", "schema_version"):
+            reader.execute(f"SELECT * FROM {table}")  # as pg_dump does, and keeps its transaction open
+        check_migrated(url)
+        # A process of an earlier version goes on for a while, with the statements that it has.
+        insert = "INSERT INTO corrections VALUES ('k9', 'd9', 8.0, 'hello', 'account')"
+        old.execute(insert)
+        old.commit()
+        with contextlib.closing(Store(url, Limits(purged_at_once=2))) as store:
+            assert [row.request_id for row in store.read(Correction, 0, None)] == ["d1", "d9"]
+            assert store.purge(EVER) == 6
+            assert rows_of(store) == []
+            with store._reading() as connection:
+                assert connection.exec_driver_sql("SELECT count(*) FROM decisions_more").scalar() == 0
+
+
 def check_migrated(url: str) -> None:
     with contextlib.closing(Store(url)) as store:
         assert list(store.counts(0, None)) == []

@@ -1,17 +1,33 @@
+import concurrent.futures
 import contextlib
 import multiprocessing
 import sqlite3
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.money.ledger import STALE_S, Ledger, LedgerDown, SpendLimit
+from inference.money.database import STALE_S
+from inference.money.ledger import Ledger, LedgerDown, SpendLimit
 from tests.forks import FORKS, c_fork, holds_in_child, needs_fork
-from tests.services import fresh_database, postgres_server
+from tests.services import Service, fresh_database, postgres_server
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Service]:
+    with postgres_server() as service:
+        yield service
+
+
+@pytest.fixture
+def shared(server: Service) -> Iterator[str]:
+    """A PostgreSQL ledger of its own."""
+    with fresh_database(server.url) as url:
+        yield url
 
 
 def test_reserve_then_settle_counts_what_was_measured(tmp_path: Path) -> None:
@@ -186,3 +202,151 @@ def test_a_share_of_the_cap_is_left_to_the_sample(tmp_path: Path) -> None:
     ledger.reserve(30)
     with pytest.raises(SpendLimit):
         ledger.reserve(1)
+
+
+def test_who_reads_a_shared_ledger_holds_up_nobody_and_is_not_held_up(shared: str) -> None:
+    import psycopg
+
+    with contextlib.closing(Ledger(shared, cap_usd=1.0)) as ledger, psycopg.connect(shared) as reader:
+        ledger.settle(ledger.reserve(5), 5)
+        for table in ("spend", "reservations", "receipts"):
+            reader.execute(f"SELECT * FROM {table}")  # as pg_dump does, and keeps its transaction open
+        ledger.settle(ledger.reserve(5), 5)
+        with ledger._transaction():
+            reader.execute("SET statement_timeout = 2000")
+            assert reader.execute("SELECT nano FROM spend").fetchall() == [(10,)]
+        assert ledger.spent().measured == 10
+
+
+def test_a_process_of_an_earlier_version_waits_its_turn_and_is_waited_for(shared: str) -> None:
+    import psycopg
+
+    with contextlib.closing(Ledger(shared, cap_usd=10e-9)) as ledger, psycopg.connect(shared) as old:
+        ledger.check()
+        old.execute("LOCK TABLE spend IN ACCESS EXCLUSIVE MODE")
+        old.execute("INSERT INTO spend VALUES (%s, 8)", (ledger._period(),))
+        with concurrent.futures.ThreadPoolExecutor() as threads:
+            waiting = threads.submit(ledger.reserve, 5)
+            with pytest.raises(TimeoutError):
+                waiting.result(0.3)
+            old.commit()
+            with pytest.raises(SpendLimit):
+                waiting.result()
+        with ledger._transaction(), pytest.raises(psycopg.errors.LockNotAvailable):
+            old.execute("LOCK TABLE spend IN ACCESS EXCLUSIVE MODE NOWAIT")
+
+
+def test_threads_never_pass_the_cap_of_a_shared_ledger_whatever_the_server_isolates(shared: str) -> None:
+    import psycopg
+
+    with psycopg.connect(shared, autocommit=True) as admin:
+        name = admin.info.dbname
+        admin.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
+
+    def spend(_: int) -> int:
+        spent = 0
+        with contextlib.closing(Ledger(shared, cap_usd=100e-9)) as ledger:
+            for _ in range(12):
+                with contextlib.suppress(SpendLimit):
+                    ledger.settle(ledger.reserve(3), 3)
+                    spent += 3
+        return spent
+
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        assert sum(threads.map(spend, range(4))) == 99
+
+
+def test_a_kept_connection_that_the_server_closed_is_replaced(shared: str) -> None:
+    import psycopg
+
+    with contextlib.closing(Ledger(shared)) as ledger:
+        ledger.settle(ledger.reserve(5), 5)
+        others = "datname = current_database() AND pid <> pg_backend_pid()"
+        with psycopg.connect(shared, autocommit=True) as admin:
+            admin.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+        ledger.settle(ledger.reserve(5), 5)
+        assert ledger.spent().measured == 10
+
+
+def test_a_server_that_hangs_is_given_up_and_the_charge_is_booked_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inference.money.ledger.HUNG_S", 0.5)
+    with postgres_server() as server, contextlib.closing(Ledger(server.url, cap_usd=1.0)) as ledger:
+        reservation = ledger.reserve(100)
+        with server.frozen(), pytest.raises(LedgerDown):
+            ledger.settle(reservation, 7)
+        ledger.settle(ledger.reserve(1), 1)
+        spent = ledger.spent()
+        assert (spent.measured, spent.unsure, spent.reserved) == (8, 0, 0)
+
+
+@pytest.mark.parametrize("url", ["postgresql://a:secret@b:port/c", "postgresql://a@h/d?colour=secret"])
+def test_an_invalid_url_of_a_server_is_refused_at_once_without_repeating_it(url: str) -> None:
+    with pytest.raises(ValueError, match="the spend ledger must be a file") as caught:
+        Ledger(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_without_the_driver_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ValueError, match=r"monoku\[postgres\]"):
+        Ledger("postgresql://x/y")
+
+
+def test_a_check_tells_what_cannot_be_written(tmp_path: Path) -> None:
+    Ledger(tmp_path / "spend.db").check()
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(LedgerDown):
+        Ledger(tmp_path / "file" / "spend.db").check()
+
+
+KINDS = st.sampled_from(["call", "doubt", "locked", "deleted", "begun"])
+STEPS = st.lists(st.tuples(KINDS, st.integers(0, 30)), max_size=10)
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Another holds the file, and the ledger says so."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as another:
+        another.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(LedgerDown):
+            yield
+
+
+@settings(deadline=None, max_examples=25)
+@given(STEPS)
+def test_whatever_fails_or_is_deleted_all_that_was_charged_is_counted_once(steps: list[tuple[str, int]]) -> None:
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("inference.money.database.LOCKED_S", 0.05)
+        folder, charged, begun = Path(name), 0, []
+        with contextlib.closing(Ledger(folder / "spend.db")) as ledger:
+            for what, nano in steps:
+                if what == "deleted":
+                    for file in folder.iterdir():
+                        file.unlink()
+                    continue
+                reservation = ledger.reserve(30)
+                if what == "begun":
+                    begun.append((reservation, nano))
+                    continue
+                charged += 0 if what == "doubt" else nano
+                with held(folder / "spend.db") if what == "locked" else contextlib.nullcontext():
+                    ledger.doubt(reservation) if what == "doubt" else ledger.settle(reservation, nano)
+                assert ledger.spent().measured == charged
+            for reservation, nano in begun:
+                ledger.settle(reservation, nano)
+            assert charged <= ledger.spent().measured <= charged + sum(nano for _, nano in begun)
+
+
+def test_a_deleted_ledger_goes_on_from_what_is_known_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger(tmp_path / "spend.db", cap_usd=100e-9)
+    ledger.settle(ledger.reserve(90), 60)
+    under_way = ledger.reserve(30)
+    (tmp_path / "spend.db").unlink()
+    with pytest.raises(SpendLimit):
+        ledger.reserve(30)
+    assert "was deleted or put back to an earlier state: it goes on from" in caplog.text
+    ledger.settle(under_way, 20)
+    assert (ledger.spent().measured, ledger.spent().reserved) == (80, 0)
+    assert Ledger(tmp_path / "spend.db").spent().measured == 80

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import threading
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+import redis
 
 from inference.cache import link as redis_link
 from inference.cache.link import NoReply, RedisLink
@@ -107,6 +109,80 @@ def test_a_frozen_server_costs_one_deadline_and_is_found_again_though_nobody_ask
             assert {reason(link, "PING") for _ in range(1000)} == {"skipped"}
             assert time.monotonic() - started < GENEROUS_S  # a thousand deadlines would be 200 s
         until(lambda: link.up)
+
+
+def test_a_call_that_is_slow_once_takes_the_server_out_for_no_time() -> None:
+    slow = [True]
+
+    def answer(line: socket.socket) -> None:
+        if slow.pop():
+            line.recv(1)  # nothing comes: until the caller gives up
+            slow.append(False)
+        else:
+            slow.append(False)
+            line.sendall(b"$1\r\n1\r\n")
+
+    with fake(answer) as url, linked(url, timeout_s=0.2, retry_after_s=600) as link:
+        assert reason(link, "GETRANGE", "k", 0, 1) == "slow"
+        until(lambda: link.up)
+        assert link.ask("GETRANGE", "k", 0, 1) == b"1"
+
+
+def test_three_slow_calls_in_a_row_take_the_server_out() -> None:
+    with fake(lambda line: line.recv(1) and None) as url, linked(url, timeout_s=0.2, retry_after_s=600) as link:
+        for _ in range(2):
+            until(lambda: link.up)
+            assert reason(link, "GETRANGE", "k", 0, 1) == "slow"
+        until(lambda: link.up)
+        assert reason(link, "GETRANGE", "k", 0, 1) == "slow"
+        assert not link.up
+        assert reason(link, "GETRANGE", "k", 0, 1) == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--cluster-enabled", "yes"), "is a node of a Redis Cluster, which is not supported: name a single server"),
+        (("--replicaof", "127.0.0.1", "1"), "is a read-only replica: name the primary server"),
+    ],
+)
+def test_a_server_that_is_the_wrong_one_is_named_and_not_used(
+    options: tuple[str, ...], expected: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with redis_server(*options) as service, contextlib.closing(RedisLink(service.url, PATIENT_S, 0.01)) as link:
+        assert link.check() == (expected, True)
+        assert reason(link, "PING") == "skipped"
+        until(lambda: f"Redis {expected}" in caplog.text)
+        until(lambda: link.worker.state()["running"])
+        assert caplog.text.count("Redis is") == 1
+
+
+def test_a_replica_that_becomes_the_primary_is_used() -> None:
+    with (
+        redis_server("--replicaof", "127.0.0.1", "1") as service,
+        contextlib.closing(RedisLink(service.url, PATIENT_S, 0.01)) as link,
+    ):
+        assert link.check()[1]
+        with redis.Redis(port=service.port) as admin:
+            admin.execute_command("REPLICAOF", "NO", "ONE")
+        until(lambda: link.up)
+        assert link.ask("SET", "k", "v")
+
+
+def test_a_server_that_is_too_slow_for_the_limit_is_told_with_the_setting() -> None:
+    with redis_server() as service, contextlib.closing(RedisLink(service.url, 1e-7, 600)) as link:
+        trouble, for_good = link.check()
+        assert re.fullmatch(
+            r"takes [\d.]+ ms for an answer, more than the 0.0001 ms that redis_timeout_ms allows", trouble
+        )
+        assert not for_good
+
+
+def test_a_server_that_is_not_there_is_told() -> None:
+    with redis_server() as service:
+        service.stop(signal.SIGKILL)
+        with contextlib.closing(RedisLink(service.url, PATIENT_S, 600)) as link:
+            assert link.check() == ("is out of reach (ConnectionError)", False)
 
 
 def test_a_busy_server_is_slow() -> None:
@@ -209,7 +285,6 @@ def test_a_server_that_dribbles_is_given_up_at_the_deadline(answer: Callable[[so
         started = time.monotonic()
         assert reason(link, "GETRANGE", "k", 0, 1) == "slow"
         assert time.monotonic() - started < GENEROUS_S
-        assert not link.up
 
 
 @pytest.mark.parametrize(
@@ -220,7 +295,8 @@ def test_a_server_that_dribbles_is_given_up_at_the_deadline(answer: Callable[[so
         (b"*1\r\n" * 5000, "gone"),
         (b"$x\r\n", "gone"),
         (b"-LOADING\r\n", "gone"),
-        (b"-MOVED 1 127.0.0.1:1\r\n", "refused"),
+        (b"-MOVED 1 127.0.0.1:1\r\n", "cluster"),
+        (b"-READONLY You can't write against a read only replica.\r\n", "replica"),
         (b"-\xff\r\n", "refused"),
     ],
 )

@@ -131,9 +131,10 @@ def test_a_ledger_out_of_reach_is_told_once(home: Path, tiny_data: Path, told: l
     (home / "file").write_text("")
     with FakeAPI(fence="query") as api:
         teacher = AnthropicTeacher("claude-haiku-5-5", taxonomy, base_url=api.url, api_key="test-key")
-        with Cascade.load(
-            home, [teacher, shout], ledger=str(home / "file" / "spend.db"), log="none", sample_rate=0, strategy="tiered"
-        ) as cascade:
+        ledger, settings = str(home / "file" / "spend.db"), {"sample_rate": 0, "strategy": "tiered"}
+        with Cascade.load(home, [teacher, shout], ledger=ledger, log="none", stores="warn", **settings) as cascade:
+            assert levels(told, "serving") == ["WARNING"]
+            told.clear()
             cascade.classify(SECRET)
             cascade.classify(f"{SECRET} again")
             assert levels(told, "money") == ["WARNING"]

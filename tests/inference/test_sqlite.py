@@ -3,11 +3,12 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from inference.common.fork import notice
-from inference.common.sqlite import log_ahead, open_file
+from inference.common.sqlite import log_ahead, open_file, scrub
 from tests.forks import FORKS, holds_in_child, needs_fork
 
 
@@ -45,6 +46,44 @@ def test_another_error_is_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.DatabaseError, match="not a database"):
         log_ahead(connection, wait_s=600)
     connection.close()
+
+
+class Failing(sqlite3.Connection):
+    """A file on a disk that fails: `errors` come first."""
+
+    errors: tuple[str, ...] = ()
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        if self.errors:
+            error, *rest = self.errors
+            self.errors = tuple(rest)
+            raise sqlite3.OperationalError(error)
+        return super().execute(*arguments)
+
+
+@pytest.mark.parametrize("error", ["locking protocol", "disk I/O error"])
+def test_a_file_system_without_the_locks_is_named(error: str, tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "a.db", factory=Failing)) as connection:
+        connection.errors = (error,) * 1000
+        with pytest.raises(sqlite3.OperationalError, match=f"{error}: the file must be on a local disk"):
+            log_ahead(connection, wait_s=0.1)
+
+
+def test_a_locking_protocol_that_fails_once_is_tried_again(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "a.db", factory=Failing)) as connection:
+        connection.errors = ("locking protocol", "database is locked")
+        log_ahead(connection, wait_s=30)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_file_that_cannot_have_a_write_ahead_log_keeps_its_journal(tmp_path: Path) -> None:
+    # This way of locking has no shared memory, which a write-ahead log needs.
+    url = f"file:{tmp_path}/a.db?vfs=unix-dotfile"
+    with contextlib.closing(sqlite3.connect(url, uri=True, isolation_level=None)) as connection:
+        log_ahead(connection, wait_s=0.1)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+        connection.execute("CREATE TABLE t (n INTEGER)")
+        assert scrub(connection)
 
 
 def test_many_connections_open_a_new_file_at_once(tmp_path: Path) -> None:
