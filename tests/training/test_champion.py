@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,11 @@ def test_rows_of_an_intent_that_one_does_not_know_are_left_out(tiny_home: Path, 
     verdict = compare(Opponent(classifier), classifier, [stranger], 0.9)
     assert not verdict.published
     assert any("0 rows are too few" in reason for reason in verdict.reasons)
+
+
+def test_a_version_of_before_a_renaming_is_right_under_the_new_names(tiny_home: Path, held_out: list[Row]) -> None:
+    champion = Opponent(Classifier.load(tiny_home, 0.9), {"account": "access"})
+    before = Opponent(champion.classifier)
+    rows = [replace(row, label="access") if row.label == "account" else row for row in held_out]
+    assert champion.right(champion.answers(rows)).tolist() == before.right(before.answers(held_out)).tolist()
+    assert not Opponent(champion.classifier).right(champion.answers([rows[0], Row("n", "new", "orders")]))[1]

@@ -22,8 +22,9 @@ class Opponent:
     renamed: Mapping[str, str] | None = None
 
     def answers(self, rows: Sequence[Row]) -> Scored:
-        """The rows with what its student says of them."""
-        return score(self.classifier, rows)
+        """The rows with what its student says of them. An intent that it does not know by this name is no index."""
+        known = [row if row.label in self.classifier.labels else replace(row, label="") for row in rows]
+        return replace(score(self.classifier, known), rows=tuple(rows))
 
     def right(self, scored: Scored) -> np.ndarray:
         """Row by row whether its intent, by its name of today, is the reference."""
