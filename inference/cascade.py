@@ -17,7 +17,7 @@ from typing import Any
 from inference.bundle.manifest import VERSION
 from inference.bundle.redact import Redactor, load_redactor, of_the_beginning
 from inference.bundle.taxonomy import Taxonomy
-from inference.cache.memory import Entry
+from inference.cache.memory import Entry, normalise
 from inference.cache.shared import Cache
 from inference.common.fork import ProcessLocal, attempt, forks_later, notice, register
 from inference.common.text import Forgotten, canonical
@@ -43,6 +43,7 @@ from inference.teachers.teacher import Teacher
 
 __all__ = ["Answer", "Cascade", "Router"]
 CLOSING_S = 10.0
+LONG = 1000  # characters from which on redaction has a turn of its own on an event loop
 
 
 class Cascade(ProcessLocal):
@@ -67,7 +68,16 @@ class Cascade(ProcessLocal):
         self._redis = cache.redis if cache is not None else None
         limits, question = (policy.call_limit_s, policy.concurrency), taxonomy.question_id()
         self._deferral = Deferral(
-            teachers, ledger, log, self._on_answer, *limits, question, taxonomy.names, redact, policy.refusal_ttl_s
+            teachers,
+            ledger,
+            log,
+            self._on_answer,
+            *limits,
+            question,
+            taxonomy.names,
+            redact,
+            policy.refusal_ttl_s,
+            self._answered,
         )
         self._recorder = Recorder(log, redact, teachers[0].prompt_id if teachers else "", question)
         self._known, self._turns = Known(cache, redact, self._recorder.note), Turns()
@@ -126,6 +136,9 @@ class Cascade(ProcessLocal):
         request = self._begin(text, id)
         if request.guess.accepted:
             return self._finish(request, None)
+        if len(text) > LONG:
+            async with self._turns.turn():
+                self._known.redact(request)
         async with self._turns.turn():
             done = self._look(request)
         if not done:
@@ -197,6 +210,10 @@ class Cascade(ProcessLocal):
         """Keep a teacher's answer: every text that is redacted to this one leads to it."""
         entry = Entry(str(outcome.intent), None, "teacher", None)
         self._known.keep(redacted, redacted, entry, self._watch.tier)
+
+    def _answered(self, redacted: str) -> Outcome | None:
+        guess = self._known.hit(normalise(redacted), self._watch.tier)
+        return None if guess is None else Outcome(guess.intent, "", 0, source=guess.source)
 
     def feedback(self, id: str, intent: str, text: str | None = None) -> None:
         """Record a person's correction of the newest request whose answer has this `id`.
