@@ -200,13 +200,11 @@ def beginning(text: str) -> str:
 
 
 def _without_its_end(redacted: str) -> str:
-    head, tail = redacted[:-HALF], redacted[-HALF:]
-    known = tail.rfind("]") + 1
-    if known:  # up to the last placeholder all is known
-        return head + tail[:known]
+    if len(redacted) <= 2 * HALF:  # nearly all was replaced
+        return redacted[: redacted.rfind("]") + 1] or redacted[: len(redacted) // 2]
+    head = redacted[:-HALF]
     blank = head.rfind(" ", max(0, len(head) - WORD))
-    left = head[:blank] if blank > 0 else head[:-WORD] + _HALF.sub("", head[-WORD:])
-    return left or redacted[: len(redacted) // 2]
+    return head[:blank] if blank > 0 else (head[:-WORD] + _HALF.sub("", head[-WORD:]) or head)
 
 
 def _keep(text: str) -> str:

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from inference.bundle.manifest import read_manifest, resolve, seal
 from inference.bundle.redact import HALF, READ, WORD, beginning, of_the_beginning, redact
+from inference.bundle.taxonomy import Taxonomy
 from inference.cascade import Cascade
 from inference.money.ledger import Ledger
+from inference.teachers.own import FunctionTeacher
 from tests.logged import wait_until
 from tests.services import redis_server
 
@@ -105,16 +107,16 @@ def test_what_is_read_of_any_text_is_a_beginning_of_it(parts: list[str], data: s
     assert of_the_beginning(str)(beginning(text)) == read
 
 
-SECRETS = [
-    "4111 1111 1111 1111",
-    "jane.doe@example.com",
-    "GB82 WEST 1234 5698 7654 32",
-    "sk-ant-api03-aB3" + "x9Y" * 20,
-]
+CARD, IBAN, KEY = "4111 1111 1111 1111", "GB82 WEST 1234 5698 7654 32", "sk-ant-api03-aB3" + "x9Y" * 20
+SECRETS = st.sampled_from([CARD, IBAN, KEY, "jane.doe@example.com"])
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.sampled_from(SECRETS), st.integers(0, 150), st.sampled_from(["款", "ab, ", "ab "]))
+@given(
+    st.sampled_from([CARD, IBAN, KEY, "jane.doe@example.com"]),
+    st.integers(0, 150),
+    st.sampled_from(["款", "ab, ", "ab "]),
+)
 def test_no_half_of_a_secret_is_read(secret: str, before_the_cut: int, unit: str) -> None:
     before = (unit * READ)[: READ - before_the_cut - 1]
     seen = of_the_beginning(redact)(f"{before} {secret} {unit * WORD}")
@@ -126,9 +128,6 @@ def test_no_half_of_a_secret_is_read(secret: str, before_the_cut: int, unit: str
 
 @pytest.mark.parametrize("mode", ["wait", "background"])
 def test_a_refusal_is_not_asked_again_and_its_price_is_in_the_answer(home: Path, mode: str) -> None:
-    from inference.bundle.taxonomy import Taxonomy
-    from inference.teachers.own import FunctionTeacher
-
     teacher = Teacher(lambda text: "no intent of yours")
     names = Taxonomy.load(resolve(home) / "taxonomy.toml")
     with tiered(home, FunctionTeacher(teacher, names, usd=0.01), deferral=mode) as cascade:
@@ -201,15 +200,16 @@ def test_a_correction_reaches_other_processes_through_redis(home: Path, tmp_path
     other = shutil.copytree(home, tmp_path / "other")
     shared: dict[str, Any] = {"deferral": "background"}
     with redis_server() as server:
-        with tiered(home, Teacher(), redis=server.url, **shared) as one:
-            with tiered(other, late, redis=server.url, **shared) as two:
-                two.classify("what now")
-                wait_until(lambda: late.asked)
-                wait_until(lambda: one._cache.redis.up and two._cache.redis.up)
-                one.feedback("an id", "payments", text="what now")
-                late.go.set()
-                wait_until(lambda: not two._deferral._booking)
-                assert {two.classify("what now").source for _ in range(3)} == {"human"}
+        here = tiered(home, Teacher(), redis=server.url, **shared)
+        there = tiered(other, late, redis=server.url, **shared)
+        with here as one, there as two:
+            two.classify("what now")
+            wait_until(lambda: late.asked)
+            wait_until(lambda: one._cache.redis.up and two._cache.redis.up)
+            one.feedback("an id", "payments", text="what now")
+            late.go.set()
+            wait_until(lambda: not two._deferral._booking)
+            assert {two.classify("what now").source for _ in range(3)} == {"human"}
         with tiered(other, Teacher(), redis=server.url) as third:
             wait_until(lambda: third._cache.redis.up)
             assert (third.classify("what now").intent, third.classify("what  now").source) == ("payments", "human")

@@ -1,8 +1,10 @@
 """Money under faults: what was paid is kept or counted, nothing is asked twice, and the cap holds."""
 
+import asyncio
 import collections
 import random
 import threading
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,6 +17,7 @@ from inference.cascade import Cascade
 from inference.log.decision_log import DecisionLog
 from inference.money.ledger import Ledger
 from inference.money.prices import Usage
+from inference.teachers.own import FunctionTeacher
 from inference.teachers.teacher import Reply, TeacherError
 
 TAXONOMY = Taxonomy.of(("payments", "account"))
@@ -37,8 +40,6 @@ class Faulty:
         return 3 * NANO
 
     async def ask(self, text: str, timeout_s: float) -> Reply:
-        import asyncio
-
         fault = self.faults[text]
         self.asked[text] += 1
         await asyncio.sleep(self.slow)
@@ -141,8 +142,6 @@ def test_what_nobody_waits_for_any_more_is_not_sent(tmp_path: Path) -> None:
 
 
 def test_two_teachers_under_load_are_not_both_paid_for_what_one_will_answer(tmp_path: Path) -> None:
-    import time
-
     def slow(text: str) -> str:
         time.sleep(0.1)
         return "payments"
@@ -159,8 +158,6 @@ def test_two_teachers_under_load_are_not_both_paid_for_what_one_will_answer(tmp_
 
 
 def test_a_deadline_beyond_the_limit_of_a_call_is_kept(tmp_path: Path) -> None:
-    import time
-
     with day_zero(tmp_path, lambda text: time.sleep(0.1) or "payments", concurrency=1, deadline_s=30.0,
                   call_limit_s=0.5) as cascade:  # fmt: skip
         answers = cascade.classify_many([f"query {number}" for number in range(12)])
@@ -177,8 +174,6 @@ def test_a_cap_with_a_teacher_of_unknown_price_is_a_warning(tmp_path: Path, capl
 
 @pytest.mark.parametrize("kind", ["raises", "refuses"])
 def test_reasons_and_names_hold_nothing_private(tmp_path: Path, kind: str) -> None:
-    from inference.teachers.own import FunctionTeacher
-
     said = "GET https://svc:s3cr3tpw@host/v1?key=AIzaSyA1234567890abcdefghijklmnopqrstuv for jane@example.com"
 
     def leaky(text: str) -> str:
