@@ -31,8 +31,8 @@ from training.evaluation.report import machine
 
 BLOCK = 50
 WARM_UP = 100
-MOST_OVER = 0.15
-MOST_HIT_US = 30.0
+MOST_OVER = 0.05
+MOST_HIT_US = 10.0
 Times = dict[str, list[float]]  # microseconds
 
 

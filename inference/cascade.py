@@ -18,7 +18,7 @@ from typing import Any
 from inference.bundle.manifest import VERSION
 from inference.bundle.redact import Redactor, load_redactor, of_the_beginning
 from inference.bundle.taxonomy import Taxonomy
-from inference.cache.memory import Entry
+from inference.cache.memory import Entry, normalise
 from inference.cache.shared import Cache
 from inference.common.fork import attempt, forks_later, notice, register
 from inference.common.text import Forgotten, canonical
@@ -46,6 +46,7 @@ from inference.teachers.teacher import Teacher
 
 __all__ = ["Answer", "Cascade", "Router"]
 CLOSING_S = 10.0
+LONG = 1000  # characters from which on redaction has a turn of its own on an event loop
 
 
 class Cascade(Closing):
@@ -71,7 +72,7 @@ class Cascade(Closing):
         limits, question = (policy.call_limit_s, policy.concurrency), taxonomy.question_id()
         self._deferral = Deferral(
             teachers, ledger, log, weakly(self._on_answer), *limits, question, taxonomy.names, redact,
-            policy.refusal_ttl_s,
+            policy.refusal_ttl_s, weakly(self._answered),
         )  # fmt: skip
         self._recorder = Recorder(log, redact, teachers[0].prompt_id if teachers else "", question)
         self._known, self._turns = Known(cache, redact, self._recorder.note), Turns()
@@ -118,7 +119,7 @@ class Cascade(Closing):
     def classify(self, text: str, id: str | None = None) -> Answer:
         """Classify one text. `id` names the request for `feedback` and in the log, and may repeat: a conversation's.
 
-        The same text under the same `id` is a retry, which counts once in the sample: give no user's or service's id.
+        The same text under the same `id` within ten minutes is a retry, which counts once in the sample.
         Raises TypeError if `text` or `id` is not a string.
         """
         request = self._begin(text, id)
@@ -132,6 +133,9 @@ class Cascade(Closing):
         request = self._begin(text, id)
         if request.guess.accepted:
             return self._finish(request, None)
+        if len(text) > LONG:
+            async with self._turns.turn():
+                self._known.redact(request)
         async with self._turns.turn():
             done = self._look(request)
         if not done:
@@ -208,6 +212,10 @@ class Cascade(Closing):
         """Keep a teacher's answer: every text that is redacted to this one leads to it."""
         entry = Entry(str(outcome.intent), None, "teacher", None)
         self._known.keep(redacted, redacted, entry, self._watch.tier)
+
+    def _answered(self, redacted: str) -> Outcome | None:
+        guess = self._known.hit(normalise(redacted), self._watch.tier)
+        return None if guess is None else Outcome(guess.intent, "", 0, source=guess.source)
 
     def feedback(self, id: str, intent: str, text: str | None = None) -> None:
         """Record a person's correction of the newest request whose answer has this `id`.

@@ -45,7 +45,7 @@ from inference.common.text import MOST_CHARACTERS
 
 Redactor = Callable[[str], str]
 READ = 4 * MOST_CHARACTERS  # characters of a text; what teachers and the log see is the first quarter at most
-WORD, HALF = 512, 64  # characters before a cut among which white space is looked for, and that are always left out
+WORD, HALF = 512, 64  # characters before a cut among which white space is looked for; that are left out at least
 _HALF = re.compile(r"[!-~]+\Z")
 
 # What secrets have and most texts do not; where it is missing, only a word such as "password" is looked for.
@@ -180,27 +180,31 @@ def load_redactor(name: str | None) -> Redactor:
 
 
 def of_the_beginning(redact: Redactor) -> Redactor:
-    """Redact the `beginning` of a text."""
+    """Redact what is read of a text: its first READ characters, once runs of white space are collapsed.
+
+    Of a longer text the end is left out after that, for it may be half a secret, which is not recognised: to a white
+    space or, where none is near, without the signs that could be a secret's. What is left is never empty.
+    """
 
     def redact_beginning(text: str) -> str:
-        return redact(text if len(text) <= READ else beginning(text))
+        if len(text) <= READ or len(text := " ".join(text.split())) <= READ:
+            return redact(text)
+        return _without_its_end(redact(text[:READ]))
 
     return redact_beginning
 
 
 def beginning(text: str) -> str:
-    """What is read of a text: its first READ characters, once runs of white space are collapsed.
+    """As much of `text` as `of_the_beginning` of any redactor depends on."""
+    return text if len(text) <= READ else " ".join(text.split())[: READ + 2]
 
-    A word that the cut divides is left out, since half a secret is not recognised: at the last white space, or, where
-    there is none near, without the signs that could be a secret's, but never all of them.
-    """
-    if len(text) <= READ or len(text := " ".join(text.split())) <= READ:
-        return text
-    cut = text[:READ]
-    whole, blank, _ = cut[-WORD:].rpartition(" ")
-    if text[READ] == " ":
-        return cut
-    return cut[:-WORD] + (whole if blank else _HALF.sub("", cut[-WORD:-HALF]))
+
+def _without_its_end(redacted: str) -> str:
+    if len(redacted) <= 2 * HALF:  # nearly all was replaced
+        return redacted[: redacted.rfind("]") + 1] or redacted[: len(redacted) // 2]
+    head = redacted[:-HALF]
+    blank = head.rfind(" ", max(0, len(head) - WORD))
+    return head[:blank] if blank > 0 else (head[:-WORD] + _HALF.sub("", head[-WORD:]) or head)
 
 
 def _keep(text: str) -> str:

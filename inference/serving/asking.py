@@ -91,7 +91,7 @@ class Asking:
         # It is kept already under the redacted text; the sample's answers are for the log alone.
         if not request.draw.sampled:
             self._known.link(request)
-        return Guess(outcome.intent, None, True, "teacher"), None
+        return Guess(outcome.intent, None, True, outcome.source), None
 
     def sample(self, request: Request) -> None:
         """Have a request of the sample labelled behind its caller's back."""

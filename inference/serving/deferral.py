@@ -37,7 +37,8 @@ class Deferral(ProcessLocal):
     """Asks `teachers` in order, within a ledger, a breaker for each and a limit of calls at once.
 
     `on_answer(text, outcome)` is called, on the loop's thread, with every intent that a teacher gave, except for the
-    sample. `question_id` is that of the taxonomy which the teachers were told.
+    sample; `answered` says what is known of a redacted text by now. `question_id` is that of the taxonomy which the
+    teachers were told, `labels` are its intents. A refusal is remembered for `refusal_ttl_s` seconds.
     """
 
     def __init__(
@@ -52,12 +53,13 @@ class Deferral(ProcessLocal):
         labels: Collection[str] = (),
         redactor: Redactor | None = None,
         refusal_ttl_s: float = 0.0,
+        answered: Callable[[str], Outcome | None] = lambda text: None,
     ) -> None:
         self.teachers, self.names = tuple(teachers), [without_logins(teacher.name) for teacher in teachers]
         self._books = Books(ledger, log, call_limit_s, question_id, labels, redactor)
         self.refusals = Refusals(refusal_ttl_s)
         self.breakers = [Breaker(name=name) for name in self.names]
-        self._on_answer = on_answer
+        self._on_answer, self._answered = on_answer, answered
         self._call_limit_s, self._concurrency = call_limit_s, concurrency
         self.worker = Worker("monoku-teachers", self._run, finish=self._close_loop, interrupt=self._interrupt)
         self._closing = False
@@ -153,6 +155,8 @@ class Deferral(ProcessLocal):
         reasons, nano = [], 0
         for number in range(len(self.teachers)):
             call = self._calls.get((number, flight.key)) or await self._begin(flight, number)
+            if isinstance(call, Outcome):
+                return replace(call, nano=nano)
             if isinstance(call, str):
                 reasons.append(call)
                 continue
@@ -174,16 +178,20 @@ class Deferral(ProcessLocal):
             return 2 * self._call_limit_s + 2  # for the ledger and the call: each ends by itself
         return max(0.0, min(flight.deadline_s, flight.left_s)) / left
 
-    async def _begin(self, flight: Flight, number: int) -> Call | str:
-        """A call to the teacher of this number, once one may be made; or why there is none."""
+    async def _begin(self, flight: Flight, number: int) -> Call | Outcome | str:
+        """A call to the teacher of this number, once one may be made; or why there is none, or need not be."""
         question, name = flight.question, self.names[number]
         refused = None if question.sampled else self.refusals.of(number, question.text)
         if refused is not None:
             return f"{refused} (asked before)"
-        if flight.wanted:
-            await self._slots.acquire()
+        await self._slots.acquire()
         if not flight.wanted:
+            self._slots.release()
             return f"{name}: not asked, since nobody waits any more"
+        known = None if question.sampled else self._answered(question.text)
+        if known is not None:  # since this was asked, or put into the queue
+            self._slots.release()
+            return known
         place = (number, flight.key)
         call = self._calls[place] = Call(asyncio.get_running_loop().create_future())
         call.task = asyncio.create_task(self._ask(number, question, call))

@@ -16,13 +16,14 @@ Key = tuple[str, str]
 class Outcome:
     """What the teachers made of a query: an intent with who gave it, or the reasons why there is none.
 
-    `nano` is what was charged on the way, refusals included.
+    `nano` is what was charged on the way, refusals included; `source` is another where somebody else has spoken since.
     """
 
     intent: str | None
     teacher: str
     nano: int
     reason: str | None = None
+    source: str = "teacher"
 
 
 @dataclass(slots=True)

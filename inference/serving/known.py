@@ -32,13 +32,19 @@ class Known:
         entry = self._memory.get(text, *(DAY_ZERO if tier is None else tier.serving))
         return None if entry is None else Guess(entry.intent, entry.confidence, True, entry.source, True)
 
-    def look(self, request: Request) -> None:
-        """Redact the query and answer or guess it. Without a reason the request may go on to a teacher."""
+    def redact(self, request: Request) -> None:
+        """Redact the query; where that fails the reason says so."""
         try:
             request.redacted = self._redact(request.text)
         except Exception as error:
             self._fails("redaction", error)
             request.reason = "it could not be redacted"
+
+    def look(self, request: Request) -> None:
+        """Redact the query and answer or guess it. Without a reason the request may go on to a teacher."""
+        if request.redacted is None and request.reason is None:
+            self.redact(request)
+        if request.redacted is None:
             return
         tier = request.tier
         entry = self._find(request.text, request.redacted, tier)

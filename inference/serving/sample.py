@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from inference.common.fork import ProcessLocal, register
@@ -14,6 +16,7 @@ from inference.serving.policy import Policy
 _log = logging.getLogger("monoku.log")
 AT_ONCE = 256  # requests for which chance is fetched
 _STEP = 2.0**-53  # between two numbers: a float has 53 bits
+RETRY_S = 600.0  # within the same ten minutes, by the clock, a request that comes again is a retry
 
 
 class Draw(NamedTuple):
@@ -34,13 +37,14 @@ class Draw(NamedTuple):
 
 
 class Sampler(ProcessLocal):
-    """Draws for every request. One that comes again, with the same id and text, draws the same number.
+    """Draws for every request. One that comes again, with the same id and text, soon draws the same number.
 
-    It does so in every process that has `secret`. Without it nobody can choose an id that is sampled, or is not.
+    It does so in every process that has `secret`. Without it nobody can choose an id that is sampled, or is not. Only
+    soon: an id may be a user's or a service's, whose requests with one text are as many requests.
     """
 
-    def __init__(self, policy: Policy, secret: bytes) -> None:
-        self._keyed = hashlib.blake2b(digest_size=8, key=secret)
+    def __init__(self, policy: Policy, secret: bytes, now: Callable[[], float] = time.time) -> None:
+        self._keyed, self._now = hashlib.blake2b(digest_size=8, key=secret), now
         self._day_zero = (policy.day_zero_rate, f"day zero {policy.day_zero_rate:g}")
         self._serving = (policy.sample_rate, f"serving {policy.sample_rate:g}")
         self.after_fork()
@@ -66,7 +70,7 @@ class Sampler(ProcessLocal):
     def _drawn(self, text: str, caller_id: str) -> bytes:
         name = caller_id.encode("utf-8", "surrogatepass")
         found = self._keyed.copy()
-        found.update(b"%d:%b%b" % (len(name), name, text.encode("utf-8", "surrogatepass")))
+        found.update(b"%d:%d:%b%b" % (self._now() // RETRY_S, len(name), name, text.encode("utf-8", "surrogatepass")))
         return found.digest()
 
 

@@ -438,7 +438,7 @@ def test_an_answer_under_way_when_the_process_ends_is_kept(home: Path) -> None:
 
 def test_a_pile_of_slow_calls_pays_for_no_query_twice(home: Path) -> None:
     teacher = Counting(wait_s=0.2)
-    with tiered(home, teacher, concurrency=1, deadline_s=0.1) as cascade:
+    with tiered(home, teacher, concurrency=1, deferral="background") as cascade:
         for _ in range(3):
             cascade.classify_many([f"query {number}" for number in range(5)])
         wait_for(lambda: len(answers_in(home)) == 5)

@@ -15,6 +15,7 @@ from inference.money.ledger import Ledger
 from inference.serving.deferral import Deferral, Outcome
 from inference.serving.paid import Question
 from inference.teachers.own import FunctionTeacher
+from inference.teachers.teacher import Reply
 from tests.forks import FORKS, holds_in_child, needs_fork
 from tests.logged import wait_until
 
@@ -146,6 +147,53 @@ def test_functions_that_hang_hold_up_neither_each_other_nor_closing() -> None:
         assert ask(deferral).intent == "payments"
         assert {future.result(SOON_S).intent for future in hung} == {None}
         hangs.set()
+
+
+def test_no_more_functions_are_at_work_than_calls_may_be_made_at_once() -> None:
+    hangs = threading.Event()
+
+    def answer(text: str) -> str:
+        if text.startswith("hangs"):
+            hangs.wait()
+        return "payments"
+
+    with deferring(answer, call_limit_s=0.2, concurrency=2) as deferral:
+        assert [ask(deferral, f"hangs {number}").intent for number in range(2)] == [None, None]
+        assert "2 calls have not returned yet" in str(ask(deferral).reason)
+        hangs.set()
+        wait_until(lambda: ask(deferral).intent == "payments")
+
+
+def test_a_reply_is_there_before_it_is_in_the_books(tmp_path: Path) -> None:
+    log = DecisionLog(tmp_path / "log.db", spill=tmp_path / "spill")
+    with deferring(lambda text: "payments", log=log, call_limit_s=20.0) as deferral:
+        with log._writing:
+            assert ask(deferral).intent == "payments"
+            assert deferral._booking
+        wait_until(lambda: not deferral._booking)
+    log.close()
+    assert len(list(log.read_answers())) == 1
+
+
+class Careless(FunctionTeacher):
+    """A teacher of which only its own idea of a reply is known."""
+
+    def __init__(self, reply: Any) -> None:
+        super().__init__(str, TAXONOMY)
+        self.reply = reply
+
+    async def ask(self, text: str, timeout_s: float) -> Any:
+        return self.reply
+
+
+@pytest.mark.parametrize("reply", ["payments", None, Reply("root"), Reply("payments", nano=-1), Reply(3)])
+def test_no_reply_but_an_intent_of_the_taxonomy_is_an_answer(reply: Any) -> None:
+    parts = {"ledger": None, "log": None, "on_answer": lambda text, outcome: None}
+    deferral = Deferral([Careless(reply)], **parts, call_limit_s=5.0, concurrency=1, labels=TAXONOMY.names)
+    outcome = ask(deferral)
+    deferral.close(5)
+    assert outcome.intent is None
+    assert outcome.reason
 
 
 def test_without_threads_the_ledger_is_kept_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

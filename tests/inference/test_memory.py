@@ -84,6 +84,25 @@ def test_a_local_answer_ends_with_its_bundle_and_a_teachers_does_not() -> None:
     assert [cache.get(text, None) for text in "abc"] == [None, TEACHERS, None]
 
 
+def test_a_link_leads_to_what_is_kept_now_or_later() -> None:
+    cache = MemoryCache()
+    cache.link("to jane@example.com", "to [email]")
+    assert cache.get("to jane@example.com", "bundle-1") is None
+    for entry in (LOCAL, TEACHERS):
+        cache.put("to [email]", entry)
+        assert cache.get("to jane@example.com", "bundle-1") == entry
+
+
+def test_a_persons_word_is_displaced_by_another_alone_or_by_a_bundle_that_learned_it() -> None:
+    cache, human = MemoryCache(), Entry("account", None, "human", None, at=100.0)
+    for entry in (LOCAL, human, LOCAL, TEACHERS):
+        cache.put("refund", entry)
+    assert cache.get("refund", "bundle-2", 100.0) == human
+    assert cache.get("refund", "bundle-2", 100.5) is None
+    cache.put("refund", TEACHERS)
+    assert cache.get("refund", "bundle-2", 100.5) == TEACHERS
+
+
 @pytest.mark.parametrize("source", ["fallback", "", "cache"])
 def test_a_fallback_is_refused(source: str) -> None:
     for cache in (MemoryCache(), Cache(MemoryCache())):

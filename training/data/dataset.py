@@ -73,9 +73,9 @@ class Dataset:
     def never_accepted(self) -> tuple[str, ...]:
         """The intents that are never accepted as an answer: barred, with too few rows in all, or with none in train.
 
-        Requests that calibrate do not count: whoever chooses by them keeps intents that were right by luck.
+        Rows that calibrate do not count: whoever chooses by them keeps intents that were right by luck.
         """
-        queries = {(r.label, r.text) for r in self.rows if not (r.request and r.split == "calibration")}
+        queries = {(row.label, row.text) for row in self.rows if row.split != "calibration"}
         counts = collections.Counter(label for label, _ in queries)
         trained = {row.label for row in self.split("train")}
         few = {name for name in self.taxonomy.names if counts[name] < FEWEST_ROWS or name not in trained}
