@@ -20,6 +20,7 @@ from inference.common.places import database
 from inference.common.sqlite import log_ahead, open_file
 from inference.money.prices import shown
 
+MOST_USD = 1_000_000_000  # of a cap: nano-dollars are whole numbers of 64 bits
 LOCKED_S = 10.0  # how long a transaction waits for another's
 STALE_S = 900.0  # no call lasts this long: its process died
 _TABLES = (
@@ -58,8 +59,8 @@ class Ledger(ProcessLocal):
     def __init__(
         self, url: str | Path, cap_usd: float | None = None, period: str = "day", now: Callable[[], float] = time.time
     ) -> None:
-        if cap_usd is not None and not cap_usd >= 0:
-            raise ValueError(f"a spending cap must be dollars of at least 0, got {cap_usd!r}")
+        if cap_usd is not None and not 0 <= cap_usd <= MOST_USD:
+            raise ValueError(f"a spending cap must be dollars between 0 and {MOST_USD:,}, got {cap_usd!r}")
         if period not in ("day", "ever"):
             raise ValueError(f"a ledger's period must be day or ever, got {period!r}")
         self.cap = None if cap_usd is None else round(cap_usd * 1e9)
