@@ -1,7 +1,7 @@
 """Change the taxonomy of labelled data: add, rename or drop intents without losing a label.
 
     python -m training.change --data data/support --taxonomy new.toml --out data/support-2 --teacher anthropic:MODEL
-    python -m training.train --data data/support-2 --name support
+    python -m training.refresh --data data/support-2 --name support
 
 Renamed and dropped intents are mapped (`--map old=new`). Where an intent is new, the teacher is asked about every row
 under the new taxonomy, or about those of the old intents that it can come from (`--among general`): a row takes the new
@@ -55,7 +55,7 @@ def _main(arguments: argparse.Namespace) -> int:
         "moved": sum(moved.values()),
     }
     write(arguments, new, records, note)
-    print(f"written         {arguments.out}\nnext: python -m training.train --data {arguments.out} --name NAME")
+    print(f"written         {arguments.out}\nnext: python -m training.refresh --data {arguments.out} --name NAME")
     return DONE
 
 

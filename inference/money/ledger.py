@@ -36,6 +36,7 @@ from inference.money.prices import shown
 
 __all__ = ["Ledger", "LedgerDown", "SpendLimit", "Spent"]
 _log = logging.getLogger("monoku.money")
+MOST_USD = 1_000_000_000  # of a cap: nano-dollars are whole numbers of 64 bits
 
 
 class SpendLimit(MonokuError):
@@ -59,8 +60,8 @@ class Ledger(ProcessLocal):
     def __init__(
         self, url: str | Path, cap_usd: float | None = None, period: str = "day", now: Callable[[], float] = time.time
     ) -> None:
-        if cap_usd is not None and not cap_usd >= 0:
-            raise ValueError(f"a spending cap must be dollars of at least 0, got {cap_usd!r}")
+        if cap_usd is not None and not 0 <= cap_usd <= MOST_USD:
+            raise ValueError(f"a spending cap must be dollars between 0 and {MOST_USD:,}, got {cap_usd!r}")
         if period not in ("day", "ever"):
             raise ValueError(f"a ledger's period must be day or ever, got {period!r}")
         self.cap = None if cap_usd is None else round(cap_usd * 1e9)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.common.settings import check_types, load, refuse_unknown, setting
+from inference.money.ledger import MOST_USD
 
 STRATEGIES = {
     "tiered": "the teacher answers everything",
@@ -73,7 +74,8 @@ class Policy:
             _check(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
         for name in ("cache_size", "retention_days", "refusal_ttl_s"):
             _check(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "must not be negative")
-        _check(self.daily_usd is None or self.daily_usd >= 0, "daily_usd", self.daily_usd, "must not be negative")
+        usd = 0 if self.daily_usd is None else self.daily_usd
+        _check(0 <= usd <= MOST_USD, "daily_usd", usd, f"must lie between 0 and {MOST_USD:,}; none: no limit")
 
     @classmethod
     def load(

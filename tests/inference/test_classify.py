@@ -62,6 +62,16 @@ def test_lines_keep_order_and_fields_and_bad_ones_are_named(tiny_home: Path) -> 
     assert all(("intent" in answer) != ("error" in answer) for answer in answers)
 
 
+def test_input_fields_that_are_named_as_an_answers_are_kept(tiny_home: Path) -> None:
+    lines = [{"text": "refund the invoice", "intent": "account", "source": "mail", "given": 3, "n": 1}]
+    lines += [{"text": "refund the invoice", "given": 3}]
+    status, answers, _ = run(tiny_home, "--jsonl", given="\n".join(map(json.dumps, lines)).encode())
+    assert status == 0
+    assert answers[0]["given"] == {"intent": "account", "source": "mail", "given": 3}
+    assert (answers[0]["intent"], answers[0]["source"], answers[0]["n"]) == ("payments", "student", 1)
+    assert answers[1]["given"] == 3
+
+
 def test_a_byte_order_mark_and_windows_line_ends_change_nothing(tiny_home: Path) -> None:
     lines = ['\ufeff{"id": 7, "text": "refund the invoice"}', "refund\u2028the invoice", '{"text": "x", "n": NaN}']
     status, answers, _ = run(tiny_home, "--jsonl", given="\r\n".join(lines).encode())

@@ -94,14 +94,15 @@ def test_a_cancelled_call_is_counted_and_logged_as_what_was_paid_for_it_is(tiny_
     assert (decision.id, decision.source, answer.label) == (answer.request_id, "fallback", "account")
 
 
-@pytest.mark.parametrize(
-    ("names", "warned"), [(("payments", "account", "unknown"), False), (("billing", "other"), True)]
-)
+SERVED = ("payments", "account", "unknown")
+
+
+@pytest.mark.parametrize(("names", "warned"), [(SERVED, False), (("billing", "other"), True)])
 def test_a_taxonomy_that_is_not_used_is_not_ignored_without_a_word(
     names: tuple[str, ...], warned: bool, tiny_home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "monoku"), load(tiny_home, tmp_path, taxonomy=Taxonomy.of(names)) as cascade:
-        assert set(cascade.taxonomy.names) == {"payments", "account", "unknown"}
+        assert set(cascade.taxonomy.names) == set(SERVED)
     assert ("those of the taxonomy given are others" in caplog.text) is warned
     with load(tiny_home, tmp_path, taxonomy=tmp_path / "gone by now.toml") as cascade:
-        assert set(cascade.taxonomy.names) == {"payments", "account", "unknown"}
+        assert set(cascade.taxonomy.names) == set(SERVED)

@@ -91,3 +91,24 @@ def test_a_number_is_read_as_it_was_written_or_refused(number: float) -> None:
     else:
         with pytest.raises(ValueError, match="write null"):
             jsonl.parse(line)
+
+
+NUMBERS = st.floats() | st.sampled_from([math.nan, math.inf, -math.inf])
+ANY = st.recursive(
+    st.none() | st.text() | NUMBERS,
+    lambda inner: st.lists(inner, max_size=3) | st.tuples(inner) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(), ANY, max_size=4))
+def test_what_is_printed_is_json_for_any_reader(values: dict[str, Any]) -> None:
+    assert jsonl.parse(jsonl.line(values)) == without_oddities(values)
+
+
+def without_oddities(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: without_oddities(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_oddities(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

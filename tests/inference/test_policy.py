@@ -35,7 +35,8 @@ def test_every_named_choice_is_taken(strategy: str, deferral: str) -> None:
         ("concurrency", 0, "concurrency must be at least 1"),
         ("concurrency", True, "concurrency must be a whole number"),
         ("cache_size", -1, "cache_size must not be negative"),
-        ("daily_usd", -1, "daily_usd must not be negative"),
+        ("daily_usd", -1, "daily_usd must lie between 0 and"),
+        ("daily_usd", float("inf"), "daily_usd must lie between 0 and"),
         ("colour", 1, "the arguments: unknown setting colour; known are strategy, deferral"),
     ],
 )

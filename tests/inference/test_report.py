@@ -1,6 +1,7 @@
 import contextlib
 import json
 import math
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from inference.log.agreement import Agreement, Sample, wilson
 from inference.log.counts import confidence_bin, latency_bin
 from inference.log.database import Store
 from inference.log.decision_log import Count, DecisionLog
-from inference.log.drift import stability_index
+from inference.log.drift import drift, stability_index
 from inference.log.figures import Figure, accuracy, quantile
 from tests.logged import answer, decision
 from tests.services import fresh_database, postgres_url
@@ -316,6 +317,24 @@ def test_check_says_by_its_exit_status_whether_a_target_is_missed_or_may_be(
     assert run(capsys, "--log", path)[0] == 0
     found, _, err = run(capsys, "--log", path, "--check")
     assert (found, err) == (check, f"check: accuracy is {status}\n" if check else "")
+
+
+@given(st.integers(0, 400), st.integers(0, 400), st.integers(0, 400), st.sampled_from(["requests", "texts"]))
+def test_drift_has_no_verdict_where_the_students_own_answers_are_unknown(
+    known: int, by_rule: int, unknown: int, unit: str
+) -> None:
+    counts = {
+        "requests": Counter(all=known + by_rule + unknown),
+        "source": Counter(rules=by_rule),
+        **{f"student_intent_{one}": Counter(payments=known) for one in ("requests", "texts")},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = write_reference(Path(folder) / "bundle", {"intent_mix": {"payments": 9}, "unit": unit})
+        found = drift(counts, bundle)["intent"]
+    incomplete = unknown > 0.05 * (known + unknown)
+    assert found["verdict"].startswith("incomplete") is incomplete
+    assert (found["verdict"] == "stable") is (known >= 200 and not incomplete)
+    assert (found["seen"], found["unit"]) == (known, unit)
 
 
 @given(st.integers(1, 500), st.data())

@@ -53,13 +53,13 @@ def calibrated(classifier: Classifier, data: Dataset, target: float, delta: floa
     if not data.split("calibration"):
         manifest = replace(manifest, certificates=tuple(Certificate(one, 0.0, None) for one in shares))
         classifier = classifier.at(target, manifest)
-        return manifest, _reference(classifier, score(classifier, data.trials("dev")))
+        return manifest, reference(classifier, score(classifier, data.trials("dev")))
     # With the strictest certificates the classifier runs its rules as it will under those that are found.
     strictest = tuple(Certificate(one, share, calibrate.RULES_ALONE) for one, share in shares.items())
     classifier = classifier.at(target, replace(manifest, certificates=strictest))
     dev, calibration = (score(classifier, data.trials(name)) for name in ("dev", "calibration"))
     found = [_certified(classifier.at(one), dev, calibration, one, share) for one, share in shares.items()]
-    return replace(manifest, certificates=tuple(found)), _reference(classifier, calibration)
+    return replace(manifest, certificates=tuple(found)), reference(classifier, calibration)
 
 
 def tuned(manifest: Manifest, data: Dataset, dev: Scored) -> Manifest:
@@ -78,7 +78,7 @@ def _certified(classifier: Classifier, dev: Scored, calibration: Scored, target:
     return calibrate.certify(thresholds, sample.scores, sample.correct, target, delta)
 
 
-def _reference(classifier: Classifier, calibration: Scored) -> dict[str, Any]:
+def reference(classifier: Classifier, calibration: Scored) -> dict[str, Any]:
     """What drift is measured against: the student's own answers, where no rule answers before it."""
     own = serve(classifier, calibration).scores != np.inf
     bins, _ = np.histogram(calibration.confidence[own], CONFIDENCE_BINS, (0, 1))

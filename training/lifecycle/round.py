@@ -27,7 +27,7 @@ from training.lifecycle.champion import Opponent, at, compare, worst_case
 from training.lifecycle.choose import choose
 from training.lifecycle.compose import compose, held_out
 from training.lifecycle.gate import Verdict
-from training.lifecycle.harvest import harvest
+from training.lifecycle.harvest import Harvest, harvest
 from training.lifecycle.live import UNANSWERED, LiveRow
 from training.lifecycle.options import Options, Summary
 from training.lifecycle.pipeline import train
@@ -49,6 +49,7 @@ class Refresh:
         self.suspect: list[int] = list(self.state.get("suspect", []))
         self.summary = Summary(round=self.round)
         self.anchor: Anchor | None = None
+        self.changed = False  # the serving bundle answers another question
         self.calibrating = 0
         self.redact = load_redactor(config.redactor)
         self.base = dataset.load(config.data, self.redact, self.home, whole=False) if options.from_data else None
@@ -76,7 +77,7 @@ class Refresh:
             return self.summary
         rows = self._ask(rows, wanted)
         new = [row for row in rows if row.round == self.round and row.why != UNANSWERED]
-        if len(new) < max(1, self.options.least_new):
+        if len(new) < max(1, self.options.least_new) and not self.changed:
             self.summary.reasons = [f"{len(new)} new labelled rows are too few, a round needs {self.options.least_new}"]
             return self.summary
         live.write_live(self.home, rows)
@@ -96,10 +97,13 @@ class Refresh:
         """Known and new rows under today's question, and what a teacher is to be asked."""
         champion = self._champion()
         first = champion.bundle.taxonomy.question_id() if champion else self.question
+        self.changed = first != self.question
         known = follow(live.read_live(self.home), self.steps, self.question, first)
-        log, since = self._log(), float(self.state.get("until", 0.0))
+        since = float(self.state.get("until", 0.0))
         # A round that was killed after its rows were kept goes on with them.
-        found = harvest(log, known.rows, since, until, self.round, self.question, self.config.model_name)
+        asked = (self.round, self.question, self.config.model_name)
+        unlogged = self.changed and not self.options.log and not (self.home / "decisions.db").is_file()
+        found = Harvest() if unlogged else harvest(self._log(), known.rows, since, until, *asked)
         new = follow(found.rows, self.steps, self.question, first)
         rows = {row.identity: row for row in (*known.rows, *new.rows)}
         self.summary.chosen = dict(found.tally)
