@@ -1,6 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DATA ?= ../shared/data
+LITELLM := 1.108.7
 # Much of a test's time is waiting: more than a core for each worker would not help.
 SPREAD := -n auto --maxprocesses 4 --dist worksteal
 
@@ -45,10 +46,16 @@ bench: setup models/clinc150/current
 	$(BIN)/python -m benchmarks.coverage --data $(DATA)
 	$(BIN)/python -m benchmarks.groups
 
-# Third-party servers are installed here alone: uWSGI is compiled.
-soak: setup
+# Third-party servers are installed here alone: uWSGI is compiled, LiteLLM wants other versions than we do. PgBouncer is
+# for you to install (Debian: apt-get install pgbouncer); without it its tests are skipped.
+.venv-litellm/.complete:
+	$(PYTHON) -m venv .venv-litellm
+	.venv-litellm/bin/python -m pip install --quiet "litellm[proxy]==$(LITELLM)"
+	touch $@
+
+soak: setup .venv-litellm/.complete
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[soak]"
 	$(BIN)/python -m pytest -m soak
 
 clean:
-	rm -rf .venv models/*/ .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage *.egg-info
+	rm -rf .venv .venv-litellm models/*/ .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage *.egg-info

@@ -202,7 +202,7 @@ def test_nothing_is_asked_once_the_day_is_spent_or_the_ledger_is_gone(home: Path
         with tiered(home, teacher, daily_usd=0.0) as cascade:
             assert "cap" in str(cascade.classify("one").reason)
         (home / "file").write_text("")
-        with tiered(home, teacher, ledger=str(home / "file" / "spend.db")) as cascade:
+        with tiered(home, teacher, ledger=str(home / "file" / "spend.db"), stores="warn") as cascade:
             assert "ledger" in str(cascade.classify("two").reason)
         assert not api.attempts
 
@@ -367,7 +367,7 @@ def test_a_log_that_cannot_be_written_stops_paid_answers_and_nothing_else(home: 
     (tmp_path / "file").write_text("")
     shutil.rmtree(home / "spill", ignore_errors=True)
     (home / "spill").write_text("")  # so that the spill folder cannot be made either
-    with tiered(home, teacher, log=str(tmp_path / "file" / "log.db")) as cascade:
+    with tiered(home, teacher, log=str(tmp_path / "file" / "log.db"), stores="warn") as cascade:
         assert cascade.log is not None
         log = cascade.log
         wait_for(lambda: not log.healthy)
@@ -419,7 +419,7 @@ def test_the_log_and_the_ledger_may_live_in_postgresql(home: Path) -> None:
         assert ledger.spent().measured == 1
         ledger.close()
         server.stop(signal.SIGKILL)
-        with tiered(home, Counting(), log=plain, ledger=plain, deadline_s=1.0) as cascade:
+        with tiered(home, Counting(), log=plain, ledger=plain, deadline_s=1.0, stores="warn") as cascade:
             assert cascade.classify("server gone").intent in NAMES
 
 

@@ -154,7 +154,7 @@ def test_a_server_that_is_the_wrong_one_is_named_and_not_used(
         assert reason(link, "PING") == "skipped"
         until(lambda: f"Redis {expected}" in caplog.text)
         until(lambda: link.worker.state()["running"])
-        assert caplog.text.count("Redis is") == 1
+        assert caplog.text.count(f"Redis {expected}") == 1
 
 
 def test_a_replica_that_becomes_the_primary_is_used() -> None:

@@ -1,10 +1,14 @@
+import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from inference.bundle.manifest import CURRENT, read_manifest, seal
 from inference.common.fork import notice
@@ -127,6 +131,72 @@ def test_other_intents_than_the_teachers_know_are_refused(watch: Watch, home: Pa
     watch.look()
     assert "other intents" in str(watch.refused)
     assert temperature(watch) == before
+
+
+def _without_model(newer: Path) -> None:
+    (newer / "model.onnx").unlink()
+
+
+def _garbled_manifest(newer: Path) -> None:
+    (newer / "manifest.json").write_bytes(b"\xff{")
+
+
+def _half_a_model(newer: Path) -> None:
+    content = (newer / "model.onnx").read_bytes()
+    (newer / "model.onnx").write_bytes(content[: len(content) // 2])
+
+
+def _gone(newer: Path) -> None:
+    shutil.rmtree(newer)
+
+
+def _garbled_pointer(newer: Path) -> None:
+    (newer.parent / CURRENT).write_bytes(b"\xff\x00")
+
+
+def _no_pointer(newer: Path) -> None:
+    (newer.parent / CURRENT).unlink()
+
+
+FAULTS = [_without_model, _garbled_manifest, _half_a_model, _gone, _garbled_pointer, _no_pointer]
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(faults=st.lists(st.sampled_from(FAULTS), min_size=1, max_size=3), looks=st.integers(1, 2))
+def test_whatever_was_wrong_with_a_version_it_is_served_once_that_is_mended(
+    faults: list[Callable[[Path], None]], looks: int, tiny_home: Path
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(shutil.copytree(tiny_home, Path(folder) / "tiny"))
+        watch = Watch(home, Policy())
+        before = temperature(watch)
+        for fault in faults:
+            fault(publish(home))
+            for _ in range(looks):
+                with contextlib.suppress(Exception):  # the worker notes it and tries again
+                    watch.look()
+            assert temperature(watch) == before
+        publish(home)
+        watch.look()
+        assert (watch.refused, temperature(watch)) == (None, 7.0)
+
+
+@needs_fork
+def test_a_child_that_was_forked_while_its_parent_loads_or_refuses_serves_the_new_version(
+    watch: Watch, home: Path
+) -> None:
+    newer = publish(home)
+    model = (newer / "model.onnx").read_bytes()
+    _half_a_model(newer)
+    watch.look()
+    assert watch.refused
+
+    def check() -> bool:
+        notice()
+        (newer / "model.onnx").write_bytes(model)
+        return watch.worker.start() and wait_until(lambda: temperature(watch) == 7.0) is None
+
+    assert holds_in_child(os.fork, check)
 
 
 @needs_fork

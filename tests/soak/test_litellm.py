@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tests.soak.running import free_port, running
 pytestmark = pytest.mark.soak
 PROGRAM = Path(os.environ.get("MONOKU_TEST_LITELLM", ".venv-litellm/bin/litellm")).absolute()
 TAXONOMY = Taxonomy.of(["payments", "account"])
+KEY = f"sk-{secrets.token_hex(24)}"  # it does not start without one
 MODELS = {"claude-haiku-5-5": "anthropic/claude-haiku-5-5", "gpt-6-luna": "openai/gpt-6-luna"}
 
 
@@ -33,7 +35,12 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     ]
     (folder / "config.yaml").write_text(json.dumps({"model_list": known}))  # JSON is YAML
     command = [PROGRAM, "--config", folder / "config.yaml", "--host", "127.0.0.1", "--port", port]
-    local = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "DISABLE_ADMIN_UI": "True", "NO_PROXY": "*"}
+    local = {
+        "LITELLM_MASTER_KEY": KEY,
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "DISABLE_ADMIN_UI": "True",
+        "NO_PROXY": "*",
+    }
     with running(command, port, folder / "log", **local):
         yield f"http://127.0.0.1:{port}"
 
@@ -45,7 +52,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_a_gateway_labels_as_the_api_behind_it_does(
     spec: str, key: str, proxy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(key, "sk-made-up")
+    monkeypatch.setenv(key, KEY)
     settings = {"deadline_s": 60.0, "call_limit_s": 60.0, "concurrency": 8, "day_zero_rate": 0.0}
     teacher = open_teacher(spec.format(proxy), TAXONOMY)
     with Cascade.load(tmp_path / "model", teacher, taxonomy=TAXONOMY, **settings) as cascade:
