@@ -5,13 +5,15 @@
 A heartbeat wants to run every 5 ms; how late it is is what any other request of the process waits. Three ways: one text
 after another without a break, as if `aclassify` awaited nothing; `aclassify` as it is, which gives the loop a round
 after each text that the local tier reads; and `asyncio.to_thread`. Nothing is cached and no teacher is asked. The bar
-is on the 99th percentile: one prediction (the 99th percentile of those texts, one at a time) and 5 ms.
+is on the 99th percentile: one prediction and 5 ms. A beat meets long predictions more often than short ones, so
+"one" is such that 99 % of the time that predictions take, one at a time, goes into no longer ones.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import os
 import random
 import time
@@ -71,15 +73,15 @@ async def beat(late_ms: list[float], until: float) -> None:
 async def load(cascade: Cascade, ask: Ask, texts: Sequence[str], tasks: int, seconds: float) -> tuple[list[float], int]:
     """How late each beat was in milliseconds, and how many texts were answered."""
     late_ms: list[float] = []
-    answered, until = 0, time.monotonic() + seconds
+    answered, until, in_turn = 0, time.monotonic() + seconds, itertools.cycle(texts)
 
-    async def work(number: int) -> None:
+    async def work() -> None:
         nonlocal answered
         while time.monotonic() < until:
-            await ask(cascade, texts[(number + answered * tasks) % len(texts)])
+            await ask(cascade, next(in_turn))
             answered += 1
 
-    await asyncio.gather(beat(late_ms, until), *(work(number) for number in range(tasks)))
+    await asyncio.gather(beat(late_ms, until), *(work() for _ in range(tasks)))
     return late_ms, answered
 
 
@@ -93,6 +95,12 @@ def alone(cascade: Cascade, texts: Sequence[str], seconds: float) -> list[float]
         if time.monotonic() > until:
             break
     return taken
+
+
+def met(taken: Sequence[float], share: float = 0.99) -> float:
+    """The length that is not exceeded in `share` of the time."""
+    lengths = np.sort(taken)
+    return float(lengths[np.searchsorted(lengths.cumsum(), share * lengths.sum())])
 
 
 def row(name: str, values: Sequence[float], answered: float) -> None:
@@ -112,7 +120,7 @@ def main() -> None:
     with Cascade.load(arguments.bundle, log="none", cache_size=0) as cascade:
         taken = alone(cascade, texts, arguments.seconds)
         row("one prediction, alone", taken, len(taken) / (sum(taken) / 1e3))
-        bar = float(np.percentile(taken, 99)) + BEAT_S * 1e3
+        bar = met(taken) + BEAT_S * 1e3
         ways = {"late: without a break": without_a_break, "late: aclassify": as_it_is, "late: in threads": in_a_thread}
         found = {}
         for name, ask in ways.items():

@@ -123,7 +123,7 @@ class MemoryCache(ProcessLocal):
             self._kept.popitem(last=False)
 
     def forget(self, forgotten: Forgotten) -> int:
-        """Let go of the answers to a text; how many there were. Of long ones, those to exactly the forms given."""
+        """Let go of a text's answers and links; how many there were. Of long ones, those of exactly the forms given."""
         notice()
         with self._lock:
             known = list(self._kept.items())
@@ -131,7 +131,7 @@ class MemoryCache(ProcessLocal):
         gone = {key for key, _ in known if (forgotten.as_typed(key) if isinstance(key, str) else key in long)}
         gone |= {key for key, value in known if not isinstance(value, tuple) and value in gone}
         with self._lock:
-            return sum(isinstance(self._kept.pop(key, None), tuple) for key in gone)
+            return sum(self._kept.pop(key, None) is not None for key in gone)
 
 
 def refuse_unfit(entry: Entry) -> None:

@@ -35,12 +35,12 @@ class Asking:
         """Why a query that is not accepted stays here all the same; None if a teacher may be asked."""
         if self.never:
             return self.never
-        refused = None if request.draw.sampled else self._deferral.refused(request.redacted or "")
-        if refused is not None:
-            return refused
-        if not self.rate.allows(free=request.draw.sampled):
+        if request.draw.sampled:  # it is asked about anyway, outside the rate
+            return None
+        refused = self._deferral.refused(request.redacted or "")
+        if refused is None and not self.rate.allows():
             return "max_teacher_rate is reached"
-        return None
+        return refused
 
     def begin(self, request: Request, wish: Wish | None = None) -> None:
         """Ask the teachers, unless that fails: the reason says so then. Many requests may share one `wish`."""

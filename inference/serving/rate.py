@@ -24,12 +24,12 @@ class Rate(ProcessLocal):
             with self._lock:
                 self._credit = min(BURST, self._credit + self._share)
 
-    def allows(self, free: bool = False) -> bool:
-        """Whether one more deferral may go; one that is `free` leaves its turn to the next."""
+    def allows(self) -> bool:
+        """Whether one more deferral may go."""
         if self._share == 1:
             return True
         with self._lock:
             if self._credit < 1:
                 return False
-            self._credit -= not free
+            self._credit -= 1
             return True
