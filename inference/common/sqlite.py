@@ -23,12 +23,19 @@ def open_file(path: str | Path, wait_s: float) -> sqlite3.Connection:
     """
     if inode(path) in _files.cut_off:
         raise sqlite3.OperationalError("this process was forked while its parent used the file: start it anew")
+    url = f"file:{quote(str(path))}" + ("?immutable=1" if _frozen(path) else "")
     connection = sqlite3.connect(
-        f"file:{quote(str(path))}", wait_s, isolation_level=None, check_same_thread=False, uri=True, factory=_Connection
+        url, wait_s, isolation_level=None, check_same_thread=False, uri=True, factory=_Connection
     )
     _files.open[connection] = inode(path)
     connection.execute("PRAGMA synchronous = FULL")
     return connection
+
+
+def _frozen(path: str | Path) -> bool:
+    """Whether a file can only be read where it is: SQLite has no room there for the files of a write-ahead log."""
+    path = Path(path)
+    return path.exists() and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
 
 
 def inode(path: str | Path) -> Inode:

@@ -265,7 +265,7 @@ def test_answers_for_the_sample_are_not_put_into_redis(home: Path) -> None:
         ({"strategy": "tiered", "deferral": "background"}, {"fallback"}, True),
         ({"deferral": "never"}, {"student"}, False),
         ({"strategy": "tiered", "deferral": "never"}, {"fallback"}, False),
-        ({"strategy": "hybrid", "max_teacher_rate": 0.0}, {"teacher"}, True),
+        ({"strategy": "hybrid", "max_teacher_rate": 0.0}, {"fallback"}, True),
     ],
 )
 def test_the_sample_is_logged_and_asked_about_whatever_the_policy_decides_but_never(

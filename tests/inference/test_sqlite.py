@@ -1,5 +1,8 @@
 import contextlib
 import sqlite3
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +12,9 @@ import pytest
 
 from inference.common.fork import notice
 from inference.common.sqlite import log_ahead, open_file, scrub
+from inference.log.decision_log import DecisionLog
 from tests.forks import FORKS, holds_in_child, needs_fork
+from tests.logged import decision
 
 
 def _file_held_by_another(path: Path) -> sqlite3.Connection:
@@ -150,3 +155,27 @@ def test_a_child_leaves_alone_what_was_open_as_it_was_forked(fork: Callable[[], 
         assert holds_in_child(fork, check)
         connection.execute("COMMIT")
         assert connection.execute("SELECT n FROM t").fetchall() == [(1,)]
+
+
+READ = """
+import os, sys
+from inference.log.decision_log import DecisionLog
+path = sys.argv[1]
+if os.getuid() == 0:  # to root no folder is read-only, and nobody else may read Python's own files: load them first
+    list(DecisionLog(path).read_decisions())
+    os.setuid(65534)
+print(len(list(DecisionLog(path).read_decisions())), os.listdir(os.path.dirname(path)))
+"""
+
+
+def test_a_closed_log_in_a_read_only_folder_can_be_read(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # which another user may enter
+        path = Path(folder) / "log.db"
+        log = DecisionLog(path)
+        log.put(decision("a"))
+        log.close()
+        path.chmod(0o444)
+        Path(folder).chmod(0o555)
+        done = subprocess.run([sys.executable, "-c", READ, str(path)], capture_output=True, text=True, check=False)
+        Path(folder).chmod(0o755)
+    assert (done.stdout, done.stderr) == ("1 ['log.db']\n", "")
