@@ -108,7 +108,7 @@ def test_a_ledger_that_takes_too_long_is_no_fault_of_the_teachers_and_what_it_re
 
     async def run() -> None:
         books = Books(ledger, log, 0.2, "the question")
-        with pytest.raises(NotAsked, match="the spend ledger took over"):
+        with pytest.raises(NotAsked, match="the spend ledger takes over"):
             await books.call(FunctionTeacher(lambda text: "account", TAXONOMY, usd=1.0), Question("id", "x", False))
         release.set()
         assert await asyncio.to_thread(given_back.wait, 30)

@@ -108,7 +108,8 @@ def train(
             report |= {"parity": asdict(parity), "settings": config.shown(), "tally": data.tally}
             report["calibration"] |= reference
         with stage("publish"):
-            lineage = {"version": look.number, "delta_spent": look.delta, "live_until": live_until}
+            lineage = {"version": look.number, "delta_spent": look.delta}
+            lineage |= {"live_until": live_until} if live_until else {}
             manifest = _described(manifest, data, base, lineage, report)
             _write_report(classifier.bundle.root, manifest, report | {"seconds": stage.seconds})
             verdict = judge(classifier.at(config.target, manifest)) if judge else None
