@@ -80,7 +80,9 @@ def main() -> None:
         if not (config.home / "current").is_file():
             train(config)
         before = half(config.home, stream[:n], arguments.target, arguments.sample_rate, folder)
-        summary = refresh(config, Options(log=str(folder / "log.db")))
+        # Calls for the sample that were under way as the cascade closed have no answer: they are asked again.
+        teacher = f"recorded:{folder / 'teacher.jsonl'}"
+        summary = refresh(config, Options(log=str(folder / "log.db"), teacher=teacher))
         after = half(config.home, stream[n:], arguments.target, arguments.sample_rate, folder)
     print(f"{machine()}; {2 * n} requests, sample rate {arguments.sample_rate:g}, {arguments.epochs} epochs\n")
     print(f"{'':<42}{'accepted':>9}{'right':>9}")

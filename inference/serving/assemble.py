@@ -60,7 +60,8 @@ def make_cache(policy: Policy, taxonomy: Taxonomy, redact: Redactor) -> Cache | 
     if not policy.redis:
         return Cache(memory)
     # What a local answer depends on beside its bundle: another strategy or target may not take it.
-    prefix = f"monoku:{Prompt.of(taxonomy).id}:{policy.strategy}:{policy.target:g}"
+    target = "own" if policy.target is None else f"{policy.target:g}"
+    prefix = f"monoku:{Prompt.of(taxonomy).id}:{policy.strategy}:{target}"
 
     def prepare(text: str) -> str:
         return normalise(redact(text))

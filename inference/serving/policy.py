@@ -33,7 +33,9 @@ class Policy:
 
     strategy: str = setting("local-first", f"who may answer: {', '.join(STRATEGIES)}")
     deferral: str = setting("wait", f"what a request does that needs a teacher: {', '.join(DEFERRALS)}")
-    target: float = setting(0.95, "agreement that the certificate of an accepted answer promises")
+    target: float | None = setting(
+        None, "agreement that an accepted answer's certificate promises; none: the bundle's own"
+    )
     deadline_s: float = setting(2.0, "seconds that `wait` blocks a caller at most")
     call_limit_s: float = setting(30.0, "seconds that one call to a teacher may take in all, its caller gone or not")
     max_teacher_rate: float = setting(
