@@ -4,8 +4,8 @@
 
 The stream is that of `benchmarks.replay`: Zipf-distributed, with far more out-of-scope requests than the data that
 certified the first bundle. The first half is played with a bundle that was trained on the data alone; then
-`training.refresh` relabels nothing (the teacher's answers stand in the log), trains, calibrates on the sample of the
-first half and judges; the second half is played with whatever serves then. The sample's rate is high, so that ten
+`training.refresh` labels what has no answer yet, trains, calibrates on the sample of the first half and judges; the
+second half is played with whatever serves then. The sample's rate is high, so that ten
 thousand requests are enough; the teacher is the gold label.
 """
 
