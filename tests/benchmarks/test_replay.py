@@ -87,7 +87,9 @@ def test_waiting_is_right_and_slow_and_never_deferring_is_free(tiny_home: Path, 
         # So few rows certify nothing at this target: what is not cached is deferred.
         played[mode] = play(tiny_home, stream, mode, 0.99, tmp_path / mode)
     wait, never = (figures(played[mode], usd_all_teacher=1.0) for mode in ("wait", "never"))
-    assert wait["cache hit rate"] == pytest.approx(sum(not request.unseen for request in stream) / 300)
+    # The answer to a request of the sample is cached for nobody, so that a repeat may miss: of 300 requests for three.
+    share = sum(not request.unseen for request in stream) / 300
+    assert share - 0.05 < wait["cache hit rate"] <= share
     assert wait["LLM call rate"] > 1 - wait["cache hit rate"] - 0.01
     assert wait["cost per request, $"] > 0
     assert wait["accuracy"] > 0.95

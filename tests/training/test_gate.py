@@ -253,3 +253,12 @@ def test_a_challenger_that_defers_more_is_kept_back_while_the_champion_keeps_its
     assert [f"accept {challenger.coverage:.1%} of the rows" in reason for reason in found.reasons] == [True] * (
         not published
     )
+
+
+def test_whether_the_champion_keeps_its_promise_is_seen_on_the_rows_that_it_is_of() -> None:
+    sides = accepting(0.95), accepting(0.80)
+    found = [
+        judge(Pairs(["one"] * 1000, *pairs(0, 0, 1000)), True, 0.95, accepted=sides, promised=promised).published
+        for promised in (None, accepting(0.95), accepting(0.95, agreement=0.87))
+    ]
+    assert found == [False, False, True]

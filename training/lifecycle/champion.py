@@ -9,7 +9,7 @@ import numpy as np
 
 from inference.classifier import Classifier
 from training.data.rows import Row
-from training.evaluation.scored import Scored, score, serve
+from training.evaluation.scored import Scored, Served, score, serve
 from training.lifecycle.gate import Pairs, Verdict, judge
 from training.lifecycle.window import Sample
 
@@ -40,11 +40,13 @@ def compare(
     target: float,
     base: Sequence[Row] = (),
     anchor: tuple[Opponent, float] | None = None,
+    promised: Sequence[Row] = (),
 ) -> Verdict:
     """The gate's verdict on a challenger, where certificates at `target` count; a method of none of the three changes.
 
     `rows` are what decides, `base` further rows where these are requests, `anchor` the best version so far with the
-    level of its test. Rows of an intent that the challenger does not know are left out.
+    level of its test, `promised` the rows that the champion's promise is of, where these are not `rows`. Rows of an
+    intent that the challenger does not know are left out.
     """
     challenger = at(challenger, target)
     certified = challenger.certificate is not None and challenger.certificate.accept_above is not None
@@ -56,16 +58,16 @@ def compare(
     if not rows:
         return judge(Pairs([], none, none), certified, target, size_ratio=size)
     old, new = champion.answers(rows), score(challenger, rows)
-    served = serve(at(champion.classifier, target), old)
     return judge(
         Pairs([row.label for row in rows], champion.right(old), new.correct),
         certified,
         target,
         latency_ratio=float(np.median(new.seconds) / np.median(old.seconds)),
         size_ratio=size,
-        accepted=(replace(served, correct=_served_right(champion, served.correct, old)), serve(challenger, new)),
+        accepted=(_served(champion, old, target), serve(challenger, new)),
         base=_pairs(champion, challenger, base),
         anchor=None if anchor is None else (anchor[0].right(anchor[0].answers(rows)), anchor[1]),
+        promised=_served(champion, champion.answers(promised), target) if promised else None,
     )
 
 
@@ -74,8 +76,9 @@ def _known(rows: Sequence[Row], challenger: Classifier) -> list[Row]:
     return [row for row in rows if row.label in challenger.labels]
 
 
-def _served_right(champion: Opponent, correct: np.ndarray, scored: Scored) -> np.ndarray:
-    return correct if not champion.renamed else champion.right(scored)
+def _served(champion: Opponent, scored: Scored, target: float) -> Served:
+    found = serve(at(champion.classifier, target), scored)
+    return found if not champion.renamed else replace(found, correct=champion.right(scored))
 
 
 def _pairs(champion: Opponent, challenger: Classifier, rows: Sequence[Row]) -> Pairs | None:

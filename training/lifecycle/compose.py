@@ -34,7 +34,7 @@ def compose(
     requests it would drop the errors of answers with that intent, and keep the intents that were right by luck.
     """
     own = list(base.rows) if base else []
-    judges = [_request(row) for row in sample.rows] if sample else [row for row in own if row.split != "train"]
+    judges = [request_row(row) for row in sample.rows] if sample else [row for row in own if row.split != "train"]
     newest = max((row.time for row in rows), default=time.time())
     live = [
         replace(text_row(row), weight=_weight(row, newest, half_life_days, human_weight))
@@ -77,7 +77,13 @@ def text_row(row: LiveRow) -> Row:
     return Row(row.key, row.text, row.label, labeler=row.labeler, shares=row.shares, split=row.split, extra=extra)
 
 
-def _request(row: LiveRow) -> Row:
+def requests(sample: Sample | None) -> list[Row]:
+    """The sampled requests that have a label, this round's too: there the champion's promise is kept, or is not."""
+    return [request_row(row) for row in sample.rows if row.label] if sample else []
+
+
+def request_row(row: LiveRow) -> Row:
+    """A sampled request, as the certificate and the gate see it."""
     return replace(text_row(row), id=row.request, request=row.request)
 
 
@@ -104,5 +110,5 @@ def held_out(
     texts = [row for row in (*texts, *known) if row.key not in trained]
     if sample is None:
         return texts, []
-    requests = [_request(row) for row in sample.rows if row.round < before][-most:]
+    requests = [request_row(row) for row in sample.rows if row.round < before][-most:]
     return (requests, texts) if len(requests) >= fewest or len(texts) < fewest else (texts, [])

@@ -78,13 +78,15 @@ def judge(
     accepted: tuple[Served, Served] | None = None,
     base: Pairs | None = None,
     anchor: tuple[np.ndarray, float] | None = None,
+    promised: Served | None = None,
 ) -> Verdict:
     """The verdict on a challenger; without a champion (`pairs` None) only `certified`, at the policy's target, counts.
 
-    The ratios are the challenger's over the champion's; `accepted` says what the champion and the challenger answer to
-    the rows of `pairs` at `target`. `base` are further rows, of the base data, where `pairs` are requests. `anchor`
-    says whether the anchor was right on the rows of `pairs`, and at which level the loss against it is tested. See
-    `rows_needed` for how few rows can pass at all.
+    The ratios are the challenger's over the champion's; `accepted` says what the champion and the challenger answer
+    to the rows of `pairs` at `target`. `base` are further rows, of the base data, where `pairs` are requests.
+    `anchor` says whether the anchor was right on the rows of `pairs`, and at which level the loss against it is
+    tested. `promised` is what the champion answers to the rows that its promise is of, where these are others than
+    the rows of `pairs`. See `rows_needed` for how few rows can pass at all.
     """
     uncertified = [] if certified else [f"it has no certificate at the policy's target of {target:g}"]
     if pairs is None:
@@ -109,7 +111,7 @@ def judge(
         *_anchor_reasons(figures["anchor"], MOST_POINTS),
         *_base_reasons(figures["base"]),
         *(_veto_reason(intent, every) for intent in vetoed),
-        *(_deferral_reasons(*accepted, target, MOST_DEFERRED) if accepted else ()),
+        *(_deferral_reasons(*accepted, promised or accepted[0], target, MOST_DEFERRED) if accepted else ()),
         *_ratio_reasons("slower", latency_ratio, MOST_LATENCY),
         *_ratio_reasons("larger", size_ratio, MOST_SIZE),
     ]
@@ -181,9 +183,9 @@ def _veto_reason(intent: str, pairs: Pairs) -> str:
     return f"it is significantly worse on the intent {intent!r}: {told}"
 
 
-def _deferral_reasons(champion: Served, challenger: Served, target: float, most: float) -> list[str]:
+def _deferral_reasons(champion: Served, challenger: Served, promised: Served, target: float, most: float) -> list[str]:
     # Where the champion no longer keeps its promise, deferring more is what an honest challenger does.
-    right, rows = int(champion.correct[champion.accepted].sum()), int(champion.accepted.sum())
+    right, rows = int(promised.correct[promised.accepted].sum()), int(promised.accepted.sum())
     broken = rows == 0 or significantly_below(right, rows, target)
     if broken or champion.coverage - challenger.coverage <= most:
         return []

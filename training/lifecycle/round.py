@@ -25,7 +25,7 @@ from training.lifecycle.anchor import Anchor, read_anchor, write_anchor
 from training.lifecycle.asking import Wanted, answered, ask, asked_as, price, unanswered
 from training.lifecycle.champion import Opponent, at, compare, worst_case
 from training.lifecycle.choose import choose
-from training.lifecycle.compose import compose, held_out
+from training.lifecycle.compose import compose, held_out, requests
 from training.lifecycle.gate import Verdict
 from training.lifecycle.harvest import Harvest, harvest
 from training.lifecycle.live import UNANSWERED, LiveRow
@@ -190,7 +190,7 @@ class Refresh:
             times = [row.time for row in sample.split("calibration")]
             looks = WindowLooks(self.home / LIVE_LOOKS, times, options.window)
         config = replace(self.config, name=self.config.model_name)
-        held = held_out(self.base, rows, sample and self._every(rows), self.round, self.suspect)
+        held = (*held_out(self.base, rows, sample and self._every(rows), self.round, self.suspect), requests(sample))
         trained = train(config, lambda challenger: self._judge(challenger, *held), data, looks, until)
         self.summary.version = trained.folder.name
         if sample is not None and sample.holes:
@@ -201,7 +201,9 @@ class Refresh:
         anchor = read_anchor(self.home)
         versions.prune(self.home, options.keep, keep_too=anchor.version if anchor else "")
 
-    def _judge(self, challenger: Classifier, rows: Sequence[Row], base: Sequence[Row]) -> Verdict:
+    def _judge(
+        self, challenger: Classifier, rows: Sequence[Row], base: Sequence[Row], promised: Sequence[Row]
+    ) -> Verdict:
         """The gate's verdict, on rows that neither side was trained on."""
         champion, serving = self._champion(), versions.serving(self.home) or ""
         if champion is None:
@@ -215,7 +217,7 @@ class Refresh:
             against = (self._opponent(best), self.anchor.level)
         # Counted before it is known how the test ends: a killed run has looked too.
         write_anchor(self.home, replace(self.anchor, tested=self.anchor.tested + 1))
-        verdict = compare(opponent, challenger, rows, self.config.target, base, against)
+        verdict = compare(opponent, challenger, rows, self.config.target, base, against, promised)
         for reason in verdict.reasons:
             print(f"not published: {reason}")
         return verdict
