@@ -11,12 +11,12 @@ from typing import Any
 
 
 class Cells:
-    """Finished cells in a JSON Lines file, by their settings. Prints a line for each."""
+    """Finished cells in a JSON Lines file, if one is given, by their settings."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path | None) -> None:
         self.file = file
         self.done: dict[str, dict[str, Any]] = {}
-        for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
+        for line in file.read_text(encoding="utf-8").splitlines() if file and file.is_file() else ():
             cell = json.loads(line)
             self.done[json.dumps(cell["settings"], sort_keys=True)] = cell["figures"]
 
@@ -26,12 +26,17 @@ class Cells:
         if key not in self.done:
             start = time.perf_counter()
             figures = work()
-            figures["seconds"] = round(time.perf_counter() - start, 1)
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            with self.file.open("a", encoding="utf-8") as out:
-                out.write(json.dumps({"settings": dict(settings), "figures": figures}) + "\n")
+            self._keep(
+                {"settings": dict(settings), "figures": figures, "seconds": round(time.perf_counter() - start, 1)}
+            )
             self.done[key] = figures
         return self.done[key]
+
+    def _keep(self, cell: dict[str, Any]) -> None:
+        if self.file is not None:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with self.file.open("a", encoding="utf-8") as out:
+                out.write(json.dumps(cell) + "\n")
 
 
 def allowed(delta: float, runs: int) -> float:

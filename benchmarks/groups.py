@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import collections
-import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.cells import Cells, allowed
 from inference.bundle.taxonomy import Taxonomy
 from training.data.dataset import Dataset
 from training.data.looks import look_delta
@@ -162,7 +162,8 @@ def intents_history(cell: Cell, rng: np.random.Generator, number: int, _: object
     keys = [f"{number}-{i:05}" for i in range(cell.size)]
     split = split_of(keys, cell, f"salt{number}")
     train = split == 0
-    never = (np.bincount(labels, minlength=INTENTS) < FEWEST_ROWS) | ~np.isin(np.arange(INTENTS), labels[train])
+    counted = labels[split != SPLITS.index("calibration")]
+    never = (np.bincount(counted, minlength=INTENTS) < FEWEST_ROWS) | ~np.isin(np.arange(INTENTS), labels[train])
     if number < CHECKED:
         _check_never(keys, labels, split, never)
     student = _means(vectors[train], labels[train])
@@ -212,18 +213,10 @@ def run(cell: Cell, histories: int) -> Found:
 
 def results(cells: list[Cell], histories: int, out: Path | None) -> Iterator[tuple[Cell, Found]]:
     """Every cell with what it showed, those that stand in `out` without running them again."""
-    done = {}
-    if out is not None and out.is_file():
-        lines = map(json.loads, out.read_text(encoding="utf-8").splitlines())
-        done = {Cell(**line["cell"]): Found(**line["found"]) for line in lines}
+    kept = Cells(out)
     for cell in cells:
-        found = done.get(cell)
-        if found is None or found.histories != histories:
-            found = run(cell, histories)
-            if out is not None:
-                with out.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({"cell": asdict(cell), "found": asdict(found)}) + "\n")
-        yield cell, found
+        settings = {**asdict(cell), "histories": histories}
+        yield cell, Found(**kept.run(settings, lambda cell=cell: asdict(run(cell, histories))))
 
 
 def main() -> None:
@@ -237,7 +230,7 @@ def main() -> None:
     )
     shown = []
     for cell, found in results(QUICK if arguments.quick else CELLS, arguments.histories, arguments.out):
-        n, bar = found.histories, cell.delta + 3 * math.sqrt(cell.delta * (1 - cell.delta) / found.histories)
+        n, bar = found.histories, allowed(cell.delta, found.histories)
         by_rows = f"{found.broken_by_rows / n:.3f}" if cell.kind == "groups" else "–"
         figures = (
             f"{found.certified / n:>9.3f}{found.coverage / n:>10.3f}{found.broken / n:>8.3f}{by_rows:>7}{bar:>7.3f}"
