@@ -10,7 +10,7 @@ import collections
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from inference.log.counts import Tally, confidence_bin, latency_bin
 from inference.log.database import LogError, Store
 from inference.log.limits import USUAL, Limits
 from inference.log.queue import Entry, Queue
+from inference.log.reader import Reader
 from inference.log.retention import DAY_S, Retention
 from inference.log.rows import Correction, Count, Decision, Row, TeacherAnswer
 from inference.log.spill import Sink
@@ -33,7 +34,7 @@ TICK_S = 1.0  # rows that nobody waits for, and counts, are written so often
 ROWS_AT_ONCE = 1000
 
 
-class DecisionLog(ProcessLocal):
+class DecisionLog(ProcessLocal, Reader):
     """The log at `url`: a file (SQLite) or a postgresql:// URL; it is made when the first row is written.
 
     `queue_size` rows wait at most, plus what was paid for. What the database does not take goes into the folder
@@ -164,24 +165,6 @@ class DecisionLog(ProcessLocal):
         if (self._queue or self._tally.waiting) and not self.worker.start():
             attempt(self._finish)
         self.worker.stop(timeout_s)
-
-    # Reading opens a connection of its own. Times are in seconds since 1970; `until` is not part of the period.
-
-    def read_decisions(self, since: float = 0.0, until: float | None = None) -> Iterator[Decision]:
-        """Decisions in the order of time. Raises LogError if the log cannot be read, as all reading does."""
-        return self._store.read(Decision, since, until)
-
-    def read_answers(self, since: float = 0.0, until: float | None = None) -> Iterator[TeacherAnswer]:
-        """Teachers' answers in the order of time."""
-        return self._store.read(TeacherAnswer, since, until)
-
-    def read_corrections(self, since: float = 0.0, until: float | None = None) -> Iterator[Correction]:
-        """Corrections in the order of time."""
-        return self._store.read(Correction, since, until)
-
-    def read_counts(self, since: float = 0.0, until: float | None = None) -> Iterator[Count]:
-        """Counts by hour, kind and key, of all processes together."""
-        return self._store.counts(since, until)
 
     def secret(self) -> bytes:
         """A secret that all processes on this log share, kept in it. Makes the log if need be. Raises LogError."""

@@ -1,0 +1,33 @@
+"""Reading the decision log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from inference.log.database import Store
+from inference.log.rows import Correction, Count, Decision, TeacherAnswer
+
+
+class Reader:
+    """What a log holds. Times are in seconds since 1970; `until` is not part of the period.
+
+    Reading opens a connection of its own.
+    """
+
+    _store: Store
+
+    def read_decisions(self, since: float = 0.0, until: float | None = None) -> Iterator[Decision]:
+        """Decisions in the order of time. Raises LogError if the log cannot be read, as all reading does."""
+        return self._store.read(Decision, since, until)
+
+    def read_answers(self, since: float = 0.0, until: float | None = None) -> Iterator[TeacherAnswer]:
+        """Teachers' answers in the order of time."""
+        return self._store.read(TeacherAnswer, since, until)
+
+    def read_corrections(self, since: float = 0.0, until: float | None = None) -> Iterator[Correction]:
+        """Corrections in the order of time."""
+        return self._store.read(Correction, since, until)
+
+    def read_counts(self, since: float = 0.0, until: float | None = None) -> Iterator[Count]:
+        """Counts by hour, kind and key, of all processes together."""
+        return self._store.counts(since, until)
