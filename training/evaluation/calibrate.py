@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,12 +40,21 @@ def fit_temperature(dev_logits: np.ndarray, dev_labels: np.ndarray) -> float:
     return math.exp(found.x)
 
 
-def calibrated(classifier: Classifier, data: Dataset, target: float, delta: float) -> tuple[Manifest, dict[str, Any]]:
+@dataclass(frozen=True)
+class Calibration:
+    """Dev and calibration rows, one trial each, as the tuned student scored them; and what live traffic is compared
+    with later: the student's confidences and intents on the calibration rows, or on dev where there are none.
+    """
+
+    scored: tuple[Scored, ...]
+    reference: dict[str, Any]
+
+
+def calibrated(classifier: Classifier, data: Dataset, target: float, delta: float) -> tuple[Manifest, Calibration]:
     """The manifest with the temperature and the rules' confidences from dev, and the certificates from calibration.
 
     `classifier` is a draft's, at temperature 1; `delta` is what this look may spend, most of it at `target`. Without a
-    calibration row no certificate has a threshold. Also returns what live traffic is compared with later: the student's
-    confidences and intents on the calibration rows, or on dev where there are none.
+    calibration row no certificate has a threshold.
     """
     dev = score(classifier, data.trials("dev"))
     manifest = replace(tuned(classifier.bundle.manifest, data, dev), target=target)
@@ -53,13 +62,15 @@ def calibrated(classifier: Classifier, data: Dataset, target: float, delta: floa
     if not data.split("calibration"):
         manifest = replace(manifest, certificates=tuple(Certificate(one, 0.0, None) for one in shares))
         classifier = classifier.at(target, manifest)
-        return manifest, reference(classifier, score(classifier, data.trials("dev")))
+        dev = score(classifier, data.trials("dev"))
+        return manifest, Calibration((dev,), reference(classifier, dev))
     # With the strictest certificates the classifier runs its rules as it will under those that are found.
     strictest = tuple(Certificate(one, share, calibrate.RULES_ALONE) for one, share in shares.items())
     classifier = classifier.at(target, replace(manifest, certificates=strictest))
     dev, calibration = (score(classifier, data.trials(name)) for name in ("dev", "calibration"))
     found = [_certified(classifier.at(one), dev, calibration, one, share) for one, share in shares.items()]
-    return replace(manifest, certificates=tuple(found)), reference(classifier, calibration)
+    judged = Calibration((dev, calibration), reference(classifier, calibration))
+    return replace(manifest, certificates=tuple(found)), judged
 
 
 def tuned(manifest: Manifest, data: Dataset, dev: Scored) -> Manifest:

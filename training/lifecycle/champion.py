@@ -66,9 +66,15 @@ def compare(
         size_ratio=size,
         accepted=(_served(champion, old, target), serve(challenger, new)),
         base=_pairs(champion, challenger, base),
-        anchor=None if anchor is None else (anchor[0].right(anchor[0].answers(rows)), anchor[1]),
+        anchor=None if anchor is None else (_anchor_right(anchor[0], champion, old), anchor[1]),
         promised=_served(champion, champion.answers(promised), target) if promised else None,
     )
+
+
+def _anchor_right(anchor: Opponent, champion: Opponent, scored: Scored) -> np.ndarray:
+    # The best version is the serving one more often than not, whose answers are known.
+    known = anchor.classifier is champion.classifier
+    return anchor.right(scored if known else anchor.answers(scored.rows))
 
 
 def _known(rows: Sequence[Row], challenger: Classifier) -> list[Row]:

@@ -27,6 +27,7 @@ SHARES = {"dev": 0.20, "calibration": 0.55, "test": 0.25}  # of the sampled requ
 DROPPED = "dropped"  # the split of a text whose labels turned out wrong: it is unknown again
 FORGOTTEN = "forgotten"  # the split of a row whose text was deleted: it is counted, and neither trains nor judges
 HUMAN = "human"
+UNANSWERED, REFUSED = "unanswered", "refused"  # why a sampled request has no label
 _LOW_DIGITS = 2.0**32
 
 
@@ -118,9 +119,6 @@ def drop_round(home: Path, number: int, now: float) -> int:
     dropped = {row.identity: _dropped(row, now) for row in gone}
     write_live(home, [dropped.get(row.identity, row) for row in rows])
     return len(gone)
-
-
-UNANSWERED, REFUSED = "unanswered", "refused"
 
 
 def _dropped(row: LiveRow, now: float) -> LiveRow:

@@ -8,7 +8,7 @@ import importlib.metadata
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -100,13 +100,13 @@ def train(
             classifier, parity = _exported(config, data, trained, tokenizer, _fresh(run / "bundle"))
         with stage("calibrate"):
             look = _look(config, data, classifier, looks or base_looks(config))
-            manifest, reference = calibrated(classifier, data, config.target, look.delta)
+            manifest, judged = calibrated(classifier, data, config.target, look.delta)
         with stage("evaluate"):
             classifier = classifier.at(config.target, manifest)
             report = _report(classifier, data, trained, tokenizer)
-            report["more_labels"] = _more_labels(classifier, data, _goal(config, look.number + 1))
+            report["more_labels"] = _more_labels(classifier, data, judged.scored, _goal(config, look.number + 1))
             report |= {"parity": asdict(parity), "settings": config.shown(), "tally": data.tally}
-            report["calibration"] |= reference
+            report["calibration"] |= judged.reference
         with stage("publish"):
             lineage = {"version": look.number, "delta_spent": look.delta}
             lineage |= {"live_until": live_until} if live_until else {}
@@ -176,11 +176,11 @@ def _report(classifier: Classifier, data: Dataset, trained: student.Student, tok
     return report
 
 
-def _more_labels(classifier: Classifier, data: Dataset, goal: Goal) -> list[dict[str, Any]]:
-    """What more labels would buy, by the rows that judge: those that are one trial each."""
-    judging = [data.trials(name) for name in ("dev", "calibration", "test")]
-    served = [serve(classifier, score(classifier, rows)) for rows in judging if rows]
-    return more_labels(served, sum(map(len, judging)) + len(data.trials("train")), goal)
+def _more_labels(classifier: Classifier, data: Dataset, scored: Sequence[Scored], goal: Goal) -> list[dict[str, Any]]:
+    """What more labels would buy, by the rows that judge: those that are one trial each. `scored` lacks test's."""
+    judging = [*scored, score(classifier, data.trials("test"))]
+    labels = len(data.trials("train")) + sum(len(part.rows) for part in judging)
+    return more_labels([serve(classifier, part) for part in judging], labels, goal)
 
 
 def _write_report(draft: Path, manifest: Manifest, report: dict[str, Any]) -> None:

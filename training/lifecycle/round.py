@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from inference.bundle.manifest import Bundle
 from inference.bundle.redact import load_redactor
 from inference.bundle.taxonomy import Taxonomy
 from inference.classifier import Classifier
@@ -62,9 +63,12 @@ class Refresh:
             return Taxonomy.load(Path(self.options.taxonomy))
         if self.base is not None:
             return self.base.taxonomy
-        if versions.serving(self.home):
-            return Classifier.load(self.home).bundle.taxonomy
+        if (served := self._served_taxonomy()) is not None:
+            return served
         raise ValueError(f"{self.home} has no bundle yet and no base data: give --taxonomy")
+
+    def _served_taxonomy(self) -> Taxonomy | None:
+        return Bundle.load(self.home).taxonomy if versions.serving(self.home) else None
 
     def run(self, dry: bool) -> Summary:
         """Collect, label, train, judge. Each step is on disk before the next begins."""
@@ -95,8 +99,7 @@ class Refresh:
 
     def _collect(self, until: float) -> tuple[list[LiveRow], Wanted]:
         """Known and new rows under today's question, and what a teacher is to be asked."""
-        champion = self._champion()
-        first = champion.bundle.taxonomy.question_id() if champion else self.question
+        first = (self._served_taxonomy() or self.taxonomy).question_id()
         self.changed = first != self.question
         known = follow(live.read_live(self.home), self.steps, self.question, first)
         since = float(self.state.get("until", 0.0))
