@@ -5,7 +5,7 @@ LITELLM := 1.108.7
 # Much of a test's time is waiting: more than a core for each worker would not help.
 SPREAD := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: setup demo test check coverage bench soak clean
+.PHONY: setup demo test fuzz check coverage bench soak clean
 
 setup: .venv/.complete
 
@@ -28,6 +28,10 @@ check: setup
 
 test: check
 	$(BIN)/python -m pytest -m "not soak" $(SPREAD)
+
+# The property tests alone, with cases that no run has tried: test itself tries the same ones every time.
+fuzz: setup
+	$(BIN)/python -m pytest -m "hypothesis and not soak" --hypothesis-profile=fuzz $(SPREAD)
 
 # Apart from test: measuring makes the property tests take nearly twice as long.
 coverage: setup

@@ -37,6 +37,7 @@ import re
 from collections.abc import Callable
 
 from inference.bundle.redact_catalogue import FOREIGN_GATE, GATE, VERSION
+from inference.bundle.redact_ibans import ibans
 from inference.bundle.redact_numbers import numbers
 from inference.bundle.redact_phones import REGIONS, is_national, library
 from inference.bundle.redact_view import Reading, unlike_its_reading
@@ -98,10 +99,11 @@ def counted(text: str, look: Looked, regions: tuple[str, ...] = REGIONS) -> str:
     if not (marked or numbered or _has_signs(look(text)) or unlike_its_reading(text)):
         return text
     seen = Reading(text)
-    reading = words(seen.reading, look)
-    if numbered or seen.reading is not text:
-        reading = numbers(reading, regions, look)
-    return seen.with_placeholders(reading)
+    if not (numbered or seen.reading is not text):
+        return seen.with_placeholders(words(seen.reading, look))
+    # Accounts first: an IBAN's letters may be "pw" or how a key begins.
+    accounts = list(ibans(seen.reading, look))
+    return seen.with_placeholders(numbers(words(seen.reading, look), accounts, regions, look))
 
 
 def _has_signs(text: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-VERSION = 2  # counted up whenever what `redact` finds changes
+VERSION = 3  # counted up whenever what `redact` finds changes
 
 
 def _by_first_letter(patterns: Iterable[str]) -> str:

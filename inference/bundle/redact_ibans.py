@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from inference.bundle.redact_view import MASK
+from inference.bundle.redact_view import MASK, masked, masks
 from inference.bundle.redact_words import Look, Span
 
 # The length of an IBAN, by country (ISO 13616, registry of December 2024).
@@ -35,6 +35,7 @@ _LENGTHS = {
 }
 _IBAN_GAP = rf"(?:[^\w{MASK}]|_){{0,10}}+"
 _IBAN_START = re.compile(rf"[A-Za-z](?=([A-Za-z]){_IBAN_GAP}\d{_IBAN_GAP}\d)")
+_BEFORE_ACCOUNT = 4  # letters and digits before the account itself: the country's and the check digits
 _POINTS, _PRICE = 64, 8  # a candidate costs a point, and more where its number is reckoned
 _OF_LENGTH = {
     length: re.compile(rf"[A-Za-z]{{2}}(?:{_IBAN_GAP}[A-Za-z0-9]){{{length - 2}}}") for length in set(_LENGTHS.values())
@@ -61,6 +62,22 @@ def ibans(reading: str, look: Look) -> Iterator[Span]:
                 continue
         yield place, end, "iban"
         done = end
+
+
+def with_ibans(reading: str, found: list[Span]) -> str:
+    """`reading` with masks for IBANs that were found in it before it had its own.
+
+    Where both overlap they become one mask of the kind that begins first, so that nothing is left of either. But a
+    secret after "is" may look like Iceland's: what begins no later than an account does, and ends no sooner, stays.
+    """
+    apart: list[Span] = []
+    for start, end, kind in sorted([*masks(reading), *found]):
+        if apart and start < apart[-1][1]:
+            first, last, known = apart.pop()
+            if end < last or sum(map(str.isalnum, reading[first:start])) > _BEFORE_ACCOUNT:
+                start, end, kind = first, max(end, last), known
+        apart.append((start, end, kind))
+    return masked(reading, apart)
 
 
 def _ends(chain: str, next_letter: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import NamedTuple
 
-from inference.bundle.redact_ibans import ibans
+from inference.bundle.redact_ibans import with_ibans
 from inference.bundle.redact_phones import phones
 from inference.bundle.redact_view import MASK, mask, masked
 from inference.bundle.redact_words import GLUED, JUDGED, Look, Span
@@ -66,9 +66,13 @@ class _Piece(NamedTuple):
     before: str
 
 
-def numbers(reading: str, regions: tuple[str, ...], look: Look) -> str:
-    """`reading` with masks for the numbers of each kind, and for a key that is glued to one."""
-    reading = masked(reading, _with_glued(reading, list(ibans(reading, look))))
+def numbers(reading: str, accounts: list[Span], regions: tuple[str, ...], look: Look) -> str:
+    """`reading` with masks for the numbers of each kind, and for a key that is glued to one.
+
+    `accounts`: the IBANs that were found in it before it had masks.
+    """
+    if accounts:
+        reading = with_ibans(reading, list(_with_glued(reading, accounts)))
     plain = reading.replace("_", " ")
     if "-" in plain:
         uuids = [(found.start() - 8, found.end(), "key") for found in _UUID_DASH.finditer(look(plain))]

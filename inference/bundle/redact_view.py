@@ -45,6 +45,11 @@ def masked(reading: str, spans: Iterable[tuple[int, int, str]]) -> str:
     return "".join([*pieces, reading[done:]]) if pieces else reading
 
 
+def masks(reading: str) -> list[tuple[int, int, str]]:
+    """The masks in `reading`: start, end, kind."""
+    return [(*found.span(), KINDS[_STARTS.index(found[0][0])]) for found in _MASKED.finditer(reading)]
+
+
 def unlike_its_reading(text: str) -> bool:
     """Whether `text` has to be decoded before anything is looked for in it."""
     if ("%" in text or "&" in text) and _ESCAPE.search(text):

@@ -87,15 +87,21 @@ ASCII = st.characters(codec="ascii")
 IBANS = st.sampled_from(sorted(ACCOUNTS)).flatmap(
     lambda country: st.from_regex(ACCOUNTS[country], fullmatch=True, alphabet=ASCII).map(lambda a: iban(country, a))
 )
+# Whose letters are also a word before a secret, or begin a key.
+WORDY = [
+    iban("MT", "PWAA00000000000000000000000").replace("PW", "PW "),
+    iban("MT", "AKIA00000000000000000000000"),
+    iban("GB", "PINA12345678901234").replace("PIN", "PIN "),
+    iban("SC", "PWDA12345678901234567890KEY"),
+]
 
 
 @settings(max_examples=300)
-@given(st.data(), IBANS, st.booleans(), BEFORE, AFTER)
-def test_an_iban_never_survives(data: st.DataObject, number: str, small: bool, before: str, after: str) -> None:
-    written = data.draw(typed(number))
+@given(st.one_of(IBANS.flatmap(typed), st.sampled_from(WORDY)), st.booleans(), BEFORE, AFTER)
+def test_an_iban_never_survives(written: str, small: bool, before: str, after: str) -> None:
     redacted = redact(before + (written.lower() if small else written) + after)
-    assert "[iban]" in redacted
-    assert number[8:] not in "".join(c for c in redacted.upper() if c.isalnum())
+    assert "[iban]" in redacted or "[key]" in redacted
+    assert re.sub(r"\W", "", written)[8:] not in "".join(c for c in redacted.upper() if c.isalnum())
 
 
 EMAILS = st.one_of(
@@ -111,7 +117,8 @@ EMAILS = st.one_of(
     st.sampled_from(["", ".", ", ok", ")", " !", "\n", "?"]),
 )
 def test_an_email_address_never_survives(address: str, before: str, after: str) -> None:
-    assert redact(before + address + after) == f"{before}[email]{after}"
+    # A name may begin like a key.
+    assert redact(before + address + after) in (f"{before}[email]{after}", f"{before}[key][email]{after}")
 
 
 def keys(prefix: str, size: int, alphabet: str = BASE62) -> st.SearchStrategy[str]:
@@ -433,7 +440,7 @@ def test_beyond_the_candidates_that_are_judged_everything_goes(secret: str) -> N
 
 def test_the_id_names_version_data_and_regions() -> None:
     ids = [redactor_id(name) for name in ("builtin", "builtin:DE,FR", "builtin:FR,DE")]
-    assert re.fullmatch(r"builtin:2:[0-9a-f]{8}", str(ids[0]))
+    assert re.fullmatch(r"builtin:3:[0-9a-f]{8}", str(ids[0]))
     assert ids[1] == ids[2] != ids[0]
     assert str(ids[1]).endswith(":DE,FR")
     assert [redactor_id(name) for name in ids] == ids
