@@ -61,7 +61,7 @@ class Tally:
         return bool(self._events or self._folded or self._changed)
 
     def request(self, *what: Any) -> None:
-        """Count a request, given as `DecisionLog.count` takes it, its confidence and latency as bins."""
+        """Count a request, given as `DecisionLog.count` takes it."""
         self._events.append((int(time.time()) // HOUR_S, *what))
         if len(self._events) >= FOLD_AT:
             self._fold(wait=False)
@@ -75,7 +75,7 @@ class Tally:
         if not self._lock.acquire(blocking=wait):
             return  # another thread is at it
         try:
-            self._folded.update([self._events.popleft() for _ in range(len(self._events))])
+            self._folded.update([_binned(*self._events.popleft()) for _ in range(len(self._events))])
         finally:
             self._lock.release()
 
@@ -104,6 +104,23 @@ class Tally:
             # As another writer, so that a straggler of a past hour adds to its count.
             self._totals.clear()
             self._writer = uuid.uuid4().hex
+
+
+def _binned(
+    hour: int,
+    source: str,
+    intent: str | None,
+    cached: bool,
+    deferred: bool,
+    accepted: bool,
+    student: tuple[str, float] | None,
+    seen: bool,
+    latency_ms: float,
+    nano: int,
+) -> tuple[Any, ...]:
+    """A request as it is counted with others like it."""
+    own = None if student is None else (student[0], confidence_bin(student[1]))
+    return hour, source, intent, cached, deferred, accepted, own, seen, latency_bin(latency_ms), nano
 
 
 def _explode(event: tuple[Any, ...]) -> Iterator[tuple[str, str, int]]:

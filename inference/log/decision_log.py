@@ -19,7 +19,7 @@ from inference.common.fork import ProcessLocal, attempt, notice, register
 from inference.common.logs import Condition
 from inference.common.text import Forgotten
 from inference.common.workers import Worker
-from inference.log.counts import Tally, confidence_bin, latency_bin
+from inference.log.counts import Tally
 from inference.log.database import LogError, Store
 from inference.log.limits import USUAL, Limits
 from inference.log.queue import Entry, Queue
@@ -97,8 +97,7 @@ class DecisionLog(ProcessLocal, Reader):
         `student`: the student's own intent and confidence, None where nobody knows; `seen`: for a text seen before.
         """
         notice()
-        own = None if student is None else (student[0], confidence_bin(student[1]))
-        self._tally.request(source, intent, cached, deferred, accepted, own, seen, latency_bin(latency_ms), cost_nano)
+        self._tally.request(source, intent, cached, deferred, accepted, student, seen, latency_ms, cost_nano)
         if not self.worker.running:
             self.worker.start()
 

@@ -35,7 +35,10 @@ class Known:
     def redact(self, request: Request) -> None:
         """Redact the query; where that fails the reason says so."""
         try:
-            request.redacted = self._redact(request.text)
+            redacted = self._redact(request.text)
+            if not isinstance(redacted, str):
+                raise TypeError(f"a redactor must return str, got {type(redacted).__name__}")
+            request.redacted = redacted
         except Exception as error:
             self._fails("redaction", error)
             request.reason = "it could not be redacted"
@@ -47,13 +50,14 @@ class Known:
         if request.redacted is None:
             return
         tier = request.tier
-        entry = self._find(request.text, request.redacted, tier)
+        key = normalise(request.redacted)
+        entry = self._find(request.text, key, tier)
         if entry is not None:
             request.guess = Guess(entry.intent, entry.confidence, True, entry.source, True)
         elif tier is not None:
-            self._guess(request, request.redacted, tier)
+            self._guess(request, request.redacted, key, tier)
 
-    def _guess(self, request: Request, redacted: str, tier: Tier) -> None:
+    def _guess(self, request: Request, redacted: str, key: str, tier: Tier) -> None:
         try:
             guess = tier.guess(redacted)
         except Exception as error:  # a model may fail at run time, as where memory is short
@@ -63,13 +67,12 @@ class Known:
         request.guess = guess
         if guess.accepted:
             entry = Entry(str(guess.intent), guess.confidence, guess.source, tier.bundle_id)
-            self.keep(request.text, redacted, entry, tier)
+            self._keep(request.text, key, entry, tier)
 
-    def _find(self, text: str, redacted: str, tier: Tier | None) -> Entry | None:
+    def _find(self, text: str, key: str, tier: Tier | None) -> Entry | None:
         if self._memory is None:
             return None
         try:
-            key = normalise(redacted)
             entry = self._under(key, self._memory, tier)
             if entry is not None:
                 self._memory.link(text, key)
@@ -89,10 +92,12 @@ class Known:
 
     def keep(self, text: str, redacted: str, entry: Entry, tier: Tier | None) -> None:
         """Have `text`, and every other that becomes the same by redaction, be answered so; a person's word stays."""
+        self._keep(text, normalise(redacted), entry, tier)
+
+    def _keep(self, text: str, key: str, entry: Entry, tier: Tier | None) -> None:
         if self._memory is None:
             return
         try:
-            key = normalise(redacted)
             self._memory.link(text, key)
             if entry.source == "teacher":  # asked a while ago: a person may have spoken since, in another process too
                 known = self._under(key, self._memory, tier)

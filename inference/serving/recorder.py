@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,14 +14,14 @@ from inference.serving.answer import Answer, Request
 from inference.serving.own import OwnAnswers
 
 REMEMBERED = 10_000
-REMEMBERED_BYTES = 16 << 20
+REMEMBERED_CHARACTERS = 4 << 20
 
 
 class Recorder(ProcessLocal):
     """Records answers in memory at once and in the log, if there is one, behind the caller's back.
 
     `prompt_id` and `question_id` say what the first teacher is asked. `correct` knows the text of the last `remembered`
-    requests, fewer where ids and texts take more than `most_bytes`.
+    requests, fewer where ids and texts have more than `most_characters`.
     """
 
     def __init__(
@@ -32,32 +31,36 @@ class Recorder(ProcessLocal):
         prompt_id: str = "",
         question_id: str = "",
         remembered: int = REMEMBERED,
-        most_bytes: int = REMEMBERED_BYTES,
+        most_characters: int = REMEMBERED_CHARACTERS,
     ) -> None:
-        self.log, self._redact, self._remembered, self._most_bytes = log, redact, remembered, most_bytes
-        self._bytes, self._own = 0, OwnAnswers()
+        self.log, self._redact, self._remembered, self._most = log, redact, remembered, most_characters
+        self._own = OwnAnswers()
         self._prompt_id, self._question_id = prompt_id, question_id
-        self._recent: collections.OrderedDict[str, tuple[str, str, int]] = collections.OrderedDict()
-        self._counts: collections.Counter[str] = collections.Counter()
+        # The last requests, the newest at the end: id, row id, text. An id may be there more than once.
+        self._recent: collections.deque[tuple[str, str, str]] = collections.deque()
+        self._characters = 0
+        self._answers: collections.Counter[tuple[str, bool, bool]] = collections.Counter()  # source, cached, deferred
+        self._notes: collections.Counter[str] = collections.Counter()
         self._lock = threading.Lock()
         register(self)
 
     def note(self, what: str) -> None:
         """Count something that went wrong, for `counts`."""
         with self._lock:
-            self._counts[what] += 1
+            self._notes[what] += 1
 
     def counts(self) -> dict[str, int]:
         """Answers by source, cached and deferred ones, and what went wrong."""
         with self._lock:
-            return dict(self._counts)
+            counts, answers = collections.Counter(self._notes), list(self._answers.items())
+        for (source, cached, deferred), n in answers:
+            counts.update({source: n, "cached": n * cached, "deferred": n * deferred})
+        return dict(counts)
 
     def record(self, request: Request, answer: Answer) -> None:
         """Record one answer. Deferred, fallen back and sampled requests become rows of the log, the rest counts."""
         with self._lock:
-            self._counts[answer.source] += 1
-            self._counts["cached"] += answer.cached
-            self._counts["deferred"] += answer.deferred
+            self._answers[answer.source, answer.cached, answer.deferred] += 1
             self._remember(answer.id, request.draw.row_id, request.beginning)
             own, seen = (None, False) if self.log is None else self._own.of(request)
         if self.log is None:
@@ -70,18 +73,12 @@ class Recorder(ProcessLocal):
             self._write(request, answer, self.log)
 
     def _remember(self, id: str, row_id: str, text: str) -> None:
-        self._let_go(id)  # of several requests with one id the newest is meant
-        size = sys.getsizeof(id) + sys.getsizeof(text)  # it may grow later, by a copy in another encoding
-        self._recent[id] = row_id, text, size
-        self._bytes += size
-        while len(self._recent) > self._remembered or self._bytes > self._most_bytes:
-            self._let_go(next(iter(self._recent)))
-
-    def _let_go(self, id: str) -> bool:
-        found = self._recent.pop(id, None)
-        if found is not None:
-            self._bytes -= found[2]
-        return found is not None
+        recent = self._recent
+        recent.append((id, row_id, text))
+        self._characters += len(id) + len(text)
+        while len(recent) > self._remembered or self._characters > self._most:
+            old, _, gone = recent.popleft()
+            self._characters -= len(old) + len(gone)
 
     def _write(self, request: Request, answer: Answer, log: DecisionLog) -> None:
         try:
@@ -105,8 +102,9 @@ class Recorder(ProcessLocal):
         """
         if self.log is None:
             raise ValueError("feedback needs a decision log, and this cascade has none")
-        with self._lock:
-            row_id, known, _ = self._recent.get(id, (id, None, 0))
+        with self._lock:  # of several requests with one id the newest is meant
+            found = next(((row_id, text) for name, row_id, text in reversed(self._recent) if name == id), None)
+        row_id, known = found or (id, None)
         text = known if text is None else text
         if text is None:
             raise KeyError(f"request {id!r} is no longer remembered: give its text")
@@ -116,7 +114,10 @@ class Recorder(ProcessLocal):
     def forget(self, unwanted: Callable[[str], bool]) -> int:
         """Let go of remembered texts; how many there were."""
         with self._lock:
-            known = list(self._recent.items())
-        gone = [id for id, (_, text, _) in known if unwanted(text)]
+            known = {text for _, _, text in self._recent}
+        gone = {text for text in known if unwanted(text)}
         with self._lock:
-            return sum(self._let_go(id) for id in gone)
+            before = len(self._recent)
+            self._recent = collections.deque(item for item in self._recent if item[2] not in gone)
+            self._characters = sum(len(id) + len(text) for id, _, text in self._recent)
+            return before - len(self._recent)

@@ -14,7 +14,7 @@ from inference.log.decision_log import DecisionLog, LogError
 from inference.serving.policy import Policy
 
 _log = logging.getLogger("monoku.log")
-AT_ONCE = 256  # requests for which chance is fetched
+AT_ONCE = 256  # requests that are drawn for
 _STEP = 2.0**-53  # between two numbers: a float has 53 bits
 RETRY_S = 600.0  # within the same ten minutes, by the clock, a request that comes again is a retry
 
@@ -52,26 +52,33 @@ class Sampler(ProcessLocal):
 
     def after_fork(self) -> None:
         """A child draws none of its parent's numbers again."""
-        self._chances: list[bytes] = []
+        self._drawn_before: dict[bool, list[Draw]] = {True: [], False: []}
 
     def draw(self, text: str, caller_id: str | None, serving: bool) -> Draw:
         """Draw for a request, whose `caller_id` may be that of a whole conversation. `serving`: a bundle serves."""
+        waiting = self._drawn_before[serving]
         try:
-            chance = self._chances.pop()
+            drawn = waiting.pop()
         except IndexError:
-            # Asking the system once for many requests: one at a time it is a tenth of a cache hit.
-            many = os.urandom(16 * AT_ONCE)
-            self._chances.extend([many[place : place + 16] for place in range(16, 16 * AT_ONCE, 16)])
-            chance = many[:16]
-        drawn = chance[8:] if caller_id is None else self._drawn(text, caller_id)
-        rate, epoch = self._serving if serving else self._day_zero
-        return Draw(chance[:8].hex(), (int.from_bytes(drawn) >> 11) * _STEP, rate, epoch)
+            # Many at once: one at a time, asking the system for chance is a tenth of a cache hit.
+            drawn, *more = self._draws(*(self._serving if serving else self._day_zero))
+            waiting.extend(more)
+        return drawn if caller_id is None else drawn._replace(number=self._kept_number(text, caller_id))
 
-    def _drawn(self, text: str, caller_id: str) -> bytes:
+    def _draws(self, rate: float, epoch: str) -> list[Draw]:
+        ids, chance = os.urandom(8 * AT_ONCE).hex(), os.urandom(8 * AT_ONCE)
+        places = range(0, 8 * AT_ONCE, 8)
+        return [Draw(ids[2 * n : 2 * n + 16], _number(chance[n : n + 8]), rate, epoch) for n in places]
+
+    def _kept_number(self, text: str, caller_id: str) -> float:
         name = caller_id.encode("utf-8", "surrogatepass")
         found = self._keyed.copy()
         found.update(b"%d:%d:%b%b" % (self._now() // RETRY_S, len(name), name, text.encode("utf-8", "surrogatepass")))
-        return found.digest()
+        return _number(found.digest())
+
+
+def _number(eight: bytes) -> float:
+    return (int.from_bytes(eight) >> 11) * _STEP
 
 
 def shared_secret(log: DecisionLog | None) -> bytes:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import redis
+import redis
 
 from inference import cascade as cascades
 from inference.bundle.manifest import BundleError, read_manifest, seal
@@ -393,10 +394,12 @@ def test_a_locked_log_delays_nobody_and_loses_nothing(home: Path) -> None:
 
 def test_redis_is_shared_and_its_loss_costs_milliseconds(home: Path) -> None:
     with redis_server() as server:
-        first, second = Counting(), Counting("unknown")
-        with tiered(home, first, redis=server.url) as one, tiered(home, second, redis=server.url) as two:
+        settings = {"redis": server.url, "redis_timeout_ms": 1000.0}
+        store, second = redis.Redis.from_url(server.url), Counting("unknown")
+        with tiered(home, Counting(), **settings) as one, tiered(home, second, **settings) as two, store:
             assert one.classify("shared").source == "teacher"
-            wait_for(lambda: two.classify("shared").cached)
+            wait_for(lambda: store.dbsize() > 0)
+            assert two.classify("shared").cached
             assert not second.asked
             server.stop(signal.SIGKILL)
             started = time.monotonic()

@@ -13,7 +13,7 @@ from inference.log.decision_log import Count, Decision
 from inference.log.queue import VALUES, Entry, Queue
 from tests.logged import answer, correction, decision
 
-REQUEST = ("student", "payments", False, False, True, ("payments", 18), False, 40, 0)
+REQUEST = ("student", "payments", False, False, True, ("payments", 0.93), False, 1.1, 0)
 
 
 def entry(value: str, name: str) -> Entry:
@@ -77,7 +77,7 @@ def as_dict(counts: list[Count]) -> dict[tuple[str, str], int]:
 def test_a_request_is_counted_by_all_that_is_known_of_it() -> None:
     tally = Tally()
     tally.request(*REQUEST)
-    tally.request("teacher", None, True, True, False, None, False, 90, 1500)
+    tally.request("teacher", None, True, True, False, None, False, 340.0, 1500)
     assert as_dict(tally.take()) == {
         ("requests", "all"): 2,
         ("source", "student"): 1,
@@ -156,7 +156,7 @@ def test_hours_that_are_over_are_forgotten_and_a_straggler_still_counts(monkeypa
 def test_odd_intents_are_counted_under_a_key_that_any_database_takes() -> None:
     tally = Tally()
     for intent in ("x" * 5000, "nul\x00", "half \ud83d"):
-        tally.request("teacher", intent, False, True, False, None, False, 1, 0)
+        tally.request("teacher", intent, False, True, False, None, False, 0.012, 0)
     counts = tally.take()
     tally.again(counts)
     assert as_dict(tally.take()) == as_dict(counts)
@@ -198,6 +198,6 @@ def test_counting_does_not_wait_for_whoever_folds() -> None:
 def test_memory_is_bounded_while_nobody_takes() -> None:
     tally = Tally()
     for i in range(20 * counts.FOLD_AT):
-        tally.request("student", f"intent {i % 50}", False, False, True, None, False, 40, 0)
+        tally.request("student", f"intent {i % 50}", False, False, True, None, False, 1.1, 0)
     assert len(tally._events) < counts.FOLD_AT
     assert len(tally._folded) <= 100

@@ -1,6 +1,5 @@
 import collections
 import contextlib
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +74,13 @@ def test_only_so_many_texts_are_known_to_drift() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 9)), max_size=30))
-def test_remembered_texts_are_bounded_by_their_bytes_and_the_newest_stays(asked: list[tuple[str, int]]) -> None:
-    most = 3000
-    recorder = Recorder(None, str, most_bytes=most)
+def test_remembered_texts_are_bounded_by_their_size_and_the_newest_stays(asked: list[tuple[str, int]]) -> None:
+    most = 700
+    recorder = Recorder(None, str, most_characters=most)
     for name, length in asked:
         recorder.record(*answered(name * 50, "\U0001f98a" * 100 * length))
-        kept = [(name, text) for name, (_, text, _) in recorder._recent.items()]
-        assert sum(sys.getsizeof(part) for pair in kept for part in pair) == recorder._bytes <= most
+        kept = [(name, text) for name, _, text in recorder._recent]
+        assert sum(len(part) for pair in kept for part in pair) == recorder._characters <= most
         assert length > 6 or name * 50 in dict(kept)
 
 

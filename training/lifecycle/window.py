@@ -211,11 +211,13 @@ class WindowLooks:
 
 def next_share(looks: Iterable[tuple[float, float, float]], times: np.ndarray, window: int, delta: float) -> float:
     """What the next look at calibration rows of these `times` may spend; looks are (from, to, spent)."""
-    spent, seen = np.zeros(len(times)), np.zeros(len(times), bool)
-    for since, until, share in looks:
-        inside = (times >= since) & (times <= until)
-        spent[inside] += share
-        seen |= inside
-    new = int((~seen).sum())
+    past, rows = np.array([*looks], float).reshape(-1, 3), np.sort(times)
+    begin, end = rows.searchsorted(past[:, 0], "left"), rows.searchsorted(past[:, 1], "right")
+    # How what is spent, and how many looks there were, change from one row to the next.
+    spent, looked = np.zeros(len(rows) + 1), np.zeros(len(rows) + 1, int)
+    for place, sign in ((begin, 1), (end, -1)):
+        np.add.at(spent, place, sign * past[:, 2])
+        np.add.at(looked, place, sign)
+    spent, new = spent.cumsum()[:-1], int((looked.cumsum()[:-1] == 0).sum())
     left = max(0.0, delta - float(spent.max(initial=0.0)))
     return left * min(LARGEST_SHARE, 2 * new / (new + window))
