@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 import redis
-import redis
 
 from inference import cascade as cascades
 from inference.bundle.manifest import BundleError, read_manifest, seal
