@@ -68,6 +68,7 @@ def _parser() -> Parser:
     parser.add_argument("--max-usd", type=float, help="never spend more on this output, earlier runs included")
     parser.add_argument("--workers", type=int, default=8, help="concurrent calls (default %(default)s)")
     parser.add_argument("--batch-size", type=int, default=10_000, help="queries per batch (default %(default)s)")
+    parser.add_argument("--batches", type=int, default=4, help="batches under way at once (default %(default)s)")
     parser.add_argument("--poll-s", type=float, default=30.0, help="seconds between polls of a batch (default 30)")
     parser.add_argument(
         "--timeout-s", type=float, default=60.0, help="seconds that one call may take (default %(default)s)"
@@ -84,8 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    if arguments.votes < 1 or arguments.workers < 1 or arguments.batch_size < 1:
-        parser.error("--votes, --workers and --batch-size must be at least 1")
+    if min(arguments.votes, arguments.workers, arguments.batch_size, arguments.batches) < 1:
+        parser.error("--votes, --workers, --batch-size and --batches must be at least 1")
     return _main(arguments)
 
 
@@ -97,6 +98,7 @@ def _main(arguments: argparse.Namespace) -> int:
         arguments.mode,
         arguments.workers,
         arguments.batch_size,
+        arguments.batches,
         arguments.poll_s,
         arguments.timeout_s,
         confirm=consent(arguments.yes),
