@@ -5,7 +5,7 @@
 Deduplicates, shows what it will cost, asks, labels. The output is append-only: run again after a kill, it goes on
 where it was and pays for nothing twice. It stops where no query would do better: the key is wrong, the account's
 credit is used up, or ten queries in a row got no usable answer; the exit status is then 1, as it is when some queries
-have no answer.
+have no answer, or none has a label.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def summary(queries: Queries, job: Job, failed: dict[str, str]) -> str:
     """What came of it, for a person."""
     receipts = [receipt for query in queries.queries for receipt in job.answers[query.id]]
     usage = sum((Usage.from_dict(receipt.usage) for receipt in receipts), Usage())
-    written = [query for query in queries.queries if query.id in job.written]
-    refused = collections.Counter(job.refusal(query) for query in written)
+    rows = job.rows()
+    refused = collections.Counter(rows[query.id].get("refusal") for query in queries.queries if query.id in rows)
     labelled = refused.pop(None, 0)
     spent = job.ledger.spent()
     lines = [
@@ -92,8 +92,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(arguments: argparse.Namespace) -> int:
     taxonomy = Taxonomy.load(arguments.taxonomy)
+    if arguments.out.exists() and arguments.queries.exists() and arguments.out.samefile(arguments.queries):
+        raise ValueError(f"--out {arguments.out} is the file of queries itself: give another file")
+    if arguments.second_opinion:
+        from training.labelling.second_opinion import check_second_opinion
+
+        check_second_opinion()
     queries = read_queries(arguments.queries, load_redactor(arguments.redactor))
     teacher = open_teacher(arguments.teacher, taxonomy)
+    with Job(arguments.out, teacher, arguments.votes, arguments.max_usd) as job:
+        print(f"read            {queries.read} queries, {queries.duplicates} of them repeat another")
+        return _label(queries, job, arguments)
+
+
+def _label(queries: Queries, job: Job, arguments: argparse.Namespace) -> int:
     options = Options(
         arguments.mode,
         arguments.workers,
@@ -103,29 +115,41 @@ def _main(arguments: argparse.Namespace) -> int:
         arguments.timeout_s,
         confirm=consent(arguments.yes),
     )
-    with Job(arguments.out, teacher, arguments.votes, arguments.max_usd) as job:
-        print(f"read            {queries.read} queries, {queries.duplicates} of them repeat another")
-        failed = asyncio.run(label(queries.queries, job, options))
-        if arguments.second_opinion and not failed and not job.streak.reason:
-            queries = _second_opinion(queries, job)
-            failed = asyncio.run(label(queries.queries, job, options))
-        print(summary(queries, job, failed))
-        report = job.home / "failed.json"
-        report.write_text(json.dumps(failed, ensure_ascii=False, indent=1))
-        if job.streak.reason:
-            print(f"stopped: {job.streak.reason}", file=sys.stderr)
-        if failed:
-            print(
-                f"{len(failed)} queries have no answer (why: {report}); run the same command again to label them",
-                file=sys.stderr,
-            )
-    return SOME_FAILED if failed or job.streak.reason else DONE
+    failed = asyncio.run(label(queries.queries, job, options))
+    print(summary(queries, job, failed))
+    rows = job.rows()
+    labelled = any(query.id in rows and rows[query.id].get("label") for query in queries.queries)
+    complete = labelled and not failed and not job.streak.reason
+    if complete and arguments.second_opinion:
+        again = _second_opinion(queries, job)
+        failed = asyncio.run(label(again.queries, job, options)) if again else {}
+        print(summary(again, job, failed) if again else "")
+        complete = again is not None and not failed and not job.streak.reason
+    _report(job, failed, labelled)
+    return DONE if complete else SOME_FAILED
 
 
-def _second_opinion(queries: Queries, job: Job) -> Queries:
+def _report(job: Job, failed: dict[str, str], labelled: bool) -> None:
+    """Why queries have no answer: in a file for each, and in one line for a person."""
+    report = job.home / "failed.json"
+    report.write_text(json.dumps(failed, ensure_ascii=False, indent=1))
+    if job.streak.reason:
+        print(f"stopped: {job.streak.reason}", file=sys.stderr)
+    if failed:
+        hint = "run the same command again to label them"
+        print(f"{len(failed)} queries have no answer (why: {report}); {hint}", file=sys.stderr)
+    if not labelled:
+        print("no query was labelled", file=sys.stderr)
+
+
+def _second_opinion(queries: Queries, job: Job) -> Queries | None:
     from training.labelling.second_opinion import second_opinions
 
-    again = second_opinions(job.out, queries.queries)
+    try:
+        again = second_opinions(job.out, queries.queries)
+    except ValueError as error:  # what was labelled is paid for, and told all the same
+        print(f"no second opinions: {error}", file=sys.stderr)
+        return None
     print(f"second opinion  {len(again)} training rows that look wrong are labelled again")
     return Queries(again, len(again))
 
