@@ -20,17 +20,19 @@ class AnthropicTeacher(Remote):
     price or the extra `haiku` is not installed.
     """
 
-    package = "anthropic"
+    package = kind = "anthropic"
     extra = "haiku"
     optional = ("effort", "thinking", "output_config")
     has_batches = True
+    plain = priced_as = ""  # the model's name on Anthropic's API, and in the table of prices, where they differ
 
     def __init__(
         self, model: str, taxonomy: Taxonomy, *, base_url: str | None = None, api_key: str | None = None
     ) -> None:
         super().__init__(model, taxonomy, base_url, api_key)
-        price_of(model)
-        self._has_effort = not model.startswith(WITHOUT_EFFORT)
+        self.priced_as = self.priced_as or model
+        price_of(self.priced_as)
+        self._has_effort = not (self.plain or model).startswith(WITHOUT_EFFORT)
 
     def _connect(self) -> Any:
         with self.errors(0):
@@ -41,7 +43,7 @@ class AnthropicTeacher(Remote):
 
     def params(self, text: str, ttl: str = "5m") -> dict[str, Any]:
         """The request for one query; the same in a batch, where the cached prefix had better live for `ttl` = 1h."""
-        cached = {"type": "ephemeral", "ttl": ttl}
+        cached = {"type": "ephemeral", **({"ttl": ttl} if ttl != "5m" else {})}  # not every cloud knows the field
         params: dict[str, Any] = {
             "model": self.model,
             "max_tokens": self.max_tokens,
@@ -71,7 +73,7 @@ class AnthropicTeacher(Remote):
     def read(self, answer: Any, latency_s: float | None = None, batch: bool = False) -> Reply:
         """A message of the API as a Reply; one of a `batch` at half the price."""
         usage = _anthropic_usage(answer.usage)
-        charged: Charged = {"usage": usage, "nano": cost(self.model, usage, batch=batch), "latency_s": latency_s}
+        charged: Charged = {"usage": usage, "nano": cost(self.priced_as, usage, batch=batch), "latency_s": latency_s}
         if answer.stop_reason == "refusal":
             category = getattr(answer.stop_details, "category", None) if answer.stop_details else None
             return Reply(None, f"declined by the model ({category or 'no category given'})", **charged)
@@ -80,7 +82,7 @@ class AnthropicTeacher(Remote):
 
     def worst_case(self, text: str, batch: bool = False) -> int:
         """Nano-dollars that asking once cannot exceed."""
-        return worst_case(self.model, self._prompt_bytes(text), self.max_tokens, batch=batch)
+        return worst_case(self.priced_as, self._prompt_bytes(text), self.max_tokens, batch=batch)
 
 
 def _anthropic_usage(usage: Any) -> Usage:

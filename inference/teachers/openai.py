@@ -34,7 +34,7 @@ class OpenAITeacher(Remote):
     price or the extra `openai` is not installed.
     """
 
-    package = "openai"
+    package = kind = "openai"
     extra = "openai"
     optional = ("reasoning_effort", "response_format", "max_tokens")
 

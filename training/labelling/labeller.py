@@ -72,8 +72,9 @@ async def _estimate(teacher: Teacher, texts: Sequence[str]) -> tuple[int, dict[s
     plain = Usage(input_tokens=round(prefix + per_query), output_tokens=ANSWER_TOKENS)
     cached = Usage(input_tokens=round(per_query), output_tokens=ANSWER_TOKENS, cache_read_tokens=prefix)
     usages = {"uncached": plain, "with the prompt cached": cached if prefix >= CACHED_FROM_TOKENS else plain}
-    nano = {f"sync {way}": len(texts) * cost(teacher.model, usage) for way, usage in usages.items()}
-    nano["in batches"] = len(texts) * cost(teacher.model, plain, batch=True)
+    nano = {f"sync {way}": len(texts) * cost(teacher.priced_as, usage) for way, usage in usages.items()}
+    if teacher.has_batches:
+        nano["in batches"] = len(texts) * cost(teacher.priced_as, plain, batch=True)
     return len(texts) * plain.input_tokens, nano
 
 
