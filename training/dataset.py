@@ -15,6 +15,7 @@ from pathlib import Path
 
 from inference.bundle.redact import load_redactor
 from inference.common.commands import DONE, Parser, command
+from inference.money.prices import add_prices_flag
 from training.data.advice import shortfall
 from training.data.dataset import load
 from training.data.describe import describe
@@ -43,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("data", help="a folder, a file, or a Hugging Face data set name")
     parser.add_argument("--target", type=float, default=Config.target, help="the agreement that is to be certified")
     parser.add_argument("--redactor", default=Config.redactor, help="builtin, none or MODULE:FUNCTION, as in training")
+    add_prices_flag(parser)
     parser.add_argument("--resplit", action="store_true", help="divide all rows anew and begin a new lineage")
     return parser
 

@@ -5,7 +5,7 @@
 Deduplicates, shows what it will cost, asks, labels. The output is append-only: run again after a kill, it goes on
 where it was and pays for nothing twice. It stops where no query would do better: the key is wrong, the account's
 credit is used up, or ten queries in a row got no usable answer; the exit status is then 1, as it is when some queries
-have no answer.
+have no answer, or none has a label.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def summary(queries: Queries, job: Job, failed: dict[str, str]) -> str:
     """What came of it, for a person."""
     receipts = [receipt for query in queries.queries for receipt in job.answers[query.id]]
     usage = sum((Usage.from_dict(receipt.usage) for receipt in receipts), Usage())
-    written = [query for query in queries.queries if query.id in job.written]
-    refused = collections.Counter(job.refusal(query) for query in written)
+    rows = job.rows()
+    refused = collections.Counter(rows[query.id].get("refusal") for query in queries.queries if query.id in rows)
     labelled = refused.pop(None, 0)
     spent = job.ledger.spent()
     lines = [
@@ -68,6 +68,7 @@ def _parser() -> Parser:
     parser.add_argument("--max-usd", type=float, help="never spend more on this output, earlier runs included")
     parser.add_argument("--workers", type=int, default=8, help="concurrent calls (default %(default)s)")
     parser.add_argument("--batch-size", type=int, default=10_000, help="queries per batch (default %(default)s)")
+    parser.add_argument("--batches", type=int, default=4, help="batches under way at once (default %(default)s)")
     parser.add_argument("--poll-s", type=float, default=30.0, help="seconds between polls of a batch (default 30)")
     parser.add_argument(
         "--timeout-s", type=float, default=60.0, help="seconds that one call may take (default %(default)s)"
@@ -84,46 +85,71 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    if arguments.votes < 1 or arguments.workers < 1 or arguments.batch_size < 1:
-        parser.error("--votes, --workers and --batch-size must be at least 1")
+    if min(arguments.votes, arguments.workers, arguments.batch_size, arguments.batches) < 1:
+        parser.error("--votes, --workers, --batch-size and --batches must be at least 1")
     return _main(arguments)
 
 
 def _main(arguments: argparse.Namespace) -> int:
     taxonomy = Taxonomy.load(arguments.taxonomy)
+    if arguments.out.exists() and arguments.queries.exists() and arguments.out.samefile(arguments.queries):
+        raise ValueError(f"--out {arguments.out} is the file of queries itself: give another file")
+    if arguments.second_opinion:
+        from training.labelling.second_opinion import check_second_opinion
+
+        check_second_opinion()
     queries = read_queries(arguments.queries, load_redactor(arguments.redactor))
     teacher = open_teacher(arguments.teacher, taxonomy)
+    with Job(arguments.out, teacher, arguments.votes, arguments.max_usd) as job:
+        print(f"read            {queries.read} queries, {queries.duplicates} of them repeat another")
+        return _label(queries, job, arguments)
+
+
+def _label(queries: Queries, job: Job, arguments: argparse.Namespace) -> int:
     options = Options(
         arguments.mode,
         arguments.workers,
         arguments.batch_size,
+        arguments.batches,
         arguments.poll_s,
         arguments.timeout_s,
         confirm=consent(arguments.yes),
     )
-    with Job(arguments.out, teacher, arguments.votes, arguments.max_usd) as job:
-        print(f"read            {queries.read} queries, {queries.duplicates} of them repeat another")
-        failed = asyncio.run(label(queries.queries, job, options))
-        if arguments.second_opinion and not failed and not job.streak.reason:
-            queries = _second_opinion(queries, job)
-            failed = asyncio.run(label(queries.queries, job, options))
-        print(summary(queries, job, failed))
-        report = job.home / "failed.json"
-        report.write_text(json.dumps(failed, ensure_ascii=False, indent=1))
-        if job.streak.reason:
-            print(f"stopped: {job.streak.reason}", file=sys.stderr)
-        if failed:
-            print(
-                f"{len(failed)} queries have no answer (why: {report}); run the same command again to label them",
-                file=sys.stderr,
-            )
-    return SOME_FAILED if failed or job.streak.reason else DONE
+    failed = asyncio.run(label(queries.queries, job, options))
+    print(summary(queries, job, failed))
+    rows = job.rows()
+    labelled = any(query.id in rows and rows[query.id].get("label") for query in queries.queries)
+    complete = labelled and not failed and not job.streak.reason
+    if complete and arguments.second_opinion:
+        again = _second_opinion(queries, job)
+        failed = asyncio.run(label(again.queries, job, options)) if again else {}
+        print(summary(again, job, failed) if again else "")
+        complete = again is not None and not failed and not job.streak.reason
+    _report(job, failed, labelled)
+    return DONE if complete else SOME_FAILED
 
 
-def _second_opinion(queries: Queries, job: Job) -> Queries:
+def _report(job: Job, failed: dict[str, str], labelled: bool) -> None:
+    """Why queries have no answer: in a file for each, and in one line for a person."""
+    report = job.home / "failed.json"
+    report.write_text(json.dumps(failed, ensure_ascii=False, indent=1))
+    if job.streak.reason:
+        print(f"stopped: {job.streak.reason}", file=sys.stderr)
+    if failed:
+        hint = "run the same command again to label them"
+        print(f"{len(failed)} queries have no answer (why: {report}); {hint}", file=sys.stderr)
+    if not labelled:
+        print("no query was labelled", file=sys.stderr)
+
+
+def _second_opinion(queries: Queries, job: Job) -> Queries | None:
     from training.labelling.second_opinion import second_opinions
 
-    again = second_opinions(job.out, queries.queries)
+    try:
+        again = second_opinions(job.out, queries.queries)
+    except ValueError as error:  # what was labelled is paid for, and told all the same
+        print(f"no second opinions: {error}", file=sys.stderr)
+        return None
     print(f"second opinion  {len(again)} training rows that look wrong are labelled again")
     return Queries(again, len(again))
 

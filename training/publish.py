@@ -3,6 +3,8 @@
 python -m training.publish --name support --list
 python -m training.publish --name support --rollback
 python -m training.publish --name support --promote VERSION
+
+A version that did not pass the gate is promoted with --force alone.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from inference.common.commands import DONE, Parser, command
-from training.lifecycle.versions import reasons, rollback, serving, switch, versions
+from training.lifecycle.versions import promote, reasons, rollback, serving, versions
 
 
 def _listed(home: Path, name: str) -> str:
@@ -30,12 +32,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     action.add_argument("--list", action="store_true", help="print the versions, the serving one marked")
     action.add_argument("--rollback", action="store_true", help="serve the version before the serving one")
     action.add_argument("--promote", metavar="VERSION", help="serve this version")
+    parser.add_argument("--force", action="store_true", help="with --promote: serve a version that was rejected too")
     arguments = parser.parse_args(argv)
     home = Path(arguments.models) / arguments.name
     if arguments.rollback:
         print(f"serving {rollback(home)}")
     elif arguments.promote:
-        switch(home, arguments.promote)
+        promote(home, arguments.promote, arguments.force)
         print(f"serving {arguments.promote}")
     else:
         for name in versions(home):

@@ -12,13 +12,14 @@ import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from inference.common import jsonl, settings
 from inference.common.commands import DONE, Parser, command, naming_full_disk
 from inference.money.prices import add_prices_flag, shown
 from training.lifecycle.options import Options, Summary
 from training.lifecycle.round import drop_round, refresh
-from training.student.config import add_flags, from_flags
+from training.student.config import Config, add_flags, from_flags, given
 
 
 def _parser() -> Parser:
@@ -44,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{drop_round(config, arguments.drop_round)} labels of round {arguments.drop_round} are no longer used")
         return DONE
     options = Options(**settings.from_flags(Options, arguments))
+    if options.from_data and config.name not in ("", Path(Config.data).name) and "data" not in given(arguments):
+        raise ValueError(f"give --data with the base data of {config.name}, or --no-data to train on its log alone")
     quiet = contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext()
     with naming_full_disk(config.home), quiet:
         summary = refresh(config, options, arguments.dry_run)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from inference.common.commands import DONE, Parser, command, naming_full_disk
+from inference.money.prices import add_prices_flag
 from training.student.config import add_flags, from_flags
 
 
@@ -18,6 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = Parser(description="Train a student on labelled queries and publish it as a certified bundle.")
     add_flags(parser)
+    add_prices_flag(parser)
     config = from_flags(parser.parse_args(argv))
     # torch and transformers take seconds to import; --help and an invalid setting need neither.
     import transformers

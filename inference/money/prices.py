@@ -1,7 +1,8 @@
 """What a call costs: dollars from measured token usage, by a table of published prices with their source and date.
 
-Money is in whole nano-dollars (1e-9 dollars), so that sums are exact. A price that is missing here is added with
-`add_price`, or with `load_prices` (`--prices FILE`) from a file of such tables, `long` and cache prices being optional:
+Money is in whole nano-dollars (1e-9 dollars), so that sums are exact. A price that is missing here is taken from the
+package genai-prices where it is installed (the extra `prices`), or added with `add_price`, or with `load_prices`
+(`--prices FILE`) from a file of such tables, `long` and cache prices being optional:
 
     [[prices]]
     model = "claude-haiku-6"
@@ -14,7 +15,9 @@ Money is in whole nano-dollars (1e-9 dollars), so that sums are exact. A price t
 
 from __future__ import annotations
 
+import datetime
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 LONG_PROMPT_TOKENS = 100_000
 OVERHEAD_TOKENS = 500  # what a provider adds to a prompt of its own: the frame of the conversation, of the schema
 CACHED_FROM_TOKENS = 512  # a shorter prompt is not cached by Haiku 5.5, without a word
+HALF_IN_BATCHES = ("anthropic", "google", "openai")
 NANO_PER_MILLIONTH = 1000  # a dollar per million tokens is 1,000 nano-dollars per token
 
 
@@ -187,14 +191,45 @@ def add_prices_flag(parser: ArgumentParser) -> None:
 
 
 def price_of(model: str) -> Price:
-    """The price of a model. Raises ValueError if it is not in the table."""
+    """The price of a model. Raises ValueError if neither the table nor genai-prices has it."""
     if model not in PRICES:
-        raise ValueError(
-            f"no price for the model {model!r}; known are {', '.join(sorted(PRICES))}. Add it with --prices FILE, "
-            f'where FILE has [[prices]], model = "{model}", input = ..., output = ... (dollars per million tokens), '
-            'source = "...", date = "..."; in Python with add_price or load_prices of inference.money.prices'
-        )
+        found = _published(model)
+        if found is None:
+            raise ValueError(
+                f"no price for the model {model!r}; known are {', '.join(sorted(PRICES))}, and more with "
+                f'pip install "monoku[prices]". Add it with --prices FILE, where FILE has [[prices]], '
+                f'model = "{model}", input = ..., output = ... (dollars per million tokens), source = "...", '
+                'date = "..."; in Python with add_price or load_prices of inference.money.prices'
+            )
+        PRICES[model] = found
     return PRICES[model]
+
+
+def _published(model: str) -> Price | None:
+    """The price that genai-prices has for the very name of a model, or for the name without its date."""
+    try:
+        import genai_prices
+    except ImportError:
+        return None
+
+    def paid(prompt: int) -> Any:
+        usage, now = genai_prices.Usage(input_tokens=prompt, output_tokens=1000), datetime.datetime.now(datetime.UTC)
+        day = (now + datetime.timedelta(hours=hour) for hour in range(24))  # some charge less at night
+        found = (genai_prices.calc_price(usage, model, genai_request_timestamp=moment) for moment in day)
+        return max(found, key=lambda price: price.total_price)
+
+    try:
+        found = paid(1000)
+    except LookupError:
+        return None
+    if re.sub(r"[-@]\d{4}-?\d{2}-?\d{2}$", "", model) != found.model.id:
+        return None  # it guesses from the beginning of a name
+    source, date = f"genai-prices, {found.provider.name}", f"version {genai_prices.__version__}"
+    usual = float(found.input_price * 1000), float(found.output_price * 1000)
+    most = paid(10_000_000)
+    long = float(most.input_price / 10), float(most.output_price * 1000)
+    batch = 0.5 if found.provider.id in HALF_IN_BATCHES else 1.0
+    return Price(*usual, source, date, batch=batch, long=None if long == usual else Price(*long, source, date))
 
 
 def cost(model: str, usage: Usage, batch: bool = False) -> int:

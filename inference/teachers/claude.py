@@ -1,22 +1,15 @@
-"""Claude through Anthropic's SDK: calls, and Message Batches."""
+"""Claude through Anthropic's SDK."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from inference.bundle.taxonomy import Taxonomy
 from inference.money.prices import Usage, cost, price_of, worst_case
-from inference.teachers.failures import in_batch
 from inference.teachers.http import Charged, Remote, to_reply
 from inference.teachers.prompt import message
-from inference.teachers.teacher import Reply, TeacherError
+from inference.teachers.teacher import Reply
 
-MOST_REQUESTS = 100_000  # of one batch
-MOST_BYTES = 200_000_000  # the API takes 256 MB
-BATCH_CALL_S = 300.0
 WITHOUT_EFFORT = ("claude-3", "claude-haiku-4", "claude-sonnet-4")  # models, by what their names begin with
 
 
@@ -27,16 +20,19 @@ class AnthropicTeacher(Remote):
     price or the extra `haiku` is not installed.
     """
 
-    package = "anthropic"
+    package = kind = "anthropic"
     extra = "haiku"
     optional = ("effort", "thinking", "output_config")
+    has_batches = True
+    plain = priced_as = ""  # the model's name on Anthropic's API, and in the table of prices, where they differ
 
     def __init__(
         self, model: str, taxonomy: Taxonomy, *, base_url: str | None = None, api_key: str | None = None
     ) -> None:
         super().__init__(model, taxonomy, base_url, api_key)
-        price_of(model)
-        self._has_effort = not model.startswith(WITHOUT_EFFORT)
+        self.priced_as = self.priced_as or model
+        price_of(self.priced_as)
+        self._has_effort = not (self.plain or model).startswith(WITHOUT_EFFORT)
 
     def _connect(self) -> Any:
         with self.errors(0):
@@ -47,7 +43,7 @@ class AnthropicTeacher(Remote):
 
     def params(self, text: str, ttl: str = "5m") -> dict[str, Any]:
         """The request for one query; the same in a batch, where the cached prefix had better live for `ttl` = 1h."""
-        cached = {"type": "ephemeral", "ttl": ttl}
+        cached = {"type": "ephemeral", **({"ttl": ttl} if ttl != "5m" else {})}  # not every cloud knows the field
         params: dict[str, Any] = {
             "model": self.model,
             "max_tokens": self.max_tokens,
@@ -77,7 +73,7 @@ class AnthropicTeacher(Remote):
     def read(self, answer: Any, latency_s: float | None = None, batch: bool = False) -> Reply:
         """A message of the API as a Reply; one of a `batch` at half the price."""
         usage = _anthropic_usage(answer.usage)
-        charged: Charged = {"usage": usage, "nano": cost(self.model, usage, batch=batch), "latency_s": latency_s}
+        charged: Charged = {"usage": usage, "nano": cost(self.priced_as, usage, batch=batch), "latency_s": latency_s}
         if answer.stop_reason == "refusal":
             category = getattr(answer.stop_details, "category", None) if answer.stop_details else None
             return Reply(None, f"declined by the model ({category or 'no category given'})", **charged)
@@ -86,84 +82,7 @@ class AnthropicTeacher(Remote):
 
     def worst_case(self, text: str, batch: bool = False) -> int:
         """Nano-dollars that asking once cannot exceed."""
-        return worst_case(self.model, self._prompt_bytes(text), self.max_tokens, batch=batch)
-
-
-@dataclass(frozen=True, slots=True)
-class AccountBatch:
-    """A batch among the account's: its id, and how many requests it has."""
-
-    id: str
-    requests: int
-
-
-class Batches:
-    """Message Batches: half the price, and an answer within a day. Every call raises TeacherError.
-
-    A request is known by a custom id that the caller chooses.
-    """
-
-    def __init__(self, teacher: AnthropicTeacher) -> None:
-        self.teacher = teacher
-
-    def fitting(self, texts: list[str]) -> int:
-        """How many of `texts`, from the first on, one batch can hold; at least one."""
-        total = 0
-        for number, text in enumerate(texts[:MOST_REQUESTS]):
-            total += len(json.dumps(self._params(text))) + 100
-            if total > MOST_BYTES and number:
-                return number
-        return min(len(texts), MOST_REQUESTS)
-
-    async def create(self, texts: Mapping[str, str]) -> str:
-        """Send the texts, by custom id, and return the batch's id."""
-        requests = [{"custom_id": custom_id, "params": self._params(text)} for custom_id, text in texts.items()]
-        async with self.teacher.limited(BATCH_CALL_S):
-            made = await self._api.create(requests=requests, timeout=BATCH_CALL_S)
-        return str(made.id)
-
-    async def since(self, moment: float) -> list[AccountBatch]:
-        """The account's batches since `moment` (seconds since 1970), newest first."""
-        found = []
-        async with self.teacher.limited(BATCH_CALL_S):
-            async for other in self._api.list(limit=100, timeout=BATCH_CALL_S):
-                if other.created_at.timestamp() < moment:
-                    break
-                counts = other.request_counts
-                total = counts.processing + counts.succeeded + counts.errored + counts.canceled + counts.expired
-                found.append(AccountBatch(str(other.id), total))
-        return found
-
-    async def ended(self, batch: str) -> bool:
-        """Whether a batch is through, so that its results can be read."""
-        async with self.teacher.limited(BATCH_CALL_S):
-            found = await self._api.retrieve(batch, timeout=BATCH_CALL_S)
-        return bool(found.processing_status == "ended")
-
-    async def first_custom_id(self, batch: str) -> str | None:
-        """The custom id of a result of an ended batch: it shows whose the batch is."""
-        async with self.teacher.limited(BATCH_CALL_S):
-            async for row in await self._api.results(batch, timeout=BATCH_CALL_S):
-                return str(row.custom_id)
-        return None
-
-    async def results(self, batch: str) -> list[tuple[str, Reply | TeacherError]]:
-        """(custom id, what came of it) of every request of an ended batch."""
-        found: list[tuple[str, Reply | TeacherError]] = []
-        async with self.teacher.limited(BATCH_CALL_S):
-            async for row in await self._api.results(batch, timeout=BATCH_CALL_S):
-                if row.result.type == "succeeded":
-                    found.append((row.custom_id, self.teacher.read(row.result.message, batch=True)))
-                else:
-                    found.append((row.custom_id, in_batch(self.teacher.name, row.result)))
-        return found
-
-    def _params(self, text: str) -> dict[str, Any]:
-        return self.teacher.params(text, "1h")
-
-    @property
-    def _api(self) -> Any:
-        return self.teacher.client().messages.batches
+        return worst_case(self.priced_as, self._prompt_bytes(text), self.max_tokens, batch=batch)
 
 
 def _anthropic_usage(usage: Any) -> Usage:

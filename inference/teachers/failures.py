@@ -55,6 +55,7 @@ CODES = {
     "string_above_max_length": "size",
     "overloaded_error": "overloaded",
     "slow_down": "overloaded",
+    "token_limit_exceeded": "rate-limit",  # of the tokens that all batches under way may have
 }
 # Of errors of the caller's side: many servers, and all gateways, send most of these as a plain 400. "Exceeded your
 # current quota" is not here: Gemini says it of a rate limit as well.
@@ -118,6 +119,14 @@ def in_batch(name: str, result: Any) -> TeacherError:
         return TeacherError(result.type, f"{name}: the row of a batch was {result.type}", again=True)
     error = result.error.error
     return _failure(name, ROW_STATUSES.get(error.type, 500), f"{error.type} in a batch", (error.type,), error.message)
+
+
+def in_openai_batch(name: str, status: int, said: Mapping[str, Any]) -> TeacherError:
+    """The result of a row of one of OpenAI's batches that did not succeed, as the error of the teacher `name`."""
+    code = said.get("code")
+    if code in ("batch_expired", "batch_cancelled"):
+        return TeacherError(code, f"{name}: the row of a batch was {code.removeprefix('batch_')}", again=True)
+    return _failure(name, status, f"{code or status} in a batch", (said.get("type"), code), said.get("message"))
 
 
 def _failure(

@@ -36,6 +36,7 @@ class Remote:
     """What both have in common: one client per event loop, a total limit, errors as TeacherError."""
 
     package: str
+    kind: str  # what a teacher's name begins with
     extra: str
     optional: tuple[str, ...]  # parameters that a request can do without, by the names that servers refuse them under
 
@@ -44,9 +45,9 @@ class Remote:
             self.sdk: Any = importlib.import_module(self.package)
         except ImportError as error:
             wanted = f'pip install "monoku[{self.extra}]"'
-            raise ValueError(f"the teacher {self.package}:{model} needs {wanted}") from error
+            raise ValueError(f"the teacher {self.kind}:{model} needs {wanted}") from error
         self.model = model
-        self.name = without_logins(f"{self.package}:{model}" + (f"@{base_url}" if base_url else ""))
+        self.name = without_logins(f"{self.kind}:{model}" + (f"@{base_url}" if base_url else ""))
         self.base_url = base_url
         self.api_key = api_key
         self.prompt = Prompt.of(taxonomy)

@@ -34,7 +34,7 @@ class OpenAITeacher(Remote):
     price or the extra `openai` is not installed.
     """
 
-    package = "openai"
+    package = kind = "openai"
     extra = "openai"
     optional = ("reasoning_effort", "response_format", "max_tokens")
 
@@ -60,10 +60,12 @@ class OpenAITeacher(Remote):
             return self.sdk.AsyncOpenAI(api_key=key, base_url=self.base_url, max_retries=0)
 
     async def _send(self, text: str, timeout_s: float) -> Any:
+        return await self.client().chat.completions.create(timeout=timeout_s, **self.request(text))
+
+    def request(self, text: str) -> dict[str, Any]:
+        """The request for one query; the same in a batch."""
         said = [{"role": "system", "content": self.prompt.system}, {"role": "user", "content": message(text)}]
-        return await self.client().chat.completions.create(
-            model=self.model, messages=said, timeout=timeout_s, **self.parameters()
-        )
+        return {"model": self.model, "messages": said, **self.parameters()}
 
     def parameters(self) -> dict[str, Any]:
         """What a request says beside the model and the messages."""
@@ -80,10 +82,10 @@ class OpenAITeacher(Remote):
         """Whether a model that thinks cannot be told not to."""
         return self._effort is not None and (self._effort != "none" or "reasoning_effort" in self.left_out)
 
-    def read(self, answer: Any, latency_s: float | None = None) -> Reply:
-        """A chat completion as a Reply."""
+    def read(self, answer: Any, latency_s: float | None = None, batch: bool = False) -> Reply:
+        """A chat completion as a Reply; one of a `batch` at the price of batches."""
         usage = _openai_usage(answer.usage)
-        nano = 0 if self.local else cost(self.model, usage)
+        nano = 0 if self.local else cost(self.model, usage, batch=batch)
         charged: Charged = {"usage": usage, "nano": nano, "latency_s": latency_s}
         choice = answer.choices[0] if answer.choices else None
         if choice is None or choice.message.refusal:
@@ -93,9 +95,9 @@ class OpenAITeacher(Remote):
             self._effort = self._effort or "none"
         return to_reply(self.prompt, text, cut_at, charged)
 
-    def worst_case(self, text: str) -> int:
+    def worst_case(self, text: str, batch: bool = False) -> int:
         """Nano-dollars that asking once cannot exceed; 0 for a server on this machine."""
-        return 0 if self.local else worst_case(self.model, self._prompt_bytes(text), self.max_tokens)
+        return 0 if self.local else worst_case(self.model, self._prompt_bytes(text), self.max_tokens, batch=batch)
 
 
 def _openai_usage(usage: Any) -> Usage:

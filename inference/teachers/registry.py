@@ -9,7 +9,10 @@ from inference.teachers.own import FunctionTeacher, LabelFunction, RecordedTeach
 from inference.teachers.teacher import Teacher
 
 HAIKU = "anthropic:claude-haiku-5-5"
-FORMS = "anthropic:MODEL[@URL], openai:MODEL[@URL], recorded:FILE or python:MODULE:FUNCTION"
+FORMS = (
+    "anthropic:MODEL[@URL], openai:MODEL[@URL], bedrock:MODEL[@URL], vertex:MODEL[@URL], recorded:FILE or "
+    "python:MODULE:FUNCTION"
+)
 
 
 def open_teacher(spec: str | Teacher | LabelFunction, taxonomy: Taxonomy) -> Teacher:
@@ -20,17 +23,29 @@ def open_teacher(spec: str | Teacher | LabelFunction, taxonomy: Taxonomy) -> Tea
     if not isinstance(spec, str):
         return spec if isinstance(spec, Teacher) else FunctionTeacher(spec, taxonomy)
     kind, _, rest = spec.partition(":")
-    model, _, url = rest.partition("@")
-    if kind in ("anthropic", "openai") and model:
-        from inference.teachers.claude import AnthropicTeacher
-        from inference.teachers.openai import OpenAITeacher
-
-        return (AnthropicTeacher if kind == "anthropic" else OpenAITeacher)(model, taxonomy, base_url=url or None)
+    if kind in ("anthropic", "openai", "bedrock", "vertex") and rest:
+        return _remote(kind, rest, taxonomy)
     if kind == "recorded" and rest:
         return RecordedTeacher(rest, taxonomy)
     if kind == "python" and rest.count(":") == 1:
         return FunctionTeacher(_import(rest), taxonomy, spec)
     raise ValueError(f"unknown teacher {spec!r}; expected {FORMS}")
+
+
+def _remote(kind: str, rest: str, taxonomy: Taxonomy) -> Teacher:
+    from inference.teachers.claude import AnthropicTeacher
+    from inference.teachers.clouds import BedrockTeacher, VertexTeacher
+    from inference.teachers.openai import OpenAITeacher
+
+    # Vertex has models with an @ in their names.
+    model, _, url = rest.partition("@http") if kind == "vertex" else rest.partition("@")
+    url = f"http{url}" if kind == "vertex" and url else url
+    if not model:
+        raise ValueError(f"unknown teacher {kind}:{rest!r}; expected {FORMS}")
+    if kind == "openai":
+        return OpenAITeacher(model, taxonomy, base_url=url or None)
+    made = {"anthropic": AnthropicTeacher, "bedrock": BedrockTeacher, "vertex": VertexTeacher}[kind]
+    return made(model, taxonomy, base_url=url or None)
 
 
 def _import(path: str) -> LabelFunction:

@@ -1,5 +1,6 @@
 import argparse
 import math
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -192,3 +193,29 @@ def test_a_command_reads_prices_before_it_does_anything(tmp_path: Path, capsys: 
         said = capsys.readouterr().err
         assert complaint in said
         assert str(wrong) in said
+
+
+def test_a_price_that_is_missing_here_is_taken_from_genai_prices() -> None:
+    price = price_of("gpt-4.1-nano-2025-04-14")
+    assert (price.input, price.output) == (0.1, 0.4)
+    assert price.source.startswith("genai-prices")
+    sonnet = price_of("claude-sonnet-4-5")
+    assert sonnet.long is not None
+    assert sonnet.long.input > sonnet.input  # it has no third price: what lies between is charged at the dearer one
+
+
+@pytest.mark.parametrize("model", ["gpt-4.1-nano-of-mine", "claude-haiku-9"])
+def test_a_name_that_genai_prices_only_guesses_has_no_price(model: str) -> None:
+    with pytest.raises(ValueError, match="no price for the model"):
+        price_of(model)
+
+
+def test_the_price_of_a_model_that_is_cheaper_at_night_is_that_of_the_day() -> None:
+    assert price_of("deepseek-chat").input >= 0.27
+
+
+def test_without_genai_prices_the_table_alone_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "genai_prices", None)
+    assert price_of(HAIKU).input == 0.1
+    with pytest.raises(ValueError, match=r"pip install .monoku\[prices\]"):
+        price_of("gpt-4.1-mini")

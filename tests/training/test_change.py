@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,26 @@ def test_splits_that_files_gave_are_kept(tmp_path: Path) -> None:
     new = taxonomy_file(tmp_path, "money", "account", "unknown")
     assert run(tmp_path / "data", new, tmp_path / "out", "--map", "payments=money") == 0
     assert all(row.split == row.text.split()[0] for row in dataset.load(str(tmp_path / "out")).rows)
+
+
+def test_the_data_is_never_overwritten_nor_mixed_with_another(
+    tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = shutil.copytree(tiny_data, tmp_path / "data")
+    new = taxonomy_file(tmp_path, "money", "account", "unknown")
+    before = {path.name: path.read_bytes() for path in data.iterdir() if path.name != "splits.json"}
+    for given in (data, data / "queries.jsonl"):
+        assert run(given, new, tmp_path / "data" / ".." / "data", "--map", "payments=money") == 2
+        assert "is the folder of the data itself" in capsys.readouterr().err
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "train.csv").write_text("text,label\nhello,account\n")
+    assert run(data, new, tmp_path / "out", "--map", "payments=money") == 2
+    assert "has files of something else (train.csv)" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in data.iterdir() if path.name != "splits.json"} == before
+
+
+def test_the_same_change_again_writes_the_same(tiny_data: Path, tmp_path: Path) -> None:
+    new = taxonomy_file(tmp_path, "money", "account", "unknown")
+    for _ in range(2):
+        assert run(tiny_data, new, tmp_path / "out", "--map", "payments=money") == 0
+    assert len((tmp_path / "out" / "changes.jsonl").read_text().splitlines()) == 1

@@ -89,3 +89,23 @@ def test_a_report_does_not_tell_where_things_lie(tmp_path: Path) -> None:
 def test_equal_settings_have_equal_ids() -> None:
     assert Config().id() == Config().id() != Config(seed=1).id()
     assert Config(models="elsewhere", delta=0.2).id() == Config().id()
+
+
+def test_names_with_dots_do_not_collide(tmp_path: Path) -> None:
+    for name in ("support.2024", "support.2025"):
+        (tmp_path / name).mkdir()
+        assert Config(data=str(tmp_path / name), models=str(tmp_path / "models")).model_name == name
+    for name in ("queries.jsonl", "queries.jsonl.gz"):
+        (tmp_path / name).touch()
+        assert Config(data=str(tmp_path / name)).model_name == "queries"
+
+
+def test_a_model_under_its_former_name_is_not_begun_anew_in_silence(tmp_path: Path) -> None:
+    (tmp_path / "support.2024").mkdir()
+    (tmp_path / "models" / "support").mkdir(parents=True)
+    config = Config(data=str(tmp_path / "support.2024"), models=str(tmp_path / "models"))
+    with pytest.raises(ValueError, match=r"give --name support to go on with it, or --name support\.2024"):
+        _ = config.home
+    assert replace(config, name="support.2024").model_name == "support.2024"
+    (tmp_path / "models" / "support.2024").mkdir()
+    assert config.model_name == "support.2024"

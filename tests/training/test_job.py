@@ -1,14 +1,17 @@
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from inference.bundle.taxonomy import Taxonomy
 from inference.teachers.own import FunctionTeacher
 from inference.teachers.teacher import Reply
-from training.labelling.job import Job
+from training.labelling.job import ASIDE, Job
 from training.labelling.queries import Query
 
 TEACHER = FunctionTeacher(lambda text: "a", Taxonomy.of(["a", "b"]), "python:test")
@@ -21,8 +24,8 @@ def usual_umask() -> Iterator[None]:
     os.umask(before)
 
 
-def keep(job: Job, key: str) -> None:
-    job.keep(job.ledger.reserve(1), Query(f"text {key}", key), Reply("a", nano=1))
+def keep(job: Job, key: str, reply: Reply | None = None) -> None:
+    job.keep(job.ledger.reserve(1), Query(f"text {key}", key), reply or Reply("a", nano=1))
 
 
 @pytest.mark.usefixtures("usual_umask")
@@ -59,3 +62,49 @@ def test_rows_of_others_are_passed_over_and_a_damaged_line_is_named(tmp_path: Pa
             file.write("{\n")
         with pytest.raises(ValueError, match=r"out\.jsonl:4: not valid JSON"):
             job.rows()
+
+
+GOLD = {"text": "gold", "label": "b", "labeler": "human"}
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "  "])
+def test_a_last_row_without_an_end_of_line_is_kept(tmp_path: Path, end: str) -> None:
+    out = tmp_path / "out.jsonl"
+    out.write_bytes((json.dumps(GOLD) + "\n" + json.dumps(GOLD) + end).encode())
+    with Job(out, TEACHER) as job:
+        keep(job, "one")
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert rows[:2] == [GOLD, GOLD]
+    assert rows[2]["query"] == "one"
+
+
+def test_half_a_row_is_put_aside_and_never_lost(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    out.write_text(json.dumps(GOLD) + "\n" + json.dumps(GOLD)[:20])
+    for _ in range(2):
+        with Job(out, TEACHER) as job:
+            assert job.rows() == {}
+    assert out.read_text() == json.dumps(GOLD) + "\n"
+    assert (job.home / ASIDE).read_text() == json.dumps(GOLD)[:20] + "\n"
+
+
+DECLINED, INVALID = Reply(None, "declined"), Reply(None, "not JSON", again=True)
+
+
+@settings(deadline=None, max_examples=15)  # each has a ledger on disk
+@given(st.lists(st.sampled_from(["a", "b", "declined", "invalid"]), min_size=20, max_size=20), st.integers(1, 7))
+def test_votes_that_came_count_if_they_are_more_than_half(said: list[str], votes: int) -> None:
+    replies = {"declined": DECLINED, "invalid": INVALID, "a": Reply("a"), "b": Reply("b")}
+    with tempfile.TemporaryDirectory() as folder, Job(Path(folder) / "out.jsonl", TEACHER, votes) as job:
+        query, most, got = Query("text one", "one"), 0, list[str]()
+        while job.needs(query):
+            most = most or job.most(query)
+            got.append(said[len(got)])
+            keep(job, "one", replies[got[-1]])
+        assert len(got) <= most == votes + 2
+        labels = [word for word in got if word in "ab"]
+        row = job.rows()["one"]
+        assert (row["label"] is not None) == (len(labels) > votes / 2)
+        if row["label"] is not None and votes > 1:
+            assert row["shares"] == {name: labels.count(name) / len(labels) for name in sorted(set(labels))}
+        assert ("refusal" in row) == (row["label"] is None)

@@ -3,6 +3,7 @@ import collections
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -477,3 +478,51 @@ def test_unreachable_disk_is_one_clear_line(home: Path, api: FakeAPI, capsys: py
     (home / "file").write_text("")
     assert labelling.main([*arguments(home, api.url), "--out", f"{home}/file/out.jsonl"]) == 2
     assert "error:" in capsys.readouterr().err
+
+
+def test_the_output_is_never_the_input(home: Path, api: FakeAPI, capsys: pytest.CaptureFixture[str]) -> None:
+    write_queries(home, 3)
+    before = (home / "queries.jsonl").read_bytes()
+    assert labelling.main([*arguments(home, api.url), "--out", f"{home}/./queries.jsonl"]) == 2
+    assert "is the file of queries itself" in capsys.readouterr().err
+    assert (home / "queries.jsonl").read_bytes() == before
+
+
+def test_a_run_that_labels_nothing_says_so_and_exits_with_one(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_queries(home, 3)
+    with FakeAPI(fence="query", faults=lambda query, attempt: "refusal") as api:
+        for _ in range(2):  # the second time there is nothing to ask
+            assert labelling.main(arguments(home, api.url)) == 1
+            assert "no query was labelled" in capsys.readouterr().err
+    assert len(rows(home)) == 3
+
+
+def test_an_output_whose_books_are_gone_is_told_as_it_is(
+    home: Path, api: FakeAPI, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_queries(home, 3)
+    assert labelling.main(arguments(home, api.url)) == 0
+    shutil.rmtree(home / ".out.jsonl.job")
+    assert labelling.main(arguments(home, api.url)) == 0
+    assert capsys.readouterr().out.count("labelled        3") == 2
+
+
+def test_second_opinions_that_cannot_be_chosen_fail_before_anything_is_paid(
+    home: Path, api: FakeAPI, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_queries(home, 3)
+    monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
+    assert labelling.main([*arguments(home, api.url), "--second-opinion"]) == 2
+    assert "cleanlab" in capsys.readouterr().err
+    assert not api.calls
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_labels_that_give_no_reason_to_doubt_get_no_second_opinion(
+    home: Path, count: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_queries(home, 3)
+    with FakeAPI(fence="query", answer=lambda query, labels: labels[int(query.split()[2]) % count]) as api:
+        assert labelling.main([*arguments(home, api.url), "--second-opinion"]) == 0
+        assert sum(api.attempts.values()) == 3
+    assert "second opinion  0 training rows" in capsys.readouterr().out

@@ -366,3 +366,58 @@ def test_bad_options_are_one_clear_line(
     (tmp_path / "models" / "tiny" / "live.jsonl").write_text("{")
     assert refresh.main(start()) == FAILED
     assert "live.jsonl:1: not valid JSON" in capsys.readouterr().err
+
+
+def files(*folders: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_dry_run_writes_nothing(start: Callable[..., list[str]], tmp_path: Path, known: bool, request: Any) -> None:
+    if known:
+        request.getfixturevalue("after_a_round")
+    Traffic(tmp_path / "log.db").add(fresh(60, 5), answered=False)
+    (tmp_path / "base" / "more.jsonl").write_text('{"text": "a new row", "label": "account"}\n')
+    (tmp_path / "base" / "more.jsonl").rename(tmp_path / "base" / "train.jsonl")
+    before = files(tmp_path)
+    flags = ["--teacher", "python:tests.training.test_refresh:teach", "--dry-run"]
+    assert refresh.main(start(*flags)) == 0
+    assert files(tmp_path) == before
+    assert (tmp_path / "models").exists() == known
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_no_log_yet_is_nothing_to_do(
+    start: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str], given: bool
+) -> None:
+    flags = start()
+    if not given:
+        del flags[flags.index("--log") : flags.index("--log") + 2]
+    assert refresh.main(flags) == 0
+    place = tmp_path / "log.db" if given else tmp_path / "models" / "tiny" / "decisions.db"
+    assert f"there is no decision log yet at {place}" in capsys.readouterr().out
+    assert not (tmp_path / "log.db").exists()
+
+
+def test_a_clock_that_ran_ahead_is_noticed_and_loses_no_row(
+    start: Callable[..., list[str]], after_a_round: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = json.loads((after_a_round / "refresh.json").read_text())
+    (after_a_round / "refresh.json").write_text(json.dumps(state | {"until": time.time() + 365 * 86400}))
+    Traffic(tmp_path / "log.db").add(fresh(200, 2)[:70])
+    new = {row["text"] for row in fresh(200, 2)[:70]} - {row["text"] for row in fresh(60, 1)}
+    assert refresh.main(start("--json", "--dry-run")) == 0
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert summary["chosen"]["deferred and answered"] == len(new)
+    assert "a clock was wrong" in " ".join(summary["reasons"])
+
+
+def test_another_model_is_never_refreshed_with_the_demo_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--name", "mine", "--models", str(tmp_path / "models"), "--dry-run"]
+    assert refresh.main(flags) == FAILED
+    assert "give --data with the base data of mine, or --no-data" in capsys.readouterr().err
+    (tmp_path / "settings.toml").write_text(f'data = "{tmp_path}/none"')
+    assert refresh.main([*flags, "--config", str(tmp_path / "settings.toml")]) == FAILED
+    assert "no such file or folder" in capsys.readouterr().err

@@ -114,7 +114,8 @@ def test_no_batch_follows_one_that_failed_as_a_whole_or_for_want_of_credit(
 ) -> None:
     write_queries(home, 100)
     with FakeAPI(fence="query", faults=Account(30, fault), batch_delay_s=0.05) as api:
-        assert labelling.main(arguments(home, api.url, "--mode", "batch", "--batch-size", "20")) == 1
+        given = arguments(home, api.url, "--mode", "batch", "--batch-size", "20", "--batches", "1")
+        assert labelling.main(given) == 1
         assert api.batches_created == created
         assert spent(home) == Spent(api.charged_nano, 0, 0)
     assert len(rows(home)) == 30

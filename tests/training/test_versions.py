@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import pytest
 
 from inference.bundle.manifest import MANIFEST, Bundle, BundleError, read_manifest, resolve
 from training.lifecycle import versions
+from training.lifecycle.options import Options
 from training.lifecycle.versions import rollback, serving, switch
 from training.publish import main
 
@@ -80,3 +82,54 @@ def test_the_command_lists_promotes_and_rolls_back(home: Path, capsys: pytest.Ca
     assert printed[-2:] == ["20200101T000000Z-00000000", f"{younger}  serving"]
     assert main([*flags, "--promote", "nonsense"]) == 2
     assert "has no version 'nonsense'" in capsys.readouterr().err
+
+
+def copied(home: Path, stamp: str, *rejected: str) -> str:
+    """Another version, of this time."""
+    name = f"{stamp}-00000000"
+    shutil.copytree(resolve(home), home / name)
+    if rejected:
+        (home / name / versions.REJECTED).write_text(json.dumps(rejected))
+    return name
+
+
+def test_what_served_outlives_any_number_of_rejected_versions(home: Path) -> None:
+    good, bad = versions.versions(home), [copied(home, f"2030010{day}T000000Z", "worse") for day in range(1, 6)]
+    assert versions.prune(home, keep=2) == bad[:3]
+    assert rollback(home) == good[0]
+    assert versions.prune(home, keep=1, keep_too=bad[3]) == []  # of those that served the newest, and the serving one
+    assert versions.prune(home, keep=1) == [bad[3]]
+
+
+def test_keeping_0_versions_keeps_all(home: Path) -> None:
+    copied(home, "20300101T000000Z", "worse")
+    assert versions.prune(home, keep=0) == []
+    with pytest.raises(ValueError, match="keep must be at least 0"):
+        Options(keep=-1)
+
+
+def test_a_rejected_version_is_promoted_by_force_alone_and_has_served_from_then_on(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags, before = ["--name", "tiny", "--models", str(home.parent)], serving(home)
+    bad = copied(home, "20300101T000000Z", "accuracy is worse", "coverage is worse")
+    assert main([*flags, "--promote", bad]) == 2
+    assert "was rejected: accuracy is worse; coverage is worse. Add --force" in capsys.readouterr().err
+    assert serving(home) == before
+    (home / bad / MANIFEST).unlink()
+    assert main([*flags, "--promote", bad, "--force"]) == 2
+    shutil.copy(resolve(home) / MANIFEST, home / bad / MANIFEST)
+    assert main([*flags, "--promote", bad, "--force"]) == 0
+    assert serving(home) == bad
+    switch(home, versions.publish(drafted(home), read_manifest(resolve(home)), home).name)
+    assert rollback(home) == bad
+
+
+def test_a_version_of_a_clock_that_ran_ahead_does_not_come_after_the_next_one(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied(home, "29991231T235959Z")
+    target = versions.publish(drafted(home), read_manifest(resolve(home)), home)
+    assert target.name.startswith("30000101T000000Z-")
+    assert versions.versions(home)[-1] == serving(home) == target.name
+    assert "a version of 29991231T235959Z" in capsys.readouterr().out

@@ -113,19 +113,20 @@ def load(
     fallback: Path | None = None,
     whole: bool = True,
     goal: Goal | None = None,
+    remember: bool = True,
 ) -> Dataset:
     """Read `data`, redact, deduplicate and split it; remember new rows' splits beside the data.
 
     Texts are redacted first, as the student will see them, so that two which then agree are one. Where the data's
-    folder is read-only, the splits are kept in the folder `fallback`, if given. `goal` says for which certificate data
-    without splits are divided. Raises ValueError if the data cannot be read and, unless `whole` is false because other
-    rows will join them, if there are too few rows to train, tune and test.
+    folder is read-only, the splits are kept in the folder `fallback`, if given; unless `remember`, nowhere.
+    `goal` says for which certificate data without splits are divided. Raises ValueError if the data cannot be read and,
+    unless `whole` is false because other rows will join them, if there are too few rows to train, tune and test.
     """
     source = read_source(data)
     tally: collections.Counter[str] = collections.Counter(read=len(source.rows), unlabelled=source.unlabelled)
     merged = merge(source.rows, redact, tally)
     home, salt = splits_home(Path(data), fallback), Path(data).resolve().stem
-    placed = place(merged, goal or Goal(), home, salt, tally)
+    placed = place(merged, goal or Goal(), home, salt, tally, remember)
     rows = [_row(merged[key], placed, key, tally) for key in merged if key in placed.splits]
     rows.sort(key=lambda row: (SPLITS.index(row.split), row.id, row.text))
     tally["reserved_for_training"] += len(placed.reserved)

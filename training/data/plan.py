@@ -35,7 +35,12 @@ class Placed:
 
 
 def place(
-    merged: Mapping[str, Merged], goal: Goal, home: Path | None, salt: str, tally: collections.Counter[str]
+    merged: Mapping[str, Merged],
+    goal: Goal,
+    home: Path | None,
+    salt: str,
+    tally: collections.Counter[str],
+    remember: bool = True,
 ) -> Placed:
     """Divide what has no split yet, remember it in the folder `home`, and say where every query is.
 
@@ -51,7 +56,8 @@ def place(
     splits = divide(linked, plan, known, stored.salt, tally)
     moved, torn = _filled(linked, splits, plan, known, stored.salt)
     splits |= moved
-    _remember(merged, splits, plan, stored, home)
+    if remember:
+        _remember(merged, splits, plan, stored, home)
     groups = {key: group[0] for group in _within(linked, splits) for key in group}
     reserved = frozenset(key for key in splits if merged[key].keys & (stored.reserved or frozenset()))
     return Placed(splits, groups, reserved, _near_train(linked, splits), torn)

@@ -27,6 +27,7 @@ from inference.teachers.teacher import Reply, Teacher
 from training.labelling.queries import Query
 from training.labelling.streak import Streak
 
+ASIDE = "unfinished.txt"  # the ends of outputs that were no whole rows
 MOST_INVALID = 3  # answers outside the taxonomy before a query counts as refused
 
 
@@ -67,7 +68,7 @@ class Job:
             values = json.loads(body)
             if (values.pop("teacher"), values.pop("prompt")) == (teacher.name, teacher.prompt_id):
                 self._file(name, Receipt(**values))
-        _mend(out)
+        _mend(out, self.home)
         self.written = set(self.rows())
         self._file_out = out.open("a", encoding="utf-8")
 
@@ -110,26 +111,38 @@ class Job:
         self.write(query)
 
     def needs(self, query: Query) -> int:
-        """How many more answers a query needs."""
-        got = self.answers[query.id]
-        declined = any(receipt.label is None and not receipt.again for receipt in got)
-        invalid = sum(receipt.label is None for receipt in got)
-        if declined or invalid >= MOST_INVALID:
+        """How many more answers a query needs: a vote that was declined is not asked for again."""
+        labels, declined, invalid = self._votes(query)
+        if invalid >= MOST_INVALID or self.votes - declined < self._least:
             return 0
-        return max(0, self.votes - sum(receipt.label is not None for receipt in got))
+        return max(0, self.votes - declined - labels)
+
+    @property
+    def _least(self) -> int:
+        """Votes without which a query has no label: more than half of those that it was to get."""
+        return self.votes // 2 + 1
+
+    def _votes(self, query: Query) -> tuple[int, int, int]:
+        """How many answers named an intent, how many were declined, and how many named none for another reason."""
+        got = self.answers[query.id]
+        labels = sum(receipt.label is not None for receipt in got)
+        declined = sum(receipt.label is None and not receipt.again for receipt in got)
+        return labels, declined, len(got) - labels - declined
 
     def most(self, query: Query) -> int:
         """How many more answers a query can need at most, where some of them name no intent."""
-        needed = self.needs(query)
-        invalid = sum(receipt.label is None for receipt in self.answers[query.id])
+        needed, (_, _, invalid) = self.needs(query), self._votes(query)
         return needed + MOST_INVALID - 1 - invalid if needed else 0
 
     def refusal(self, query: Query) -> str | None:
         """Why a query with all its answers has no label; None if it has one."""
-        got = self.answers[query.id]
-        if sum(receipt.label is not None for receipt in got) >= self.votes:
+        if self._votes(query)[0] >= self._least:
             return None
-        return next(receipt.refusal for receipt in reversed(got) if receipt.label is None)
+        return next(receipt.refusal for receipt in reversed(self.answers[query.id]) if receipt.label is None)
+
+    def labelled(self, query: Query) -> bool:
+        """Whether a query has a label."""
+        return not self.needs(query) and self.refusal(query) is None
 
     def write(self, query: Query) -> bool:
         """Append the row of a query that has all its answers; False if it has not."""
@@ -163,10 +176,20 @@ class Job:
         }
 
 
-def _mend(out: Path) -> None:
-    """Cut off the half-written row that a kill may have left at the end; its receipt writes it again."""
+def _mend(out: Path, home: Path) -> None:
+    """End the last line. Half a row, as a kill may have left it, is put aside: its receipt writes it again."""
     private_file(out)
     with out.open("rb+") as file:
         content = file.read()
-        whole = content.rfind(b"\n") + 1
-        file.truncate(whole)
+        start = content.rfind(b"\n") + 1
+        last = content[start:]
+        if not last.strip():
+            return
+        try:
+            jsonl.parse(jsonl.decode(last))
+            file.write(b"\n")
+        except ValueError:
+            private_file(home / ASIDE)
+            with (home / ASIDE).open("ab") as aside:
+                aside.write(last + b"\n")
+            file.truncate(start)

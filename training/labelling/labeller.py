@@ -14,12 +14,13 @@ from tqdm import tqdm
 from inference.money.prices import CACHED_FROM_TOKENS, Usage, cost, shown
 from inference.teachers.claude import AnthropicTeacher
 from inference.teachers.teacher import Teacher, TeacherError
-from training.labelling.batches import BatchLabeller, under_way
+from training.labelling.batches import BatchLabeller
 from training.labelling.calls import SyncLabeller
 from training.labelling.job import Job
 from training.labelling.patience import PATIENCE, Patience
 from training.labelling.queries import Query
 from training.labelling.streak import Stopped
+from training.labelling.underway import UnderWay
 
 ANSWER_TOKENS = 16
 CHARACTERS_PER_TOKEN = 3.0
@@ -71,8 +72,9 @@ async def _estimate(teacher: Teacher, texts: Sequence[str]) -> tuple[int, dict[s
     plain = Usage(input_tokens=round(prefix + per_query), output_tokens=ANSWER_TOKENS)
     cached = Usage(input_tokens=round(per_query), output_tokens=ANSWER_TOKENS, cache_read_tokens=prefix)
     usages = {"uncached": plain, "with the prompt cached": cached if prefix >= CACHED_FROM_TOKENS else plain}
-    nano = {f"sync {way}": len(texts) * cost(teacher.model, usage) for way, usage in usages.items()}
-    nano["in batches"] = len(texts) * cost(teacher.model, plain, batch=True)
+    nano = {f"sync {way}": len(texts) * cost(teacher.priced_as, usage) for way, usage in usages.items()}
+    if teacher.has_batches:
+        nano["in batches"] = len(texts) * cost(teacher.priced_as, plain, batch=True)
     return len(texts) * plain.input_tokens, nano
 
 
@@ -88,11 +90,12 @@ async def _prefix(teacher: AnthropicTeacher) -> int:
 
 @dataclass(frozen=True)
 class Options:
-    """How to label. `confirm` is shown the plan and says whether to go on."""
+    """How to label; `batches` are under way at once. `confirm` is shown the plan and says whether to go on."""
 
     mode: str = "sync"
     workers: int = 8
     batch_size: int = 10_000
+    batches: int = 4
     poll_s: float = 30.0
     timeout_s: float = 60.0
     patience: Patience = PATIENCE
@@ -107,8 +110,9 @@ async def label(queries: Sequence[Query], job: Job, options: Options) -> dict[st
     batches = _batches(job, options)
     job.ledger.doubt_open(keep=batches.reservations if batches else ())
     left = job.open(queries)
+    pending = bool(batches and batches.under_way.all())
     try:
-        if not left or not options.confirm(await make_plan(job, left)):
+        if not (left or pending) or (left and not options.confirm(await make_plan(job, left))):
             return {query.id: "not asked" for query in left}
         with tqdm(total=len(left), unit="query", disable=None) as bar:
             return await _run(left, job, options, batches, bar.update)
@@ -141,8 +145,9 @@ def answers_for(
 
 def _batches(job: Job, options: Options) -> BatchLabeller | None:
     if options.mode == "batch":
-        return BatchLabeller(job, options.batch_size, options.poll_s, patience=options.patience)
-    if under_way(job.home):
+        size, at_once = options.batch_size, options.batches
+        return BatchLabeller(job, size, options.poll_s, patience=options.patience, at_once=at_once)
+    if UnderWay(job.home).all():
         raise ValueError(
             f"a batch is under way for {job.out}: run again with --mode batch first, or its answers are paid for twice"
         )
@@ -156,7 +161,7 @@ async def _run(
     reason = "no answer"
     try:
         # A batch's requests are checked only when it runs: one call first shows what would fail them all.
-        if batches is None or not batches.batches:
+        if batches is None or not batches.under_way.all():
             await calls.run(left if batches is None else left[:1], tick)
         if batches is not None:
             await batches.run(left, tick)

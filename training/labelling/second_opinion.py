@@ -9,12 +9,14 @@ thinks of them would break the certificate.
 from __future__ import annotations
 
 import collections
+import importlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from inference.common import jsonl
 from training.data import dataset
 from training.data.rows import Row
 from training.labelling.queries import Query
@@ -23,12 +25,27 @@ from training.student.config import Config
 FOLDS = 5
 
 
+def check_second_opinion(base: str = Config().base) -> None:
+    """See that second opinions can be chosen, before the first ones are paid for.
+
+    Raises ModuleNotFoundError where a package is missing, ValueError where the base model is not as it should be.
+    """
+    for name in ("cleanlab.filter", "sklearn.linear_model"):
+        importlib.import_module(name)
+    from training.student.model import resolve_base
+
+    resolve_base(base)
+
+
 def second_opinions(labels: Path, queries: Sequence[Query]) -> tuple[Query, ...]:
     """The queries of `labels`, an output of training.label, whose label looks wrong, to be asked about again.
 
-    The file's rows are split as `python -m training.train` would split them, and the splits remembered beside it.
+    The file's rows are split as `python -m training.train` would split them, and the splits remembered beside it. None
+    where all labels are the same. Raises ValueError if the rows cannot be trained on.
     """
-    rows = dataset.load(str(labels)).split("train")
+    if len({row["label"] for _, row in jsonl.read(labels) if row.get("label")}) < 2:
+        return ()
+    rows = dataset.load(str(labels), whole=False).split("train")
     doubted = {row.extra.get("query") for row in doubtful(rows)}
     return tuple(replace(query, opinion=2) for query in queries if query.id in doubted)
 

@@ -26,8 +26,12 @@ class Options:
     sample_share: float = setting(0.1, "share of --max-usd that is kept for requests of the sample")
     half_life_days: float = setting(0.0, "days in which the weight of a live training row halves; 0: never")
     human_weight: float = setting(1.0, "weight of a person's correction in training")
-    keep: int = setting(5, "versions that are kept")
+    keep: int = setting(5, "versions that served that are kept, and as many rejected ones; 0: all")
     from_data: bool = setting(True, "whether --data names labelled data to start from")
+
+    def __post_init__(self) -> None:
+        if self.keep < 0:
+            raise ValueError(f"keep must be at least 0, got {self.keep}; 0 keeps all versions")
 
 
 @dataclass

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from inference.bundle.manifest import Bundle
 from inference.bundle.redact import load_redactor
@@ -16,7 +16,6 @@ from inference.bundle.taxonomy import Taxonomy
 from inference.classifier import Classifier
 from inference.common.files import write_atomically
 from inference.common.locks import take_lock
-from inference.log.decision_log import DecisionLog
 from training.data import dataset
 from training.data.rows import Row, text_key
 from training.data.splits import SPLITS
@@ -33,6 +32,7 @@ from training.lifecycle.live import UNANSWERED, LiveRow
 from training.lifecycle.options import Options, Summary
 from training.lifecycle.pipeline import train
 from training.lifecycle.questions import follow, read_steps, renamed
+from training.lifecycle.state import FILE, open_log, read_before, read_state
 from training.lifecycle.window import LIVE_LOOKS, Sample, WindowLooks
 from training.lifecycle.window import sample as draw
 from training.student.config import Config
@@ -41,11 +41,11 @@ OF_ANOTHER_QUESTION = "live rows under another taxonomy, left out: training.chan
 
 
 class Refresh:
-    """One refresh of one model."""
+    """One refresh of one model. A `dry` one writes nothing."""
 
-    def __init__(self, config: Config, options: Options) -> None:
-        self.config, self.options, self.home = config, options, config.home
-        self.state = _read_state(self.home)
+    def __init__(self, config: Config, options: Options, dry: bool = False) -> None:
+        self.config, self.options, self.home, self.dry = config, options, config.home, dry
+        self.state = read_state(self.home)
         self.round = int(self.state.get("round", 0)) + 1
         self.suspect: list[int] = list(self.state.get("suspect", []))
         self.summary = Summary(round=self.round)
@@ -53,7 +53,9 @@ class Refresh:
         self.changed = False  # the serving bundle answers another question
         self.calibrating = 0
         self.redact = load_redactor(config.redactor)
-        self.base = dataset.load(config.data, self.redact, self.home, whole=False) if options.from_data else None
+        self.base = None
+        if options.from_data:
+            self.base = dataset.load(config.data, self.redact, self.home, whole=False, remember=not dry)
         self.taxonomy = self._taxonomy()
         self.question = self.taxonomy.question_id()
         self.steps = read_steps(config.data) if options.from_data else []
@@ -70,11 +72,11 @@ class Refresh:
     def _served_taxonomy(self) -> Taxonomy | None:
         return Bundle.load(self.home).taxonomy if versions.serving(self.home) else None
 
-    def run(self, dry: bool) -> Summary:
+    def run(self) -> Summary:
         """Collect, label, train, judge. Each step is on disk before the next begins."""
         until = time.time()
         rows, wanted = self._collect(until)
-        if dry:
+        if self.dry:
             self.summary.outcome = "dry run"
             self.summary.chosen["to be labelled"] = len(wanted)
             self.summary.usd = price(wanted, self.options.teacher, self.taxonomy)
@@ -82,7 +84,9 @@ class Refresh:
         rows = self._ask(rows, wanted)
         new = [row for row in rows if row.round == self.round and row.why != UNANSWERED]
         if len(new) < max(1, self.options.least_new) and not self.changed:
-            self.summary.reasons = [f"{len(new)} new labelled rows are too few, a round needs {self.options.least_new}"]
+            self.summary.reasons += [
+                f"{len(new)} new labelled rows are too few, a round needs {self.options.least_new}"
+            ]
             return self.summary
         live.write_live(self.home, rows)
         known = live.in_use(rows)
@@ -91,7 +95,8 @@ class Refresh:
             self.summary.chosen[OF_ANOTHER_QUESTION] = len(known) - len(used)
         sample = self._sample(used)
         if missing := self._missing(used, sample):
-            self.summary.outcome, self.summary.reasons = "not enough yet", missing
+            self.summary.outcome = "not enough yet"
+            self.summary.reasons += missing
             return self.summary
         self._train(used, sample, until)
         self._finish(until)
@@ -102,11 +107,11 @@ class Refresh:
         first = (self._served_taxonomy() or self.taxonomy).question_id()
         self.changed = first != self.question
         known = follow(live.read_live(self.home), self.steps, self.question, first)
-        since = float(self.state.get("until", 0.0))
         # A round that was killed after its rows were kept goes on with them.
         asked = (self.round, self.question, self.config.model_name)
-        unlogged = self.changed and not self.options.log and not (self.home / "decisions.db").is_file()
-        found = Harvest() if unlogged else harvest(self._log(), known.rows, since, until, *asked)
+        log = open_log(self.options.log, self.home, self.summary.reasons)
+        since = read_before(self.state, until, self.summary.reasons)
+        found = harvest(log, known.rows, since, until, *asked) if log else Harvest()
         new = follow(found.rows, self.steps, self.question, first)
         rows = {row.identity: row for row in (*known.rows, *new.rows)}
         self.summary.chosen = dict(found.tally)
@@ -117,9 +122,6 @@ class Refresh:
         texts |= {text_key(text): text for text in self._choose(list(rows.values()))}
         holes = unanswered(list(rows.values()), self.question)
         return list(rows.values()), Wanted({asked_as(row): row.text for row in holes}, texts)
-
-    def _log(self) -> DecisionLog:
-        return DecisionLog(self.options.log or self.home / "decisions.db")
 
     def _choose(self, rows: Sequence[LiveRow]) -> list[str]:
         """Of the unlabelled file, the queries that the champion is least sure of, its intents taking turns."""
@@ -234,7 +236,8 @@ class Refresh:
         # well on the others. Once a student that was trained on them passes, they are cleared.
         worse = [self.round] if verdict.significantly_worse else []
         self.suspect = [] if verdict.published else [*self.suspect, *worse]
-        self.summary.figures, self.summary.reasons = dict(verdict.figures), list(verdict.reasons)
+        self.summary.figures = dict(verdict.figures)
+        self.summary.reasons += verdict.reasons
         self.summary.outcome = "published" if verdict.published else "kept"
         version = self.summary.version or ""
         anchor = self.anchor or Anchor(version, self.question)
@@ -243,7 +246,7 @@ class Refresh:
 
     def _finish(self, until: float) -> None:
         self.state = {"round": self.round, "suspect": self.suspect, "until": until, "last": asdict(self.summary)}
-        write_atomically(self.home / "refresh.json", json.dumps(self.state, indent=1).encode(), private=True)
+        write_atomically(self.home / FILE, json.dumps(self.state, indent=1).encode(), private=True)
 
 
 def _text(key: str, text: str) -> LiveRow:
@@ -251,20 +254,13 @@ def _text(key: str, text: str) -> LiveRow:
     return LiveRow(key, text, "", "", "", "train", 0, time.time(), why=UNANSWERED)
 
 
-def _read_state(home: Path) -> dict[str, Any]:
-    path = home / "refresh.json"
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); delete it to read the whole log again") from error
-
-
 def refresh(config: Config, options: Options, dry: bool = False) -> Summary:
     """Refresh one model. Raises Busy if another refresh or training is at work, ValueError if data or a
-    setting is invalid.
+    setting is invalid. A `dry` refresh writes nothing, not even a lock.
     """
-    with take_lock(config.home / ".refresh.lock", f"another refresh of {config.home} is at work"):
-        return Refresh(config, options).run(dry)
+    doing = f"another refresh of {config.home} is at work"
+    with contextlib.nullcontext() if dry else take_lock(config.home / ".refresh.lock", doing):
+        return Refresh(config, options, dry).run()
 
 
 def drop_round(config: Config, number: int) -> int:

@@ -8,11 +8,12 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from inference.bundle.redact import load_redactor
 from inference.bundle.taxonomy import Taxonomy
-from inference.common.files import private_file
+from inference.common.files import write_atomically
 from inference.common.text import canonical
 from inference.teachers.registry import open_teacher
 from training.data.dataset import Dataset
@@ -91,14 +92,27 @@ def ask_teacher(rows: Sequence[Row], arguments: argparse.Namespace, taxonomy: Ta
     return found.rows
 
 
+def check_output(data: Path, out: Path) -> None:
+    """Raise ValueError where writing to the folder `out` would overwrite the data, or mix with another's."""
+    home = data if data.is_dir() else data.parent
+    if out.exists() and home.exists() and out.samefile(home):
+        raise ValueError(f"--out {out} is the folder of the data itself: give another folder")
+    # Its own output may be written again, with what training left beside it.
+    ours = {"queries.jsonl", "taxonomy.toml", NOTES, SPLITS_FILE, LOOKS_FILE} if (out / NOTES).is_file() else set()
+    others = sorted(path.name for path in out.glob("[!.]*") if path.name not in ours)
+    if others:
+        raise ValueError(f"--out {out} has files of something else ({', '.join(others[:5])}): give a new folder")
+
+
 def write(arguments: argparse.Namespace, taxonomy: Taxonomy, records: Sequence[dict[str, Any]], note: Any) -> None:
     """Write the changed rows, the taxonomy, splits and looks as they were, and a note of the change."""
+    # The notes come first: they show a run after a kill that the folder is its own.
+    notes = arguments.data / NOTES
+    before = notes.read_bytes() if notes.is_file() else b""
+    write_atomically(arguments.out / NOTES, before + json.dumps(note).encode() + b"\n")
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    private_file(arguments.out / "queries.jsonl")
-    (arguments.out / "queries.jsonl").write_text(text, encoding="utf-8")
-    (arguments.out / "taxonomy.toml").write_text(taxonomy.to_toml(), encoding="utf-8")
-    for name in (SPLITS_FILE, LOOKS_FILE, NOTES):
+    write_atomically(arguments.out / "queries.jsonl", text.encode(), private=True)
+    write_atomically(arguments.out / "taxonomy.toml", taxonomy.to_toml().encode())
+    for name in (SPLITS_FILE, LOOKS_FILE):
         if (arguments.data / name).is_file():
             shutil.copy(arguments.data / name, arguments.out / name)
-    with (arguments.out / NOTES).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(note) + "\n")

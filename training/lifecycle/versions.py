@@ -13,6 +13,8 @@ from inference.classifier import Classifier
 from inference.common.files import fsync, write_atomically
 
 REJECTED = "rejected.json"
+OVERRULED = "overruled.json"  # the rejected versions that a person let serve all the same
+_STAMP = "%Y%m%dT%H%M%SZ"
 
 
 def versions(home: Path) -> list[str]:
@@ -35,13 +37,23 @@ def publish(draft: Path, manifest: Manifest, home: Path, rejected: Sequence[str]
         (draft / REJECTED).write_text(json.dumps(list(rejected), indent=1), encoding="utf-8")
     sealed = seal(draft, manifest)
     Classifier(Bundle.load(draft)).predict("Is anybody there?")
-    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
-    target = home / f"{stamp}-{sealed.bundle_id[:8]}"
+    target = home / f"{_stamp(home)}-{sealed.bundle_id[:8]}"
     draft.rename(target)
     fsync(home)
     if not rejected:
         switch(home, target.name)
     return target
+
+
+def _stamp(home: Path) -> str:
+    """The time of a new version. Versions follow each other by name, so it is never before that of the newest one."""
+    now = datetime.datetime.now(datetime.UTC)
+    newest = max((name.partition("-")[0] for name in versions(home)), default="")
+    if newest <= now.strftime(_STAMP):
+        return now.strftime(_STAMP)
+    print(f"note: the clock says {now:{_STAMP}}, and there is a version of {newest}: the new one is named to follow it")
+    after = datetime.datetime.strptime(newest, _STAMP) + datetime.timedelta(seconds=1)
+    return after.strftime(_STAMP)
 
 
 def reasons(home: Path, version: str) -> list[str]:
@@ -50,9 +62,25 @@ def reasons(home: Path, version: str) -> list[str]:
     return list(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
 
 
+def served(home: Path) -> list[str]:
+    """The versions that serve or served, oldest first: those that passed, or that a person promoted all the same."""
+    overruled = _overruled(home)
+    return [name for name in versions(home) if not reasons(home, name) or name in overruled]
+
+
+def _overruled(home: Path) -> list[str]:
+    path = home / OVERRULED
+    return list(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
+
+
 def prune(home: Path, keep: int, keep_too: str = "") -> list[str]:
-    """Delete all but the newest `keep` versions, the serving one and `keep_too`; the names of those that went."""
-    gone = [name for name in versions(home)[:-keep] if name not in (serving(home), keep_too)]
+    """Delete all but the newest `keep` versions that served, the newest `keep` rejected ones, the serving one and
+    `keep_too`; the names of those that went. With 0 all are kept.
+    """
+    good = served(home)
+    rejected = [name for name in versions(home) if name not in good]
+    old = [*good[:-keep], *rejected[:-keep]] if keep else []
+    gone = [name for name in old if name not in (serving(home), keep_too)]
     for name in gone:
         shutil.rmtree(home / name)
     return gone
@@ -72,9 +100,22 @@ def switch(home: Path, version: str) -> None:
     write_atomically(home / CURRENT, f"{version}\n".encode())
 
 
+def promote(home: Path, version: str, force: bool = False) -> None:
+    """Let `version` serve because a person says so. Raises BundleError if it must not be served, ValueError if it was
+    rejected and this is not to be forced.
+    """
+    rejected = version not in served(home) and version in versions(home)
+    if rejected and not force:
+        why = "; ".join(reasons(home, version))
+        raise ValueError(f"{version} was rejected: {why}. Add --force to let it serve all the same")
+    switch(home, version)
+    if rejected:
+        write_atomically(home / OVERRULED, json.dumps([*_overruled(home), version]).encode())
+
+
 def rollback(home: Path) -> str:
     """Let the version before the serving one serve again, and return its name."""
-    older = [name for name in versions(home) if name < (serving(home) or "") and not reasons(home, name)]
+    older = [name for name in served(home) if name < (serving(home) or "")]
     if not older:
         raise BundleError(f"{home} has no version older than the serving one ({serving(home)})")
     switch(home, older[-1])

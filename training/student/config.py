@@ -52,8 +52,11 @@ class Config:
 
     @property
     def model_name(self) -> str:
-        """The folder under `models`: the given name, or the data's own."""
-        return self.name or Path(self.data).resolve().stem
+        """The folder under `models`: the given name, or the data's own.
+
+        Raises ValueError where there may be a model of this data under the name that versions before 0.3.0 gave it.
+        """
+        return self.name or _name_of(self.data, Path(self.models))
 
     @property
     def home(self) -> Path:
@@ -70,6 +73,20 @@ class Config:
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
+def _name_of(data: str, models: Path) -> str:
+    path = Path(data).resolve()
+    plain = Path(path.name.removesuffix(".gz"))
+    if not path.is_dir() and plain.suffix.lower() in (".jsonl", ".json", ".csv", ".tsv", ".parquet"):
+        return plain.stem
+    before = path.stem  # which data/support.2024 and data/support.2025 have in common
+    if before != path.name and (models / before).is_dir() and not (models / path.name).is_dir():
+        raise ValueError(
+            f"versions before 0.3.0 gave the model of {data} the name {before}, and there is such a model: "
+            f"give --name {before} to go on with it, or --name {path.name} to begin a new one"
+        )
+    return path.name
+
+
 def _require(holds: bool, config: Config, name: str, rule: str) -> None:
     if not holds:
         raise ValueError(f"{name} {rule}, got {getattr(config, name)!r}")
@@ -79,6 +96,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Give `parser` one flag per setting, and --config for a TOML file."""
     parser.add_argument("--config", metavar="FILE", help="TOML file with any of the settings below; flags win over it")
     settings.add_flags(parser, Config)
+
+
+def given(arguments: argparse.Namespace) -> set[str]:
+    """The names of the settings that were given, as flags or in the TOML file. Raises ValueError."""
+    in_file = settings.read_toml(Config, arguments.config) if arguments.config else {}
+    return {*in_file, *settings.from_flags(Config, arguments)}
 
 
 def from_flags(arguments: argparse.Namespace) -> Config:
