@@ -45,10 +45,10 @@ class Sample:
 
     @classmethod
     def of(cls, log: DecisionLog, since: float, until: float) -> Sample:
-        sampled = {row.id: row for row in log.read_decisions(since, until) if row.sampled}
+        sampled = {row.id: row for row in log.read_sample(since, until)}
         labels: dict[str, str | None] = {}
-        for answer in log.read_answers(since):  # some came after the period's end
-            if answer.sampled and answer.request_id in sampled and labels.get(answer.request_id) is None:
+        for answer in log.read_sampled_answers(since):  # some came after the period's end
+            if answer.request_id in sampled and labels.get(answer.request_id) is None:
                 labels[answer.request_id] = answer.label
         by_intent: dict[str, Agreement] = {}
         local = [row for row in sampled.values() if row.accepted and row.source in LOCAL and row.intent is not None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,8 @@ from typing import Any
 
 from inference.log.agreement import Agreement, Sample, wilson
 from inference.log.counts import latency_edge
-from inference.log.decision_log import DecisionLog, TeacherAnswer
+from inference.log.database import Costs
+from inference.log.decision_log import DecisionLog
 from inference.log.drift import NONE, Counts, drift
 
 QUANTILES = (50, 95, 99)
@@ -55,17 +55,17 @@ def summarise(log: DecisionLog, since: float, until: float, bundle: Path | None 
     for count in log.read_counts(since, until):
         counts.setdefault(count.kind, Counter())[count.key] += count.n
     sample = Sample.of(log, since, until)
-    answers = list(log.read_answers(since, until))
+    costs = log.read_costs(since, until)
     return {
         "requests": _requests(counts),
         "figures": [
-            _cost(counts, [answer.cost_usd for answer in answers]),
+            _cost(counts, costs),
             _call_rate(counts, sample),
             accuracy(counts, sample),
             _latency(counts),
             _hits(counts),
         ],
-        "refusals": _refusals(answers),
+        "refusals": _refusals(costs),
         "intents": _intents(counts, sample),
         "drift": None if bundle is None else drift(counts, bundle),
         "rows_dropped": dict(counts.get("dropped", NONE)),
@@ -81,12 +81,12 @@ def _per_request(counts: Counts, n: float) -> float | None:
     return n / _requests(counts) if _requests(counts) else None
 
 
-def _cost(counts: Counts, costs: list[float]) -> Figure:
+def _cost(counts: Counts, costs: Costs) -> Figure:
     # The audit's answers, and those that came too late for their request, cost as well.
-    spent, waited = math.fsum(costs), counts.get("cost", NONE)["nano"] / 1e9
-    note = f"${spent:.4f} for {len(costs):,} teacher answers, ${waited:.4f} of it for what a caller waited for"
-    detail = {"spent_usd": spent, "answers": len(costs), "waited_for_usd": waited}
-    return Figure("cost per request", _per_request(counts, spent), 0.0001, "usd", note=note, detail=detail)
+    waited = counts.get("cost", NONE)["nano"] / 1e9
+    note = f"${costs.usd:.4f} for {costs.answers:,} teacher answers, ${waited:.4f} of it for what a caller waited for"
+    detail = {"spent_usd": costs.usd, "answers": costs.answers, "waited_for_usd": waited}
+    return Figure("cost per request", _per_request(counts, costs.usd), 0.0001, "usd", note=note, detail=detail)
 
 
 def _call_rate(counts: Counts, sample: Sample) -> Figure:
@@ -97,10 +97,9 @@ def _call_rate(counts: Counts, sample: Sample) -> Figure:
     return Figure("LLM call rate", rate, 0.30, "share", note=note, detail=detail)
 
 
-def _refusals(answers: list[TeacherAnswer]) -> dict[str, Any]:
+def _refusals(costs: Costs) -> dict[str, Any]:
     """Teachers' answers that named no intent, and what they cost: a part of the whole cost."""
-    refused = [answer.cost_usd for answer in answers if answer.label is None]
-    return {"answers": len(refused), "of": len(answers), "cost_usd": math.fsum(refused)}
+    return {"answers": costs.refused, "of": costs.answers, "cost_usd": costs.refused_usd}
 
 
 def accuracy(counts: Counts, sample: Sample) -> Figure:

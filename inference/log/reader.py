@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from inference.log.database import Store
+from inference.log.database import Costs, Store
 from inference.log.rows import Correction, Count, Decision, TeacherAnswer
 
 
@@ -20,9 +20,27 @@ class Reader:
         """Decisions in the order of time. Raises LogError if the log cannot be read, as all reading does."""
         return self._store.read(Decision, since, until)
 
+    def read_sample(self, since: float = 0.0, until: float | None = None) -> Iterator[Decision]:
+        """Those decisions that are of the uniform sample."""
+        return self._store.read(Decision, since, until, "sampled")
+
+    def read_open(self, since: float = 0.0, until: float | None = None) -> Iterator[Decision]:
+        """Those decisions from which there may be something to learn beside what teachers answered: of the sample,
+        fallen back, or of before there was a bundle.
+        """
+        return self._store.read(Decision, since, until, "sampled OR source = 'fallback' OR bundle_id IS NULL")
+
     def read_answers(self, since: float = 0.0, until: float | None = None) -> Iterator[TeacherAnswer]:
         """Teachers' answers in the order of time."""
         return self._store.read(TeacherAnswer, since, until)
+
+    def read_sampled_answers(self, since: float = 0.0, until: float | None = None) -> Iterator[TeacherAnswer]:
+        """Those answers that were given for the sample."""
+        return self._store.read(TeacherAnswer, since, until, "sampled")
+
+    def read_costs(self, since: float = 0.0, until: float | None = None) -> Costs:
+        """How many answers teachers gave, how many of them named no intent, and what they cost."""
+        return self._store.costs(since, until)
 
     def read_corrections(self, since: float = 0.0, until: float | None = None) -> Iterator[Correction]:
         """Corrections in the order of time."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from inference.common.text import canonical
@@ -38,56 +38,109 @@ def harvest(
     keep theirs. Requests are told apart by their random numbers, so that a retry counts once.
     """
     since = max(0.0, since - LATE_DAYS * DAY_S)
-    log_of = _Log(log, since, until)
+    log_of = _Log(log, since, until, {row.key: row for row in known if not row.request}, question, salt)
     found = Harvest(tally=collections.Counter())
     found.rows += _requests(log_of, known, number, found.tally)
-    found.rows += _texts(log_of, known, number, question, salt, found.tally)
+    found.rows += _texts(log_of, number, salt, found.tally)
     found.rows += _corrections(log_of, [*known, *found.rows], number, found.tally)
     taken = {row.key.partition(":")[0] for row in (*known, *found.rows) if not row.request and row.split != DROPPED}
-    answered = {text_key(answer.text) for answer in log_of.answers if answer.label is not None} | taken
-    for decision in log_of.decisions.values():
-        wanted = decision.source == "fallback" or decision.sampled
-        if wanted and not _judges(decision) and text_key(decision.text) not in answered:
-            found.unanswered[text_key(decision.text)] = decision.text
+    taken |= log_of.answered
+    found.unanswered = {key: text for key, text in log_of.wanted.items() if key not in taken}
     found.tally["never answered"] = len(found.unanswered) + sum(row.why == UNANSWERED for row in found.rows)
     return found
 
 
-class _Log:
-    """A period of the log."""
+@dataclass
+class _Given:
+    """What teachers said of one text: the first answer, the first of a sample of before 0.3.0 and how many of that, and
+    all labels.
+    """
 
-    def __init__(self, log: DecisionLog, since: float, until: float) -> None:
-        self.decisions = {decision.id: decision for decision in log.read_decisions(since, until)}
-        self.answers = list(log.read_answers(since, until))
+    first: TeacherAnswer
+    sampled: TeacherAnswer | None = None
+    requests: int = 0
+    votes: collections.Counter[str] = field(default_factory=collections.Counter)
+
+    def add(self, answer: TeacherAnswer, in_old_sample: bool) -> None:
+        self.votes[canonical(str(answer.label))] += 1
+        if in_old_sample:
+            self.sampled = self.sampled or answer
+            self.requests += 1
+
+
+class _Log:
+    """A period of the log, read once from its beginning to its end: what is kept of it grows with the sample and with
+    the number of different texts, not with the number of requests.
+
+    `judging` are the decisions of the sample, `own` their answers by row id. `given` is what is news of each text, None
+    where nothing is. `answered` are the keys of texts with a label, `wanted` texts that should have one, by key.
+    """
+
+    def __init__(
+        self, log: DecisionLog, since: float, until: float, known: Mapping[str, LiveRow], question: str, salt: str
+    ) -> None:
+        self.judging: dict[str, Decision] = {}
+        self.own: dict[str, list[TeacherAnswer]] = collections.defaultdict(list)
+        self.given: dict[str, _Given | None] = {}
+        self.answered: set[str] = set()
+        self.wanted: dict[str, str] = {}
+        self._of_old: set[str] = set()  # row ids of before 0.3.0: of the sample, or of day zero and drawn for it
+        self._salt = salt
+        for decision in log.read_open(since, until):
+            self._decide(decision)
+        for answer in log.read_answers(since, until):
+            self._answer(answer, known, question)
         self.corrections = list(log.read_corrections(since, until))
 
-    def own(self) -> dict[str, list[TeacherAnswer]]:
-        """The answers that judge, by their request's row id."""
-        own = collections.defaultdict(list)
-        for answer in self.answers:
-            if self.is_own(answer):
-                own[answer.request_id].append(answer)
-        return own
+    def _decide(self, decision: Decision) -> None:
+        if decision.sampled and decision.number is not None:
+            self.judging[decision.id] = decision
+            return
+        if decision.sampled or (
+            decision.bundle_id is None and not decision.epoch and _of_day_zero(decision.id, self._salt)
+        ):
+            self._of_old.add(decision.id)
+        if decision.sampled or decision.source == "fallback":
+            self.wanted[text_key(decision.text)] = decision.text
 
-    def is_own(self, answer: TeacherAnswer) -> bool:
+    def _answer(self, answer: TeacherAnswer, known: Mapping[str, LiveRow], question: str) -> None:
+        own, old = self._is_own(answer), answer.sampled or answer.request_id in self._of_old
+        if own:
+            self.own[answer.request_id].append(answer)
+        if answer.label is None:
+            return
+        key = text_key(answer.text)
+        self.answered.add(key)
+        if own:
+            return
+        before = known.get(key)
+        if before is not None and not _unknown(before, answer, question):
+            self.given.setdefault(key, None)
+            return
+        given = self.given.get(key) or _Given(answer)
+        given.add(answer, old)
+        self.given[key] = given
+
+    def _is_own(self, answer: TeacherAnswer) -> bool:
         """Whether an answer was given to a request of the sample, and does nothing but judge it."""
-        decision = self.decisions.get(answer.request_id)
+        if not answer.sampled or answer.request_id in self._of_old:
+            return False
         # Where the decision was lost, an answer without a question is one of before 0.3.0.
-        return answer.sampled and (_judges(decision) if decision else bool(answer.question_id))
+        return answer.request_id in self.judging or bool(answer.question_id)
 
 
-def _judges(decision: Decision) -> bool:
-    return decision.sampled and decision.number is not None
+def _of_day_zero(id: str, salt: str) -> bool:
+    """Whether a request of before 0.3.0, answered before there was a bundle, was drawn for that time's sample."""
+    return pick(id, (1 - OLD_DAY_ZERO, OLD_DAY_ZERO, 0.0, 0.0), salt) == "dev"
 
 
 def _requests(log: _Log, known: Iterable[LiveRow], number: int, tally: collections.Counter[str]) -> Iterable[LiveRow]:
     known = list(known)
-    own, seen = log.own(), {row.number: row for row in known if row.request}
+    own, seen = log.own, {row.number: row for row in known if row.request}
     forgotten = {row.key for row in known if row.split == FORGOTTEN}
     tries: dict[float, list[Decision]] = collections.defaultdict(list)
-    for decision in log.decisions.values():
-        if _judges(decision):
-            tries[decision.number or 0.0].append(decision)
+    for decision in log.judging.values():
+        tries[decision.number or 0.0].append(decision)
     usual = _usual(own)
     for drawn, decisions in tries.items():
         answers = sorted((a for d in decisions for a in own.get(d.id, ())), key=lambda a: (a.teacher != usual, a.time))
@@ -132,22 +185,13 @@ def _answered(row: LiveRow, answer: TeacherAnswer, number: int) -> LiveRow:
     )
 
 
-def _texts(
-    log: _Log, known: Iterable[LiveRow], number: int, question: str, salt: str, tally: collections.Counter[str]
-) -> Iterable[LiveRow]:
+def _texts(log: _Log, number: int, salt: str, tally: collections.Counter[str]) -> Iterable[LiveRow]:
     """Rows by text: what was deferred and answered trains."""
-    seen = {row.key: row for row in known if not row.request}
-    answers: dict[str, list[TeacherAnswer]] = collections.defaultdict(list)
-    for answer in log.answers:
-        if answer.label is not None and not log.is_own(answer):
-            answers[text_key(answer.text)].append(answer)
-    for key, given in answers.items():
-        before = seen.get(key)
-        fresh = [answer for answer in given if before is None or _unknown(before, answer, question)]
-        if fresh:
-            yield _text(log, key, fresh, number, salt, tally)
-        else:
+    for key, given in log.given.items():
+        if given is None:
             tally["labelled before"] += 1
+        else:
+            yield _text(key, given, number, salt, tally)
 
 
 def _unknown(before: LiveRow, answer: TeacherAnswer, question: str) -> bool:
@@ -158,12 +202,9 @@ def _unknown(before: LiveRow, answer: TeacherAnswer, question: str) -> bool:
     return dropped or (before.question != question and answer.question_id == question)
 
 
-def _text(
-    log: _Log, key: str, given: Sequence[TeacherAnswer], number: int, salt: str, tally: collections.Counter[str]
-) -> LiveRow:
-    sampled = [answer for answer in given if _in_old_sample(answer, log.decisions.get(answer.request_id), salt)]
-    first = (sampled or given)[0]
-    votes = collections.Counter(canonical(str(answer.label)) for answer in given)
+def _text(key: str, given: _Given, number: int, salt: str, tally: collections.Counter[str]) -> LiveRow:
+    first, votes = given.sampled or given.first, given.votes
+    sampled = given.sampled is not None
     shares = {name: count / votes.total() for name, count in sorted(votes.items())}
     tally["of the uniform sample" if sampled else "deferred and answered"] += 1
     return LiveRow(
@@ -175,19 +216,10 @@ def _text(
         pick(key, (0.0, *SHARES.values()), salt) if sampled else "train",
         number,
         first.time,
-        max(1, len(sampled)),
+        max(1, given.requests),
         shares if not sampled and len(shares) > 1 else None,
         question=first.question_id,
     )
-
-
-def _in_old_sample(answer: TeacherAnswer, decision: Decision | None, salt: str) -> bool:
-    """Whether an answer is of a sample of before 0.3.0: the policy's, or that of day zero."""
-    if answer.sampled:
-        return True
-    if decision is None or decision.bundle_id is not None or decision.epoch:
-        return False
-    return pick(answer.request_id, (1 - OLD_DAY_ZERO, OLD_DAY_ZERO, 0.0, 0.0), salt) == "dev"
 
 
 def _corrections(

@@ -30,7 +30,6 @@ from training.lifecycle.gate import Verdict
 from training.lifecycle.harvest import Harvest, harvest
 from training.lifecycle.live import UNANSWERED, LiveRow
 from training.lifecycle.options import Options, Summary
-from training.lifecycle.pipeline import train
 from training.lifecycle.questions import follow, read_steps, renamed
 from training.lifecycle.state import FILE, open_log, read_before, read_state
 from training.lifecycle.window import LIVE_LOOKS, Sample, WindowLooks
@@ -187,6 +186,8 @@ class Refresh:
         return missing
 
     def _train(self, rows: Sequence[LiveRow], sample: Sample | None, until: float) -> None:
+        from training.lifecycle.pipeline import train  # torch and what it brings: a dry run reads the log alone
+
         options = self.options
         shutil.rmtree(self.home / ".refresh" / "data", ignore_errors=True)  # texts that versions before 0.3.0 left
         data = compose(self.base, rows, sample, self.taxonomy, options.half_life_days, options.human_weight)
