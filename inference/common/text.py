@@ -22,7 +22,7 @@ def canonical(name: str) -> str:
 
 def repair(text: str) -> str:
     """`text` with every lone surrogate replaced by U+FFFD."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def storable(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -20,11 +20,11 @@ class _Row:
     __slots__ = ()
 
     def __post_init__(self) -> None:
-        for name, kind in FIELDS[type(self)]:
+        for name, may_be_none, tidy in _FITTING[type(self)]:
             value = getattr(self, name)
-            tidy = None if value is None and kind.endswith("None") else _TIDY[kind.partition(" ")[0]](name, value)
-            if tidy is not value:
-                object.__setattr__(self, name, tidy)
+            found = None if value is None and may_be_none else tidy(name, value)
+            if found is not value:
+                object.__setattr__(self, name, found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +170,13 @@ def _usage(name: str, value: Any) -> dict[str, int]:
 
 
 _TIDY = {"str": tidy_text, "float": _number, "bool": _flag, "int": _whole, "Mapping[str,": _usage}
+
+
+# By kind, the fields of a row: name, whether it may be None, and what makes its value fit.
+_FITTING: dict[type[Any], tuple[tuple[str, bool, Callable[[str, Any], Any]], ...]] = {
+    kind: tuple((name, hint.endswith("None"), _TIDY[hint.partition(" ")[0]]) for name, hint in named)
+    for kind, named in FIELDS.items()
+}
 
 
 def to_values(row: Row) -> dict[str, Any]:
