@@ -23,7 +23,6 @@ from inference.common.commands import DONE, Parser, command
 from inference.common.files import write_atomically
 from training.lifecycle import versions
 from training.lifecycle.decisions import decide, to_look_at
-from training.lifecycle.suspects import suspects
 from training.lifecycle.suspects_page import page
 from training.student.config import Config
 
@@ -61,8 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _find(config: Config, arguments: argparse.Namespace) -> int:
     redact = load_redactor(config.redactor)
     rows, taxonomy = to_look_at(config, arguments.log, redact)
-    from inference.classifier import Classifier
+    # These take seconds to import, and --decided needs neither.
+    import transformers
 
+    from inference.classifier import Classifier
+    from training.lifecycle.suspects import suspects
+
+    transformers.logging.set_verbosity_error()
     student = Classifier.load(config.home, redactor=redact) if versions.serving(config.home) else None
     found = suspects(rows, student, arguments.base)
     kept = found[: arguments.most]
