@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from monoku import __version__, load
 
 COMMANDS = dict.fromkeys(("classify", "report", "costs"), "inference")
-COMMANDS |= dict.fromkeys(("train", "label", "refresh", "dataset", "change", "publish", "forget"), "training")
+COMMANDS |= dict.fromkeys(
+    ("train", "label", "refresh", "dataset", "change", "publish", "forget", "suspects"), "training"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

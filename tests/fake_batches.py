@@ -67,9 +67,10 @@ class Gateway(FakeAPI):
 
 @dataclass
 class OpenAIBatches(FakeAPI):
-    """Serves files and batches too. `refused` is the error of a batch that is not accepted, by its code."""
+    """Serves files and batches too, which are through at once. `refused` is the code of every batch's error."""
 
     refused: str = ""
+    deleted: int = 0  # so many files of results are gone when they are asked for
     expire: bool = False
     files: dict[str, bytes] = field(default_factory=dict)
     made: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -81,6 +82,9 @@ class OpenAIBatches(FakeAPI):
                 content = re.search(rb"\r\n\r\n(\{.*?\})\n?\r\n--", raw, re.DOTALL)
                 assert content is not None
                 return Response({"id": self._file(content[1]), "object": "file", "purpose": "batch"})
+            case ["GET", "files", _, "content"] if self.deleted:
+                self.deleted -= 1
+                raise ApiError(404, "No such File object")
             case ["GET", "files", name, "content"] if name in self.files:
                 return Response(self.files[name], bill=self.owed.get(name, Bill()))
             case ["POST", "batches"]:

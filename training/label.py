@@ -23,6 +23,7 @@ from inference.bundle.taxonomy import Taxonomy
 from inference.common.commands import DONE, SOME_FAILED, Parser, command
 from inference.money.prices import Usage, add_prices_flag, shown
 from inference.teachers.registry import FORMS, HAIKU, open_teacher
+from inference.teachers.teacher import Teacher
 from training.labelling.job import Job
 from training.labelling.labeller import Options, consent, label
 from training.labelling.queries import Queries, read_queries
@@ -64,6 +65,12 @@ def _parser() -> Parser:
     parser.add_argument(
         "--second-opinion", action="store_true", help="query the teacher again for training rows that look wrong"
     )
+    parser.add_argument(
+        "--examples", type=Path, metavar="FILE", help="labelled rows; those most like a query are shown with it"
+    )
+    parser.add_argument(
+        "--examples-per-query", type=int, default=8, metavar="N", help="how many are shown (default %(default)s)"
+    )
     add_prices_flag(parser)
     parser.add_argument("--max-usd", type=float, help="never spend more on this output, earlier runs included")
     parser.add_argument("--workers", type=int, default=8, help="concurrent calls (default %(default)s)")
@@ -85,8 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    if min(arguments.votes, arguments.workers, arguments.batch_size, arguments.batches) < 1:
-        parser.error("--votes, --workers, --batch-size and --batches must be at least 1")
+    for name in ("votes", "workers", "batch_size", "batches", "examples_per_query"):
+        if getattr(arguments, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1")
     return _main(arguments)
 
 
@@ -100,9 +108,21 @@ def _main(arguments: argparse.Namespace) -> int:
         check_second_opinion()
     queries = read_queries(arguments.queries, load_redactor(arguments.redactor))
     teacher = open_teacher(arguments.teacher, taxonomy)
+    if arguments.examples:
+        _show(teacher, arguments, taxonomy)
     with Job(arguments.out, teacher, arguments.votes, arguments.max_usd) as job:
         print(f"read            {queries.read} queries, {queries.duplicates} of them repeat another")
         return _label(queries, job, arguments)
+
+
+def _show(teacher: Teacher, arguments: argparse.Namespace, taxonomy: Taxonomy) -> None:
+    from inference.teachers.http import Remote
+    from training.labelling.examples import read_examples
+
+    if not isinstance(teacher, Remote):
+        raise ValueError(f"--examples needs a language model as the teacher, {teacher.name} reads no prompt")
+    redact = load_redactor(arguments.redactor)
+    teacher.show(read_examples(arguments.examples, taxonomy, redact, arguments.examples_per_query))
 
 
 def _label(queries: Queries, job: Job, arguments: argparse.Namespace) -> int:

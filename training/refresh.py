@@ -2,8 +2,9 @@
 
     python -m training.refresh --name support --data data/support --log models/support/decisions.db
 
-Run it as often as you like. Nothing new: nothing is done. Exit status: 0 published or nothing to do, 3 trained but not
-published because it did not pass the gate, 4 another refresh is at work; the rest as in inference/common/commands.py.
+Run it as often as you like. Nothing new: nothing is done. Exit status: 0 published or nothing to do, 1 the teacher
+answered nothing that it was asked, 3 trained but not published because it did not pass the gate, 4 another refresh is
+at work; the rest as in inference/common/commands.py.
 """
 
 from __future__ import annotations

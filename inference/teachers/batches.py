@@ -81,13 +81,13 @@ def _fitting(requests: Iterator[Any], most: int, most_bytes: int) -> int:
 
 
 @contextlib.contextmanager
-def _known(teacher: Remote, batch: str) -> Iterator[None]:
-    """Tell a batch that the API does not know from an API that fails."""
+def _known(teacher: Remote, batch: str, kind: str = GONE) -> Iterator[None]:
+    """Tell a batch, or with another `kind` its results, that the API does not know from an API that fails."""
     try:
         yield
     except teacher.sdk.APIStatusError as error:
         if error.status_code in GONE_STATUSES:
-            raise TeacherError(GONE, f"{teacher.name} answered {error.status_code} about the batch {batch}") from error
+            raise TeacherError(kind, f"{teacher.name} answered {error.status_code} about the batch {batch}") from error
         raise
 
 
@@ -237,7 +237,7 @@ class OpenAIBatches:
 
     async def _read(self, batch: str, file: str) -> dict[str, Reply | TeacherError]:
         async with self.teacher.limited(CALL_S):
-            with _known(self.teacher, batch):
+            with _known(self.teacher, batch, DELETED):
                 content = (await self.teacher.client().files.content(file, timeout=CALL_S)).content
             lines = [json.loads(line) for line in content.decode("utf-8").splitlines() if line.strip()]
             return {str(line["custom_id"]): self._row(line) for line in lines}

@@ -7,7 +7,6 @@ from typing import Any
 from inference.bundle.taxonomy import Taxonomy
 from inference.money.prices import Usage, cost, price_of, worst_case
 from inference.teachers.http import Charged, Remote, to_reply
-from inference.teachers.prompt import message
 from inference.teachers.teacher import Reply
 
 WITHOUT_EFFORT = ("claude-3", "claude-haiku-4", "claude-sonnet-4")  # models, by what their names begin with
@@ -50,7 +49,7 @@ class AnthropicTeacher(Remote):
             "thinking": {"type": "disabled"},
             "output_config": {"format": {"type": "json_schema", "schema": self.prompt.schema()}},
             "system": [{"type": "text", "text": self.prompt.system, "cache_control": cached}],
-            "messages": [{"role": "user", "content": message(text)}],
+            "messages": [{"role": "user", "content": self.prompt.message(text)}],
         }
         if self._has_effort and "effort" not in self.left_out:
             params["output_config"]["effort"] = "low"

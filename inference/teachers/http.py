@@ -16,7 +16,7 @@ from inference.bundle.taxonomy import Taxonomy
 from inference.common.shown import without_logins
 from inference.money.prices import Usage
 from inference.teachers.failures import answered
-from inference.teachers.prompt import Prompt, Refused, message
+from inference.teachers.prompt import Examples, Prompt, Refused
 from inference.teachers.teacher import Reply, TeacherError
 
 MAX_TOKENS = 64  # an intent as JSON; the longest name of a taxonomy must fit
@@ -55,6 +55,11 @@ class Remote:
         self.left_out: frozenset[str] = frozenset()
         self._client: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    def show(self, examples: Examples) -> None:
+        """Show labelled messages with each query from now on: another question, so `prompt_id` changes."""
+        self.prompt = self.prompt.with_examples(examples)
+        self.prompt_id = self.prompt.id
 
     def client(self) -> Any:
         """The SDK's async client of the running event loop; connections do not move between loops."""
@@ -138,7 +143,7 @@ class Remote:
         return TeacherError("connection", text, again=True, unsure=unsure)
 
     def _prompt_bytes(self, text: str) -> int:
-        parts = (self.prompt.system, message(text), str(self.prompt.schema()))
+        parts = (self.prompt.system, self.prompt.message(text), str(self.prompt.schema()))
         return sum(len(part.encode("utf-8", "replace")) for part in parts)
 
     def _no_key(self, variable: str) -> TeacherError:

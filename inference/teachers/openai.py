@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 from inference.bundle.taxonomy import Taxonomy
 from inference.money.prices import Usage, cost, price_of, worst_case
 from inference.teachers.http import Charged, Remote, only_thought, to_reply
-from inference.teachers.prompt import message
 from inference.teachers.teacher import Reply
 
 # How models that think by default are told to think least, by what their names begin with; the first that fits counts.
@@ -64,7 +63,10 @@ class OpenAITeacher(Remote):
 
     def request(self, text: str) -> dict[str, Any]:
         """The request for one query; the same in a batch."""
-        said = [{"role": "system", "content": self.prompt.system}, {"role": "user", "content": message(text)}]
+        said = [
+            {"role": "system", "content": self.prompt.system},
+            {"role": "user", "content": self.prompt.message(text)},
+        ]
         return {"model": self.model, "messages": said, **self.parameters()}
 
     def parameters(self) -> dict[str, Any]:

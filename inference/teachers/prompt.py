@@ -10,9 +10,9 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from inference.bundle.taxonomy import Intent, Taxonomy
 from inference.common.errors import MonokuError
@@ -35,6 +35,15 @@ class Refused(MonokuError):
     """The teacher answered, but not with an intent of the taxonomy. The message is the reason."""
 
 
+class Examples(Protocol):
+    """Chooses labelled messages that are shown with a query; `id` changes whenever what it could choose does."""
+
+    id: str
+
+    def __call__(self, text: str) -> Sequence[tuple[str, str]]:
+        """Messages and their intents."""
+
+
 @dataclass(frozen=True)
 class Prompt:
     """The question for one taxonomy. `id` changes whenever anything that the teacher reads does."""
@@ -43,6 +52,7 @@ class Prompt:
     labels: tuple[str, ...]
     by_folded: Mapping[str, str]
     id: str
+    examples: Examples | None = None
 
     @classmethod
     def of(cls, taxonomy: Taxonomy) -> Prompt:
@@ -52,6 +62,18 @@ class Prompt:
         content = json.dumps([system, taxonomy.names, message("")], ensure_ascii=False)
         digest = hashlib.sha256(content.encode()).hexdigest()[:12]
         return cls(system, taxonomy.names, folded, f"prompt-{digest}")
+
+    def with_examples(self, examples: Examples) -> Prompt:
+        """The prompt that shows labelled messages with each query: another question, with an id of its own."""
+        return replace(self, examples=examples, id=f"{self.id}-{examples.id}")
+
+    def message(self, text: str) -> str:
+        """The user turn: the examples, where there are any, and the query."""
+        shown = self.examples(text) if self.examples else ()
+        if not shown:
+            return message(text)
+        lines = "\n".join(f"{_fenced('example', example)}\n{json.dumps({'intent': name})}" for example, name in shown)
+        return f"Messages that were labelled before, the most alike last:\n{lines}\n\n{message(text)}"
 
     def schema(self) -> dict[str, Any]:
         """The JSON schema of an answer."""
@@ -88,9 +110,13 @@ class Prompt:
 
 
 def message(text: str) -> str:
-    """The user turn: the query, fenced. Its own angle brackets are escaped, so that it cannot close the fence."""
+    """The query, fenced. Its own angle brackets are escaped, so that it cannot close the fence."""
+    return _fenced("query", text)
+
+
+def _fenced(name: str, text: str) -> str:
     shown = repair(text[:MOST_CHARACTERS])
-    return f"<query>\n{html.escape(shown, quote=False)}\n</query>"
+    return f"<{name}>\n{html.escape(shown, quote=False)}\n</{name}>"
 
 
 def _system(taxonomy: Taxonomy) -> str:

@@ -68,7 +68,7 @@ def test_the_request_is_what_the_api_documents(api: FakeAPI) -> None:
     assert request["thinking"] == {"type": "disabled"}
     assert request["output_config"]["effort"] == "low"
     assert request["output_config"]["format"]["schema"]["properties"]["intent"]["enum"] == list(TAXONOMY.names)
-    assert request["system"][-1]["cache_control"] == {"type": "ephemeral", "ttl": "5m"}
+    assert request["system"][-1]["cache_control"] == {"type": "ephemeral"}
     assert "temperature" not in request
 
 

@@ -210,3 +210,15 @@ def test_an_openai_cap_holds_in_batches(openai: Path) -> None:
     with OpenAIBatches(fence="query") as api:
         run_openai(openai, api, cap=0.00085, size=10)
         assert 0 < api.charged_nano <= 0.00085 * 1e9
+
+
+def test_an_openai_batch_whose_results_were_deleted_is_doubted_and_asked_again(
+    openai: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_queries(openai, 21)
+    with OpenAIBatches(fence="query", deleted=1) as api:
+        assert not run_openai(openai, api)
+        assert api.batches_created == 2
+        assert spent(openai).measured == api.charged_nano
+        assert spent(openai).unsure > 0
+    assert "a batch is lost" in capsys.readouterr().err

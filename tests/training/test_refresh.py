@@ -12,7 +12,7 @@ import pytest
 from inference.bundle.manifest import Bundle, resolve
 from inference.bundle.taxonomy import Taxonomy
 from inference.classifier import Classifier
-from inference.common.commands import BUSY, FAILED, KEPT
+from inference.common.commands import BUSY, FAILED, KEPT, SOME_FAILED
 from inference.common.locks import Busy, take_lock
 from inference.log.decision_log import Correction, Decision, DecisionLog, TeacherAnswer
 from tests.programs import Program
@@ -421,3 +421,12 @@ def test_another_model_is_never_refreshed_with_the_demo_data(
     (tmp_path / "settings.toml").write_text(f'data = "{tmp_path}/none"')
     assert refresh.main([*flags, "--config", str(tmp_path / "settings.toml")]) == FAILED
     assert "no such file or folder" in capsys.readouterr().err
+
+
+def test_a_round_whose_teacher_answers_nothing_says_why_and_exits_with_one(
+    start: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Traffic(tmp_path / "log.db").add(fresh(3, 5), answered=False)
+    (tmp_path / "answers.jsonl").write_text("")
+    assert refresh.main(start("--teacher", f"recorded:{tmp_path}/answers.jsonl")) == SOME_FAILED
+    assert "3 texts have no answer, most often: recorded:" in capsys.readouterr().out

@@ -227,8 +227,11 @@ class BatchLabeller:
     async def _is(self, other: AccountBatch, batch: Batch) -> bool:
         if other.nonce is not None or other.requests != len(batch.custom_ids):
             return other.nonce == batch.nonce
-        await self._ended(other.id)  # only then does it show whose it is
-        return await self._retry(lambda: self.api.first_custom_id(other.id)) in batch.custom_ids
+        try:
+            await self._ended(other.id)  # only then does it show whose it is
+            return await self._retry(lambda: self.api.first_custom_id(other.id)) in batch.custom_ids
+        except _Gone:  # it was somebody else's, for ours nobody can have deleted
+            return False
 
     async def _ended(self, found: str) -> None:
         while not await self._retry(lambda: self.api.ended(found)):

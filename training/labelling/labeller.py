@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from inference.money.prices import CACHED_FROM_TOKENS, Usage, cost, shown
 from inference.teachers.claude import AnthropicTeacher
+from inference.teachers.http import Remote
 from inference.teachers.teacher import Teacher, TeacherError
 from training.labelling.batches import BatchLabeller
 from training.labelling.calls import SyncLabeller
@@ -65,7 +66,7 @@ async def make_plan(job: Job, queries: Sequence[Query]) -> Plan:
 
 async def _estimate(teacher: Teacher, texts: Sequence[str]) -> tuple[int, dict[str, int]]:
     """Input tokens, and nano-dollars by way of asking."""
-    per_query = sum(len(text) for text in texts) / CHARACTERS_PER_TOKEN / max(1, len(texts))
+    per_query = sum(_length(teacher, text) for text in texts) / CHARACTERS_PER_TOKEN / max(1, len(texts))
     if not isinstance(teacher, AnthropicTeacher):
         return round(len(texts) * per_query), {}
     prefix = await _prefix(teacher)
@@ -76,6 +77,13 @@ async def _estimate(teacher: Teacher, texts: Sequence[str]) -> tuple[int, dict[s
     if teacher.has_batches:
         nano["in batches"] = len(texts) * cost(teacher.priced_as, plain, batch=True)
     return len(texts) * plain.input_tokens, nano
+
+
+def _length(teacher: Teacher, text: str) -> int:
+    """Characters that a query adds to the fixed part."""
+    if isinstance(teacher, Remote) and teacher.prompt.examples:
+        return len(teacher.prompt.message(text)) - len(teacher.prompt.message(""))
+    return len(text)
 
 
 async def _prefix(teacher: AnthropicTeacher) -> int:

@@ -39,10 +39,10 @@ def unanswered(rows: Sequence[LiveRow], question: str) -> list[LiveRow]:
 
 @dataclass
 class Asked:
-    """Answers by the id under which they were asked, how many have none, and what they cost."""
+    """Answers by the id under which they were asked, why others have none, and what they cost."""
 
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    failed: int = 0
+    failed: list[str] = field(default_factory=list)
     usd: float = 0.0
 
 
@@ -57,7 +57,7 @@ def ask(wanted: Wanted, teacher: str, taxonomy: Taxonomy, out: Path, cap_usd: fl
         if texts and teacher:
             got = answers_for(texts, open_teacher(teacher, taxonomy), out, cap)
             found.answers |= got.rows
-            found.failed += len(got.failed)
+            found.failed += got.failed.values()
             found.usd += dollars(got.nano)
     return found
 

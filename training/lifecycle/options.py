@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from inference.common.commands import DONE, KEPT
+from inference.common.commands import DONE, KEPT, SOME_FAILED
 from inference.common.settings import setting
 from inference.teachers.registry import FORMS
 
@@ -42,6 +42,7 @@ class Summary:
     round: int = 0
     chosen: dict[str, float] = field(default_factory=dict)
     labelled: int = 0
+    failed: int = 0
     usd: float = 0.0
     version: str | None = None
     reasons: list[str] = field(default_factory=list)
@@ -49,4 +50,6 @@ class Summary:
 
     @property
     def status(self) -> int:
-        return KEPT if self.outcome == "kept" else DONE
+        if self.outcome == "kept":
+            return KEPT
+        return SOME_FAILED if self.failed and not self.labelled else DONE

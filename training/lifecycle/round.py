@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import json
 import shutil
@@ -145,7 +146,9 @@ class Refresh:
         self.summary.usd = asked.usd
         self.summary.labelled = sum(answer["label"] is not None for answer in asked.answers.values())
         if asked.failed:
-            self.summary.chosen["left without an answer"] = asked.failed
+            self.summary.failed = self.summary.chosen["left without an answer"] = len(asked.failed)
+            [(why, _)] = collections.Counter(asked.failed).most_common(1)
+            self.summary.reasons.append(f"{len(asked.failed)} texts have no answer, most often: {why}")
         merged = {row.identity: row for row in rows}
         known = {asked_as(row): row for row in rows}
         for name, answer in asked.answers.items():

@@ -1,0 +1,121 @@
+"""Which labels a person should look at, the most valuable first.
+
+Four signs, each worth 0 to 1 and added up: the serving student disagrees with the label, surely; a student that was
+trained on the other rows finds the label unlikely (out-of-fold probabilities and their normalised margin, as in
+confident learning: Northcutt, Jiang and Chuang 2021); votes that split; near-duplicates that have another label. Rows
+of the train split alone are looked at: a judging row that was chosen for what a student says of it would break the
+certificate.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from inference.classifier import Classifier
+from training.data.duplicates import near_pairs
+from training.data.rows import Row
+from training.labelling.second_opinion import FOLDS, out_of_fold
+
+LEAST = 0.05  # of a row's value: what is less is no sign of anything
+
+
+@dataclass(frozen=True)
+class Sign:
+    """Why one row is suspect: how much that is worth, in words, and the intent that speaks against its label."""
+
+    value: float
+    reason: str
+    guess: str
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A row to look at. `guess` is the intent that most speaks for; `decision` is what a person fills in."""
+
+    id: str
+    text: str
+    label: str
+    labeler: str
+    value: float
+    guess: str
+    reasons: tuple[str, ...]
+    decision: str | None = None
+
+    def to_record(self) -> dict[str, Any]:
+        """As a line of JSON."""
+        return {**asdict(self), "value": round(self.value, 4), "reasons": list(self.reasons)}
+
+
+def suspects(rows: Sequence[Row], student: Classifier | None, base: str) -> list[Suspect]:
+    """The rows with a sign against their label, the most valuable first. `student` is the serving one, if there is."""
+    signs: dict[int, list[Sign]] = collections.defaultdict(list)
+    found = (_split_votes(rows), _disagreements(rows, student), _unlikely(rows, base), _contradictions(rows))
+    for i, sign in chain.from_iterable(found):
+        signs[i].append(sign)
+    every = [_suspect(rows[i], of_row) for i, of_row in signs.items()]
+    return sorted((one for one in every if one.value >= LEAST), key=lambda one: (-one.value, one.text))
+
+
+def _suspect(row: Row, signs: Sequence[Sign]) -> Suspect:
+    votes: collections.Counter[str] = collections.Counter()
+    for sign in signs:
+        votes[sign.guess] += sign.value  # type: ignore[assignment]
+    [(guess, _)] = votes.most_common(1)
+    value = sum(sign.value for sign in signs)
+    return Suspect(row.id, row.text, row.label, row.labeler, value, guess, tuple(sign.reason for sign in signs))
+
+
+def _split_votes(rows: Sequence[Row]) -> Iterator[tuple[int, Sign]]:
+    for i, row in enumerate(rows):
+        others = {name: share for name, share in (row.shares or {}).items() if name != row.label and share}
+        if others:
+            guess = max(sorted(others), key=lambda name: others[name])
+            told = ", ".join(f"{name} {share:.0%}" for name, share in sorted((row.shares or {}).items()))
+            yield i, Sign(min(1.0, 2 * sum(others.values())), f"the votes split: {told}", guess)
+
+
+def _disagreements(rows: Sequence[Row], student: Classifier | None) -> Iterator[tuple[int, Sign]]:
+    if student is None:
+        return
+    for i, row in enumerate(rows):
+        guess, confidence = student.best_guess(row.text)
+        if guess != row.label:
+            yield i, Sign(confidence, f"the serving student says {guess} ({confidence:.0%})", guess)
+
+
+def _unlikely(rows: Sequence[Row], base: str) -> Iterator[tuple[int, Sign]]:
+    """Rows whose label is unlikely to a student of the others. Intents with fewer than five rows are left alone."""
+    counts = collections.Counter(row.label for row in rows)
+    known = [i for i, row in enumerate(rows) if counts[row.label] >= FOLDS]
+    names = sorted({rows[i].label for i in known})
+    if len(names) < 2:
+        return
+    from cleanlab.rank import get_label_quality_scores
+
+    given = np.array([names.index(rows[i].label) for i in known])
+    probabilities = out_of_fold([rows[i] for i in known], given, base)
+    quality = get_label_quality_scores(given, probabilities, method="normalized_margin")
+    for place, i in enumerate(known):
+        if quality[place] < 0.5:  # another intent is likelier
+            best, of_row = int(probabilities[place].argmax()), probabilities[place]
+            told = f"{names[best]} ({of_row[best]:.0%}), not this ({of_row[given[place]]:.0%})"
+            yield i, Sign(float(1 - 2 * quality[place]), f"a student of the other rows says {told}", names[best])
+
+
+def _contradictions(rows: Sequence[Row]) -> Iterator[tuple[int, Sign]]:
+    near: dict[int, list[int]] = collections.defaultdict(list)
+    for one, other in near_pairs([row.text for row in rows]):
+        near[one].append(other)
+        near[other].append(one)
+    for i, neighbours in near.items():
+        against = [j for j in neighbours if rows[j].label != rows[i].label]
+        if against:
+            first = rows[min(against)]
+            told = f"nearly the same as {first.text[:80]!r}, which is {first.label}"
+            yield i, Sign(len(against) / len(neighbours), told, first.label)
