@@ -128,7 +128,8 @@ def _say(stage: Stages, report: dict[str, Any], outcome: str, target: Path) -> N
 
 def load_data(config: Config) -> Dataset:
     """The data that `config` names, redacted and split. Raises ValueError if they are invalid."""
-    return dataset.load(config.data, load_redactor(config.redactor), config.home, goal=_goal(config))
+    redact = load_redactor(config.redactor)
+    return dataset.load(config.data, redact, config.home, goal=_goal(config), reading=config.reading)
 
 
 def _goal(config: Config, look: int = 1) -> Goal:

@@ -53,10 +53,13 @@ class Refresh:
         self.changed = False  # the serving bundle answers another question
         self.calibrating = 0
         self.redact = load_redactor(config.redactor)
-        self.base = dataset.load(config.data, self.redact, self.home, whole=False) if options.from_data else None
+        self.base = self._base() if options.from_data else None
         self.taxonomy = self._taxonomy()
         self.question = self.taxonomy.question_id()
         self.steps = read_steps(config.data) if options.from_data else []
+
+    def _base(self) -> dataset.Dataset:
+        return dataset.load(self.config.data, self.redact, self.home, whole=False, reading=self.config.reading)
 
     def _taxonomy(self) -> Taxonomy:
         if self.options.taxonomy:
