@@ -54,7 +54,7 @@ def _resplit(data: Path) -> None:
     home = splits_home(data, None)
     if home is None:
         raise ValueError(f"{data}: no folder that may be written to; copy the data first")
-    number = begin_anew(home, data.resolve().stem)
+    number = begin_anew(home)
     print(f"new splits; the old ones are splits.json.{number}. Looks at the calibration rows count from 1 again.")
     print("Models trained before have seen other rows: nothing that was promised or measured for them holds here.")
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from inference.bundle.redact import Redactor
 from inference.bundle.taxonomy import Taxonomy
-from training.data.kept import splits_home
+from training.data.kept import FIRST_SALT, splits_home
 from training.data.merge import Merged, merge, settle
 from training.data.plan import FEWEST_ROWS, Placed, place
 from training.data.rows import PEOPLE, PREFIX, Row
@@ -126,8 +126,7 @@ def load(
     source = read_source(data, reading)
     tally: collections.Counter[str] = collections.Counter(source.counts())
     merged = merge(source.rows, redact, tally)
-    home, salt = splits_home(Path(data), fallback), Path(data).resolve().stem
-    placed = place(merged, goal or Goal(), home, salt, tally)
+    placed = place(merged, goal or Goal(), splits_home(Path(data), fallback), FIRST_SALT, tally)
     rows = [_row(merged[key], placed, key, tally) for key in merged if key in placed.splits]
     rows.sort(key=lambda row: (SPLITS.index(row.split), row.id, row.text))
     tally["reserved_for_training"] += len(placed.reserved)
