@@ -13,7 +13,8 @@ import argparse
 import collections
 from collections.abc import Sequence
 
-from training.data.rows import Row, read_source
+from training.data.rows import Row
+from training.data.source import read_source
 from training.evaluation.slices import words
 
 RUN, OPENING = 5, 3

@@ -23,7 +23,7 @@ from inference.common.commands import DONE, Parser, command
 from inference.money.prices import add_prices_flag
 from inference.teachers.registry import FORMS, HAIKU
 from training.data import dataset
-from training.lifecycle.taxonomy_change import Change, ask_teacher, changed, check_output, to_ask, write
+from training.lifecycle.taxonomy_change import WAS, Change, ask_teacher, changed, check_output, to_ask, write
 
 
 def _main(arguments: argparse.Namespace) -> int:
@@ -40,7 +40,7 @@ def _main(arguments: argparse.Namespace) -> int:
     print(f"to be labelled  {len(rows)} of {len(data.rows)} rows")
     answers = ask_teacher(rows, arguments, new) if rows else {}
     records = changed(data, change, answers)
-    moved = collections.Counter((r["was"], r["label"]) for r in records if "was" in r)
+    moved = collections.Counter((r[WAS], r["label"]) for r in records if WAS in r)
     for (was, now), count in moved.most_common():
         print(f"  {count:>6} {was} -> {now}")
     note = {

@@ -56,7 +56,8 @@ def summary(queries: Queries, job: Job, failed: dict[str, str]) -> str:
 
 def _parser() -> Parser:
     parser = Parser(description="Have a teacher label queries.")
-    parser.add_argument("queries", type=Path, help=".jsonl, .csv or .parquet with a text field, or lines of text")
+    parser.add_argument("queries", type=Path, help="a data file with a text field, or lines of text")
+    parser.add_argument("--encoding", default="", help="the file's encoding, where it is not found by itself")
     parser.add_argument("--taxonomy", type=Path, required=True, help="the taxonomy.toml with the intents")
     parser.add_argument("--teacher", default=HAIKU, help=f"{FORMS} (default %(default)s)")
     parser.add_argument("--mode", choices=("sync", "batch"), default="sync", help="batch: half the price, within a day")
@@ -106,7 +107,7 @@ def _main(arguments: argparse.Namespace) -> int:
         from training.labelling.second_opinion import check_second_opinion
 
         check_second_opinion()
-    queries = read_queries(arguments.queries, load_redactor(arguments.redactor))
+    queries = read_queries(arguments.queries, load_redactor(arguments.redactor), arguments.encoding)
     teacher = open_teacher(arguments.teacher, taxonomy)
     if arguments.examples:
         _show(teacher, arguments, taxonomy)

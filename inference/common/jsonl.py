@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 
 def read(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(FILE:LINE, object) of every line that is not blank. Raises ValueError naming the line."""
-    for place, text in read_text(path):
+    with path.open("rb") as file:
+        yield from objects(path, file)
+
+
+def objects(name: object, lines: Iterable[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The same of the lines of a file that was opened already; `name` is what the places call it."""
+    for place, text in texts(name, lines):
         try:
             values = parse(text)
         except ValueError as error:
@@ -22,14 +28,19 @@ def read(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def read_text(path: Path) -> Iterator[tuple[str, str]]:
     """(FILE:LINE, text) of every line that is not blank, stripped. Raises ValueError naming the line."""
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            place = f"{path}:{number}"
-            try:
-                text = decode(line).strip()
-            except ValueError as error:
-                raise ValueError(f"{place}: {error}") from error
-            if text:
-                yield place, text
+        yield from texts(path, file)
+
+
+def texts(name: object, lines: Iterable[bytes]) -> Iterator[tuple[str, str]]:
+    """The same of the lines of a file that was opened already; `name` is what the places call it."""
+    for number, line in enumerate(lines, 1):
+        place = f"{name}:{number}"
+        try:
+            text = decode(line).strip()
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}") from error
+        if text:
+            yield place, text
 
 
 def decode(line: bytes) -> str:
@@ -43,8 +54,16 @@ def decode(line: bytes) -> str:
 
 def parse(text: str) -> dict[str, Any]:
     """The JSON object in `text`. Raises ValueError saying what is wrong."""
+    return parse_at(text, 0)[0]
+
+
+def parse_at(text: str, start: int, whole: bool = True) -> tuple[dict[str, Any], int]:
+    """The JSON object that begins at `start`, and where it ends; `whole` says that nothing may follow it.
+
+    Raises ValueError saying what is wrong.
+    """
     try:
-        values = _DECODER.decode(text)
+        values, end = (_DECODER.decode(text[start:]), len(text)) if whole else _DECODER.raw_decode(text, start)
     except json.JSONDecodeError as error:
         raise ValueError(f"not valid JSON: {error.msg} at character {error.colno}") from error
     except RecursionError:
@@ -53,7 +72,7 @@ def parse(text: str) -> dict[str, Any]:
         raise ValueError(f"not valid JSON: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"expected a JSON object, got {type(values).__name__}")
-    return values
+    return values, end
 
 
 def line(values: Any, **options: Any) -> str:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from inference.bundle.taxonomy import Taxonomy
 from inference.common import jsonl
 from inference.teachers.own import RecordedTeacher
-from training.data.rows import read_source
+from training.data.source import read_source
 from training.labelling.queries import read_queries
 
 VALUES = st.recursive(

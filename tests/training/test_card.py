@@ -1,10 +1,13 @@
 import json
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from inference.bundle.manifest import Bundle, Certificate, Manifest, resolve
 from inference.bundle.taxonomy import Rule
 from tests.ruled import add_rules
-from training.evaluation.card import card_text
+from training.evaluation.card import card_text, write_card
 
 PNG = b"\x89PNG"
 
@@ -48,3 +51,26 @@ def test_a_certificate_that_does_not_exist_is_said_in_words(tiny_home: Path) -> 
         lineage={"version": 1, "delta_spent": 0.03},
     )
     assert "| 99% | none: defer everything | 0.0% | 0.0% | – |" in card_text(manifest, report)
+
+
+def test_a_name_is_text_in_plots_and_tables_whatever_it_holds(tiny_home: Path, tmp_path: Path) -> None:
+    report = json.loads((resolve(tiny_home) / "report.json").read_text())
+    names = ("$x^{$", "a|b", "two\nlines")
+    report["per_intent"] = dict(zip(names, report["per_intent"].values(), strict=True))
+    manifest = replace(Bundle.load(tiny_home).manifest, labels=names)
+    write_card(tmp_path, manifest, report)
+    assert (tmp_path / "plots" / "confusion.png").read_bytes().startswith(PNG)
+    card = (tmp_path / "README.md").read_text()
+    assert "| $x^{$ |" in card
+    assert "| a\\|b |" in card
+    assert "| two lines |" in card
+
+
+def test_a_plot_that_cannot_be_drawn_is_logged_and_left_out(
+    tiny_home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    report = json.loads((resolve(tiny_home) / "report.json").read_text())
+    write_card(tmp_path, Bundle.load(tiny_home).manifest, {**report, "confusion": "nonsense"})
+    assert "the plot confusion could not be drawn" in caplog.text
+    assert {path.name for path in (tmp_path / "plots").iterdir()} == {"reliability.png", "risk_coverage.png"}
+    assert "plots/confusion.png" not in (tmp_path / "README.md").read_text()

@@ -45,7 +45,7 @@ def test_a_new_intent_takes_its_rows_and_every_other_row_keeps_label_and_split(
         assert row.split == before[key].split
         assert row.label == ("invoices" if "invoice" in row.text else before[key].label)
         if row.label == "invoices":
-            assert row.extra["was"] == before[key].label
+            assert row.extra["monoku_was"] == before[key].label
     note = json.loads((tmp_path / "out" / "changes.jsonl").read_text())
     assert note["added"] == ["invoices"]
     assert note["moved"] == sum(row.label == "invoices" for row in after.values())

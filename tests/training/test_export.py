@@ -60,7 +60,7 @@ def test_a_file_that_answers_otherwise_is_refused(trained, classifier: Classifie
     other, tokenizer = student.load_base(student.resolve_base(str(tiny_base)), LABELS, 16)
     torch.nn.init.normal_(other.head.weight)
     texts = [f"open the {i} doors" for i in range(40)]
-    with pytest.raises(export.ParityError, match="agrees with torch on"):
+    with pytest.raises(export.ParityError, match=r"file is broken: on .* of 40 texts it gives another"):
         export.check_parity(other, tokenizer, classifier, texts)
 
 
@@ -70,3 +70,12 @@ def test_another_architecture_exports(trained, tmp_path: Path) -> None:
     made = Student(DistilBertModel(config), LABELS)
     parity = export.check_parity(made, trained[1], exported(made, trained[1], tmp_path / "distil"), TEXTS)
     assert parity.agreement == 1.0
+
+
+def test_few_flips_and_near_ties_do_not_fail_the_check_and_many_flips_do() -> None:
+    sure, tied = np.array([0.9, 0.08, 0.02]), np.array([0.4, 0.35, 0.25])
+    for row, flips in ((sure, 3), (tied, 25)):
+        ours = np.array([row[[1, 0, 2]]] * flips + [row] * (25 - flips))
+        assert export.compared(ours, np.array([row] * 25)).agreement == pytest.approx(1 - flips / 25)
+    with pytest.raises(export.ParityError, match=r"on 40.0% of 25 texts it gives another label than torch"):
+        export.compared(np.array([sure[[1, 0, 2]]] * 10 + [sure] * 15), np.array([sure] * 25))

@@ -170,6 +170,7 @@ def test_a_full_disk_is_said_in_one_line(tiny_data, tiny_base, tmp_path, capsys,
     [
         (["--data", "no/such/folder.jsonl"], "no such file"),
         (["--base", "nobody/nothing"], "'nobody/nothing' cannot be loaded"),
+        (["--max-tokens", "513"], "--max-tokens 513: the base model '"),
         (["--delta", "3"], "delta must lie between 0 and 1, got 3.0"),
         (["--target", "95"], "target must lie between 0.5 and 0.999, got 95.0"),
     ],

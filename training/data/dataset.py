@@ -15,14 +15,14 @@ import numpy as np
 
 from inference.bundle.redact import Redactor
 from inference.bundle.taxonomy import Taxonomy
-from training.data.kept import splits_home
+from training.data.kept import FIRST_SALT, splits_home
 from training.data.merge import Merged, merge, settle
 from training.data.plan import FEWEST_ROWS, Placed, place
-from training.data.rows import Row, read_source
+from training.data.rows import PEOPLE, PREFIX, Row
 from training.data.sizes import Goal
+from training.data.source import Reading, read_source
 from training.data.splits import SPLITS
 
-PEOPLE = {"author", "human"}
 LARGE_SHARE = 0.10  # of all rows: a group of near-duplicates that is so large is named
 
 
@@ -99,7 +99,8 @@ class Dataset:
         if not rows:
             return None
         models = collections.Counter(row.labeler for row in rows)
-        prompts = collections.Counter(str(row.extra["prompt_id"]) for row in rows if row.extra.get("prompt_id"))
+        asked = (row.extra.get(PREFIX + "prompt_id", row.extra.get("prompt_id")) for row in rows)
+        prompts = collections.Counter(str(prompt) for prompt in asked if prompt)
         return {"models": dict(sorted(models.items())), "prompt_ids": dict(sorted(prompts.items()))}
 
 
@@ -114,6 +115,7 @@ def load(
     whole: bool = True,
     goal: Goal | None = None,
     remember: bool = True,
+    reading: Reading | None = None,
 ) -> Dataset:
     """Read `data`, redact, deduplicate and split it; remember new rows' splits beside the data.
 
@@ -122,17 +124,16 @@ def load(
     `goal` says for which certificate data without splits are divided. Raises ValueError if the data cannot be read and,
     unless `whole` is false because other rows will join them, if there are too few rows to train, tune and test.
     """
-    source = read_source(data)
-    tally: collections.Counter[str] = collections.Counter(read=len(source.rows), unlabelled=source.unlabelled)
+    source = read_source(data, reading)
+    tally: collections.Counter[str] = collections.Counter(source.counts())
     merged = merge(source.rows, redact, tally)
-    home, salt = splits_home(Path(data), fallback), Path(data).resolve().stem
-    placed = place(merged, goal or Goal(), home, salt, tally, remember)
+    home = splits_home(Path(data), fallback)
+    placed = place(merged, goal or Goal(), home, FIRST_SALT, tally, remember)
     rows = [_row(merged[key], placed, key, tally) for key in merged if key in placed.splits]
     rows.sort(key=lambda row: (SPLITS.index(row.split), row.id, row.text))
     tally["reserved_for_training"] += len(placed.reserved)
     dataset = Dataset(tuple(rows), source.taxonomy, dict(tally), ())
-    ignored = [f"ignored {name}: not one of the known file names" for name in source.ignored]
-    dataset = replace(dataset, warnings=(*ignored, *_warnings(dataset, placed)))
+    dataset = replace(dataset, warnings=(*source.notes, *_warnings(dataset, placed)))
     if whole:
         _check(dataset, data)
     return dataset

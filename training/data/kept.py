@@ -14,6 +14,7 @@ from inference.common.files import write_atomically
 from training.data.looks import LOOKS_FILE, BaseLooks
 
 SPLITS_FILE = "splits.json"
+FIRST_SALT = "monoku"  # not the folder's name, as before: what comes of data must not depend on what they are called
 # The rule of files that say none: they were written before shares followed the number of rows.
 OLD_SHARES = (0.55, 0.10, 0.25, 0.10)
 OLD_HALVED = (0.0, 0.5, 0.5, 0.0)  # a val file that comes without a calibration file
@@ -63,7 +64,7 @@ def read(home: Path | None, salt: str) -> Kept:
         ) from error
 
 
-def begin_anew(home: Path, salt: str) -> int:
+def begin_anew(home: Path) -> int:
     """Put the splits and their looks in `home` aside, as files with a number, which is returned, and begin new ones.
 
     The old splits stay until the new file is written, and the old looks until there are new splits. Raises ValueError
@@ -71,12 +72,12 @@ def begin_anew(home: Path, salt: str) -> int:
     """
     if not (home / SPLITS_FILE).is_file():
         raise ValueError(f"{home} has no {SPLITS_FILE} yet: the next training makes one")
-    read(home, salt)
+    read(home, FIRST_SALT)
     number = 1 + len(list(home.glob(f"{SPLITS_FILE}.*")))
     for name in (SPLITS_FILE, LOOKS_FILE):
         if (home / name).is_file():
             write_atomically(home / f"{name}.{number}", (home / name).read_bytes())
-    write(home, Kept(f"{salt} {number}"))
+    write(home, Kept(f"{FIRST_SALT} {number}"))
     BaseLooks(home).restart()
     return number
 

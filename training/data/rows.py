@@ -1,31 +1,33 @@
-"""Rows of labelled data, and how they are read: JSON Lines, CSV, Parquet, a folder of these, a Hugging Face name."""
+"""Rows of labelled data: what one is, and how it is read from a record and written as one.
+
+A record's own columns are `text`, `label`, and where it has them `id` and `split`. What else Monoku reads or writes has
+names that begin with `monoku_`, so that no other column ever has a meaning: it is carried.
+"""
 
 from __future__ import annotations
 
 import collections
+import functools
 import hashlib
-import math
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from inference.bundle.taxonomy import Taxonomy
 from inference.common import jsonl
 from inference.common.text import canonical, query_form, repair
 
-STEMS = {
-    "train": "train",
-    "dev": "dev",
-    "val": "val",
-    "validation": "val",
-    "calibration": "calibration",
-    "test": "test",
-    "queries": "",
+PREFIX = "monoku_"
+SPELLINGS = {
+    "train": ("train", "training"),
+    "dev": ("dev", "development"),
+    "val": ("val", "valid", "validation", "eval", "evaluation"),
+    "calibration": ("calibration", "calib", "cal"),
+    "test": ("test", "testing"),
 }
-FORMATS = (".jsonl", ".csv", ".parquet")
-KNOWN = ("id", "text", "label", "gold", "labeler", "shares", "split", "weight")
+SPLIT_OF = {spelling: split for split, spellings in SPELLINGS.items() for spelling in spellings}
+PLAIN = ("text", "label", "id", "split")
+OURS = ("gold", "labeler", "shares", "weight")
+PEOPLE = {"author", "human"}
 
 
 @dataclass(frozen=True)
@@ -55,186 +57,122 @@ class Row:
         return text_key(self.text)
 
 
-@dataclass(frozen=True)
-class Source:
-    """What was read: the rows, their taxonomy, how many rows had no label, and which files were passed over."""
-
-    rows: tuple[Row, ...]
-    taxonomy: Taxonomy
-    unlabelled: int = 0
-    ignored: tuple[str, ...] = ()
-
-
 def text_key(text: str) -> str:
     """The content id of a query: equal for texts that are the same query."""
     return hashlib.sha256(query_form(text).encode()).hexdigest()[:16]
 
 
-def read_source(data: str) -> Source:
-    """Read a folder, a file, or a Hugging Face data set.
-
-    Raises ValueError, naming file and line, if a row has no text or label or is invalid.
-    """
-    path = Path(data)
-    if path.is_dir():
-        return _read_folder(path)
-    if path.is_file():
-        return _source(list(_read_file(path, split="")), None)
-    if path.suffix or data.startswith((".", "/")):
-        raise ValueError(f"no such file or folder: {data}")
-    return _source(list(_read_hub(data)), None)
+def ours(values: Mapping[str, Any], name: str) -> Any:
+    """What a record says in the field `name` of ours: under its prefix, or without it as earlier versions wrote it."""
+    return values.get(PREFIX + name, values.get(name) if _without_prefix(values) else None)
 
 
-def _read_folder(folder: Path) -> Source:
-    files = sorted(path for path in folder.iterdir() if path.suffix in FORMATS)
-    named = [path for path in files if path.stem.removeprefix("oos_") in STEMS]
-    if not named:
-        raise ValueError(f"{folder} has no data files: expected {'/'.join(STEMS)} as {', '.join(FORMATS)}")
-    rows: list[Row | None] = []
-    outside: set[str] = set()
-    for path in named:
-        stem = path.stem.removeprefix("oos_")
-        read = list(_read_file(path, STEMS[stem]))
-        if stem != path.stem:
-            outside |= {row.label for row in read if row is not None}
-        rows += read
-    taxonomy = folder / "taxonomy.toml"
-    loaded = Taxonomy.load(taxonomy) if taxonomy.is_file() else None
-    return _source(rows, loaded, outside, [path.name for path in files if path not in named])
+def _without_prefix(values: Mapping[str, Any]) -> bool:
+    """Whether a record is of those that named their labeler before there was a prefix: a person or a teacher."""
+    labeler = None if PREFIX + "labeler" in values else values.get("labeler")
+    return isinstance(labeler, str) and (labeler in PEOPLE or ":" in labeler or "prompt_id" in values)
 
 
-def _source(
-    rows: list[Row | None], taxonomy: Taxonomy | None, outside: Iterable[str] = (), ignored: Iterable[str] = ()
-) -> Source:
-    labelled = tuple(row for row in rows if row is not None)
-    if not labelled:
-        raise ValueError("the data has no labelled row")
-    if taxonomy is None:
-        taxonomy = Taxonomy.of((row.label for row in labelled), outside)
-    strangers = sorted({label for row in labelled for label in (row.label, *(row.shares or ()))} - set(taxonomy.names))
-    if strangers:
-        raise ValueError(
-            f"labels not in the taxonomy: {', '.join(strangers[:5])}; its intents are {', '.join(taxonomy.names)}"
-        )
-    return Source(labelled, taxonomy, len(rows) - len(labelled), tuple(ignored))
-
-
-def _read_file(path: Path, split: str) -> Iterator[Row | None]:
-    for place, values in records(path):
-        yield to_row(values, place, split)
-
-
-def records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(place, record) of every record of a .jsonl, .csv or .parquet file.
-
-    Raises ValueError, naming the place, if one is invalid.
-    """
-    if path.suffix == ".jsonl":
-        yield from jsonl.read(path)
-        return
-    import datasets
-
-    read = datasets.Dataset.from_csv if path.suffix == ".csv" else datasets.Dataset.from_parquet
-    # The library caches what it read under the file's name: a cache of our own dies with this call.
-    with tempfile.TemporaryDirectory() as cache:
-        try:
-            rows = read(str(path), cache_dir=cache, keep_in_memory=True).to_list()
-        except Exception as error:  # the library wraps whatever its readers raise
-            raise ValueError(f"{path} cannot be read as {path.suffix[1:]}: {error.__cause__ or error}") from error
-    for number, values in enumerate(rows, 1):
-        yield f"{path} row {number}", _with_null(values)
-
-
-def _with_null(value: Any) -> Any:
-    """`value` with null for every number that JSON does not know."""
-    if isinstance(value, dict):
-        return {name: _with_null(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_with_null(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _read_hub(name: str) -> Iterator[Row | None]:
-    import datasets
-
-    try:
-        splits = datasets.load_dataset(name)
-    except Exception as error:  # offline, unknown name, no access: the library's own words say which
-        raise ValueError(
-            f"{name} is not a file or folder, and loading it as a Hugging Face data set failed: {error}"
-        ) from error
-    for stem, table in splits.items():
-        if stem not in STEMS:
-            continue
-        classes = getattr(table.features.get("label"), "names", None)
-        for number, values in enumerate(table, 1):
-            record = dict(values)
-            if classes and record["label"] is not None:
-                record["label"] = classes[record["label"]]
-            yield to_row(record, f"{name} {stem} row {number}", STEMS[stem])
-
-
-def to_row(values: dict[str, Any], place: str, split: str) -> Row | None:
-    """A record as a Row; None where its label is null (a teacher's refusal). Raises ValueError if it is invalid."""
+def to_row(values: Mapping[str, Any], place: str, split: str) -> Row | None:
+    """A record as a Row; None where its label is empty (a teacher's refusal). Raises ValueError if it is invalid."""
+    values = named(values, place)
     missing = [name for name in ("text", "label") if name not in values]
     if missing:
         raise ValueError(
             f"{place}: the field {' and '.join(missing)} is missing; its fields are {', '.join(map(str, values))}"
         )
-    text, label = values["text"], values["label"]
-    if not isinstance(text, str) or not text.strip():
-        raise ValueError(f"{place}: text must be a non-empty string, got {text!r}")
-    if label is None:
+    text, label = _as_text(values["text"], place, "text"), _as_text(values["label"], place, "label")
+    if text is None or not text.strip():
+        raise ValueError(f"{place}: text must be a non-empty string, got {values['text']!r}")
+    if not label:
         return None
-    if not isinstance(label, str) or not canonical(label):
+    if not canonical(label):
         raise ValueError(f"{place}: label must be a non-empty string, got {label!r}")
-    text = repair(text)
+    text, id_ = repair(text), _as_text(values.get("id"), place, "id")
+    read = {*PLAIN, *(PREFIX + name for name in OURS), *(OURS if _without_prefix(values) else ())}
     return Row(
-        id=str(values.get("id") or text_key(text)),
+        id=id_ or text_key(text),
         text=text,
         label=canonical(label),
-        gold=_gold(values.get("gold")),
-        labeler=str(values.get("labeler") or "author"),
-        shares=_shares(values.get("shares"), place),
+        gold=canonical(_as_text(ours(values, "gold"), place, "gold") or "") or None,
+        labeler=_as_text(ours(values, "labeler"), place, "labeler") or "author",
+        shares=_shares(ours(values, "shares"), place),
         split=split or _split(values.get("split"), place),
-        weight=_weight(values.get("weight"), place),
-        extra={name: value for name, value in values.items() if name not in KNOWN},
+        weight=_weight(ours(values, "weight"), place),
+        extra={name: value for name, value in values.items() if name not in read},
     )
 
 
 def to_record(row: Row) -> dict[str, Any]:
     """A Row as a record that `to_row` reads back, without its request and its group."""
-    values = {name: getattr(row, name) for name in KNOWN}
+    values = {name: getattr(row, name) for name in PLAIN} | {PREFIX + name: getattr(row, name) for name in OURS}
     return {**row.extra, **{name: value for name, value in values.items() if value is not None}}
 
 
+def named(values: Mapping[str, Any], place: str) -> Mapping[str, Any]:
+    """The record with our columns' names as we write them: "Text" is `text` where there is no other `text`.
+
+    Raises ValueError if two columns have the same name of ours.
+    """
+    names = _names(tuple(values))
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        written = ", ".join(repr(name) for name, one in zip(values, names, strict=True) if one == twice)
+        raise ValueError(f"{place}: the columns {written} are all {twice!r}; rename those that are not")
+    return values if names == tuple(values) else dict(zip(names, values.values(), strict=True))
+
+
+@functools.lru_cache(maxsize=256)
+def _names(written: tuple[str, ...]) -> tuple[str, ...]:
+    known = {*PLAIN, *(PREFIX + name for name in OURS)}
+    forms = [canonical(name).casefold() for name in written]
+    return tuple(form if form in known else name for name, form in zip(written, forms, strict=True))
+
+
+def _as_text(value: Any, place: str, name: str) -> str | None:
+    """A text, or a number or truth value as JSON writes it; None for null."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool | int | float):
+        return jsonl.line(value)
+    raise ValueError(f"{place}: {name} must be a string, got {value!r}")
+
+
 def _shares(value: Any, place: str) -> dict[str, float] | None:
-    if value is None:
+    """Vote shares by intent; in a table they are written as JSON. An intent with null has no vote."""
+    found = _in_json(value, place) if isinstance(value, str) else value
+    if isinstance(found, Mapping):
+        found = {name: votes for name, votes in found.items() if votes is not None}
+    if found is None or found == {}:
         return None
-    good = isinstance(value, dict) and value and all(type(v) in (int, float) and v >= 0 for v in value.values())
-    if not good or sum(value.values()) <= 0:
+    good = isinstance(found, dict) and all(type(votes) in (int, float) and votes >= 0 for votes in found.values())
+    if not good or sum(found.values()) <= 0:
         raise ValueError(f"{place}: shares must map intents to votes, got {value!r}")
     votes: collections.Counter[str] = collections.Counter()
-    for name, count in value.items():
+    for name, count in found.items():
         votes[canonical(name)] += count
     return {name: count / votes.total() for name, count in votes.items()}
 
 
-def _gold(value: Any) -> Any:
-    return canonical(value) if isinstance(value, str) else value
+def _in_json(value: str, place: str) -> Any:
+    try:
+        return jsonl.parse(value) if value.strip() else None
+    except ValueError as error:
+        raise ValueError(f"{place}: shares must map intents to votes, got {value!r}: {error}") from error
 
 
 def _split(value: Any, place: str) -> str:
-    if value is None or value == "":
-        return ""
-    if value not in STEMS.values():
-        raise ValueError(f"{place}: split must be one of train, dev, val, calibration, test, got {value!r}")
-    return str(value)
+    written = canonical(_as_text(value, place, "split") or "").casefold()
+    if written and written not in SPLIT_OF:
+        raise ValueError(f"{place}: split must be one of {', '.join(SPELLINGS)}, got {value!r}")
+    return SPLIT_OF.get(written, "")
 
 
 def _weight(value: Any, place: str) -> float:
-    if value is None:
-        return 1.0
-    if type(value) not in (int, float) or not 0 <= value < float("inf"):
+    try:
+        weight = 1.0 if value is None or value == "" else float(value)
+    except (TypeError, ValueError):
+        weight = -1.0
+    if isinstance(value, bool) or not 0 <= weight < float("inf"):
         raise ValueError(f"{place}: weight must be a number of at least 0, got {value!r}")
-    return float(value)
+    return weight

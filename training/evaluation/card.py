@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from inference.bundle.manifest import Manifest
 
 MOST_INTENTS_SHOWN = 30
 MOST_SLICES_SHOWN = 20
+LONGEST_TICK = 40  # characters of a name in a plot
+_log = logging.getLogger("monoku.training")
 
 
 def write_card(folder: Path, manifest: Manifest, report: Mapping[str, Any]) -> None:
@@ -19,18 +23,28 @@ def write_card(folder: Path, manifest: Manifest, report: Mapping[str, Any]) -> N
     plots = folder / "plots"
     plots.mkdir(exist_ok=True)
     draw_plots(plots, manifest, report)
-    (folder / "README.md").write_text(card_text(manifest, report), encoding="utf-8")
+    drawn = [name for name in PLOTS if (plots / f"{name}.png").is_file()]
+    (folder / "README.md").write_text(card_text(manifest, report, drawn), encoding="utf-8")
 
 
 def draw_plots(folder: Path, manifest: Manifest, report: Mapping[str, Any]) -> None:
     """Reliability, risk-coverage and confusion plots as PNG files."""
+    for name, draw in PLOTS.items():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of letters that the font does not have
+                _draw(folder / f"{name}.png", lambda axes, draw=draw: draw(axes, manifest, report))  # type: ignore[misc]
+        except Exception as error:  # a model is as good without its plot
+            _log.warning("the plot %s could not be drawn: %s: %s", name, type(error).__name__, error)
+
+
+def _draw(path: Path, draw: Callable[[Any], None]) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    for name, draw in (("reliability", _reliability), ("risk_coverage", _risk_coverage), ("confusion", _confusion)):
-        figure = Figure(figsize=(5, 4), layout="constrained")
-        draw(figure.add_subplot(), manifest, report)
-        FigureCanvasAgg(figure).print_png(str(folder / f"{name}.png"), metadata={"Software": None})
+    figure = Figure(figsize=(5, 4), layout="constrained")
+    draw(figure.add_subplot())
+    FigureCanvasAgg(figure).print_png(str(path), metadata={"Software": None})
 
 
 def _reliability(axes: Any, manifest: Manifest, report: Mapping[str, Any]) -> None:
@@ -60,23 +74,34 @@ def _confusion(axes: Any, manifest: Manifest, report: Mapping[str, Any]) -> None
     axes.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="predicted", ylabel="reference")
     if len(matrix) <= MOST_INTENTS_SHOWN:
-        axes.set_xticks(range(len(matrix)), manifest.labels, rotation=90)
-        axes.set_yticks(range(len(matrix)), manifest.labels)
+        names = [_cell(label)[:LONGEST_TICK] for label in manifest.labels]
+        # A name is text, whatever it holds: between two dollars matplotlib would read mathematics.
+        axes.set_xticks(range(len(matrix)), names, rotation=90, parse_math=False)
+        axes.set_yticks(range(len(matrix)), names, parse_math=False)
     axes.set_title("Confusion on test, share of each row")
 
 
-def card_text(manifest: Manifest, report: Mapping[str, Any]) -> str:
-    """The model card in Markdown."""
+PLOTS = {"reliability": _reliability, "risk_coverage": _risk_coverage, "confusion": _confusion}
+
+
+def card_text(manifest: Manifest, report: Mapping[str, Any], drawn: Sequence[str] = ()) -> str:
+    """The model card in Markdown, with the plots that were `drawn`."""
     tables = [_summary(manifest, report), _certificates(manifest, report), _more_labels(manifest, report)]
     sections = [*tables, _outside(report), _intents(report), _slices(manifest, report)]
-    plots = "\n".join(f"![{name}](plots/{name}.png)" for name in ("reliability", "risk_coverage", "confusion"))
-    parts = ["# Model card", *[s for s in sections if s], "## Plots\n\n" + plots, _origin(manifest, report)]
+    plots = "\n".join(f"![{name}](plots/{name}.png)" for name in drawn)
+    sections.append("## Plots\n\n" + plots if drawn else "")
+    parts = ["# Model card", *[s for s in sections if s], _origin(manifest, report)]
     return "\n\n".join(parts) + "\n"
 
 
 def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [header, ("---",) * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """A text that ends neither a cell nor a line of a table."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def percent(value: float | None) -> str:

@@ -10,7 +10,9 @@ from typing import Any
 from inference.bundle.redact import Redactor
 from inference.common import jsonl
 from inference.common.text import repair
-from training.data.rows import FORMATS, records, text_key
+from training.data.files import format_of, lines_of
+from training.data.records import records
+from training.data.rows import named, text_key
 
 OURS = ("label", "refusal", "labeler", "prompt_id", "usage", "cost_usd", "time", "shares", "opinion")
 
@@ -42,14 +44,15 @@ class Queries:
         return self.read - len(self.queries)
 
 
-def read_queries(path: Path, redact: Redactor) -> Queries:
-    """Read .jsonl, .csv or .parquet records with a `text`, or one query a line from any other file.
+def read_queries(path: Path, redact: Redactor, encoding: str = "") -> Queries:
+    """Read records with a `text` from JSON Lines, JSON, CSV, TSV or Parquet, or one query a line from any other file.
 
     Raises ValueError, naming file and line, if it is invalid.
     """
     found: dict[str, Query] = {}
     read = 0
-    for place, values in _records(path):
+    for place, record in _records(path, encoding):
+        values = dict(named(record, place))
         text = values.get("text")
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"{place}: text must be a non-empty string, got {text!r}")
@@ -70,9 +73,9 @@ def to_query(text: str, values: dict[str, Any], redact: Redactor) -> Query:
     return Query(text, text_key(text), fields)
 
 
-def _records(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
+def _records(path: Path, encoding: str) -> Iterable[tuple[str, dict[str, Any]]]:
     if not path.is_file():
         raise ValueError(f"no such file: {path}")
-    if path.suffix in FORMATS:
-        return records(path)
-    return ((place, {"text": text}) for place, text in jsonl.read_text(path))
+    if format_of(path):
+        return records(path, encoding)
+    return ((place, {"text": text}) for place, text in jsonl.texts(path, lines_of(path, encoding)))

@@ -21,7 +21,10 @@ from inference.common.places import database
 from inference.common.sqlite import scrub
 from inference.common.text import Forgotten
 from inference.log.decision_log import DecisionLog
-from training.data.rows import FORMATS, records, text_key
+from training.data.files import format_of
+from training.data.records import records
+from training.data.rows import named, text_key
+from training.data.source import data_files
 from training.lifecycle.live import FORGOTTEN, LiveRow, read_live, write_live
 
 
@@ -63,8 +66,10 @@ def standing_in(data: Path, forgotten: Forgotten) -> list[str]:
     """Where base data, which is only read, holds the text: "file:line". Raises ValueError if it cannot be read."""
     if not data.exists():
         raise ValueError(f"no such file or folder: {data}")
-    files = sorted(data.iterdir()) if data.is_dir() else [data]
-    found = (record for file in files if file.suffix in FORMATS for record in records(file))
+    known, others = data_files(data) if data.is_dir() else ([data], [])
+    # Whatever else is called .json in a folder of data is seldom rows.
+    files = [*known, *(file for file in others if format_of(file) != ".json")]
+    found = ((place, named(values, place)) for file in files for place, values in records(file))
     return [place for place, values in found if forgotten.as_typed(str(values.get("text", "")))]
 
 

@@ -53,12 +53,14 @@ class Refresh:
         self.changed = False  # the serving bundle answers another question
         self.calibrating = 0
         self.redact = load_redactor(config.redactor)
-        self.base = None
-        if options.from_data:
-            self.base = dataset.load(config.data, self.redact, self.home, whole=False, remember=not dry)
+        self.base = self._base() if options.from_data else None
         self.taxonomy = self._taxonomy()
         self.question = self.taxonomy.question_id()
         self.steps = read_steps(config.data) if options.from_data else []
+
+    def _base(self) -> dataset.Dataset:
+        reading, remember = self.config.reading, not self.dry
+        return dataset.load(self.config.data, self.redact, self.home, False, reading=reading, remember=remember)
 
     def _taxonomy(self) -> Taxonomy:
         if self.options.taxonomy:

@@ -19,9 +19,11 @@ from inference.teachers.registry import open_teacher
 from training.data.dataset import Dataset
 from training.data.kept import SPLITS_FILE
 from training.data.looks import LOOKS_FILE
-from training.data.rows import Row, text_key, to_record
+from training.data.rows import PREFIX, Row, text_key, to_record
 from training.labelling.labeller import Options, answers_for, consent
 from training.lifecycle.questions import NOTES
+
+WAS = PREFIX + "was"  # the field of a changed row that holds its label of before
 
 
 @dataclass(frozen=True)
@@ -54,17 +56,18 @@ def changed(data: Dataset, change: Change, answers: Mapping[str, dict[str, Any]]
 def _changed(row: Row, change: Change, answer: dict[str, Any] | None) -> dict[str, Any]:
     record = {**to_record(row), "label": change.mapping[row.label]}
     if row.gold is not None:
-        record["gold"] = change.mapping.get(row.gold, row.gold)
+        record[PREFIX + "gold"] = change.mapping.get(row.gold, row.gold)
     if row.shares is not None:
         shares: collections.Counter[str] = collections.Counter()
         for name, share in row.shares.items():
             shares[change.mapping[name]] += share  # type: ignore[assignment]
-        record["shares"] = dict(shares)
+        record[PREFIX + "shares"] = dict(shares)
     if answer is not None and answer["label"] in change.added:
-        record |= {"label": answer["label"], "labeler": answer["labeler"], "prompt_id": answer["prompt_id"]}
-        record.pop("shares", None)
+        said = {PREFIX + name: answer[name] for name in ("labeler", "prompt_id")}
+        record |= {"label": answer["label"], **said}
+        record.pop(PREFIX + "shares", None)
     if record["label"] != row.label:
-        record["was"] = row.label
+        record[WAS] = row.label
     return record
 
 

@@ -11,15 +11,19 @@ from typing import Any
 
 from inference.common import settings
 from inference.common.settings import check_types, setting
+from training.data.foreign import FORMATS
+from training.data.source import Reading
 
-NOT_THE_STUDENTS = ("data", "name", "models", "delta", "target")
+NOT_THE_STUDENTS = ("data", "encoding", "format", "name", "models", "delta", "target")
 
 
 @dataclass(frozen=True)
 class Config:
     """Everything that a person may set. `models` becomes absolute at once."""
 
-    data: str = setting("data/support", "a folder, a .jsonl/.csv/.parquet file, or a Hugging Face data set name")
+    data: str = setting("data/support", "a folder or file of labelled rows, or a Hugging Face data set name")
+    encoding: str = setting("", "the data files' encoding, such as latin-1, where it is not found by itself")
+    format: str = setting("rows", f"what the data's records are: {', '.join(FORMATS)}")
     name: str = setting("", "the model's name under --models; by default the data folder's")
     models: str = setting("models", "the folder that holds every model")
     base: str = setting("all-MiniLM-L6-v2", "base model: the embedded default, a local folder, or a hub name")
@@ -40,6 +44,7 @@ class Config:
         check_types(self)
         for name in ("epochs", "batch_size", "max_tokens"):
             _require(getattr(self, name) >= (8 if name == "max_tokens" else 1), self, name, "is too small")
+        _require(self.format in FORMATS, self, "format", f"must be one of {', '.join(FORMATS)}")
         _require(self.noisy_copies >= 0, self, "noisy_copies", "must not be negative")
         _require(0.5 <= self.target <= 0.999, self, "target", "must lie between 0.5 and 0.999")
         _require(0 < self.delta < 1, self, "delta", "must lie between 0 and 1")
@@ -57,6 +62,11 @@ class Config:
         Raises ValueError where there may be a model of this data under the name that versions before 0.3.0 gave it.
         """
         return self.name or _name_of(self.data, Path(self.models))
+
+    @property
+    def reading(self) -> Reading:
+        """How the data are read."""
+        return Reading(self.encoding, self.format)
 
     @property
     def home(self) -> Path:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from tokenizers.processors import TemplateProcessing
 from torch import nn
-from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
 from training.data.dataset import target_matrix
 from training.data.rows import Row
@@ -26,6 +26,7 @@ from training.data.rows import Row
 EMBEDDED_BASE = "all-MiniLM-L6-v2"
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 SCALE = 16.0
+OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")  # whose first positions stand for padding
 Item = dict[str, Any]  # one tokenized row: its token ids, target distribution and weight
 
 
@@ -122,6 +123,19 @@ def load_base(base: Base, labels: Sequence[str], max_tokens: int) -> tuple[Stude
     tokenizer.model_max_length = max_tokens
     _drop_separator(tokenizer)
     return Student(encoder, labels), tokenizer
+
+
+def check_length(base: Base, max_tokens: int) -> None:
+    """Raises ValueError if the base model cannot be loaded, or reads fewer than `max_tokens` tokens."""
+    try:
+        config = AutoConfig.from_pretrained(base.location)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"the base model {base.name!r} cannot be loaded: {error}") from error
+    most = getattr(config, "max_position_embeddings", None)
+    if isinstance(most, int) and config.model_type in OFFSET_POSITIONS:
+        most -= config.pad_token_id + 1
+    if isinstance(most, int) and max_tokens > most:
+        raise ValueError(f"--max-tokens {max_tokens}: the base model {base.name!r} reads at most {most} tokens")
 
 
 def _drop_separator(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -47,10 +47,10 @@ def fit_probe(student: Student, items: Sequence[Item], collate: Collator) -> flo
     order = torch.randperm(len(items), generator=torch.Generator().manual_seed(0))[:PROBE_ROWS]
     held, fit = order[: len(order) // 5], order[len(order) // 5 :]
     losses = []
-    for decay in PROBE_DECAYS:
+    for decay in PROBE_DECAYS if len(held) else ():
         _fit_head(student.head, features[fit], target[fit], weight[fit], decay)
         losses.append(_head_loss(student.head, features[held], target[held], weight[held]).item())
-    best = PROBE_DECAYS[int(np.argmin(losses))]
+    best = PROBE_DECAYS[int(np.argmin(losses))] if losses else PROBE_DECAYS[-1]
     _fit_head(student.head, features, target, weight, best)
     return best
 
