@@ -20,7 +20,7 @@ from training.data.noise import add_noise
 from training.data.rows import Row
 from training.student.choose import Judges, choose
 from training.student.config import Config
-from training.student.folds import MOST_ROWS, best_share, out_of_fold
+from training.student.folds import opinion, out_of_fold
 from training.student.model import Base, Collator, Item, Student, batches_of_equal_length, encode, load_base
 from training.student.narrow import narrow
 from training.student.probe import embeddings, fit_probe
@@ -79,11 +79,12 @@ def train(
         encode([_name(label) for label in labels], student, tokenizer, 0.0),
         collate,
     )
-    share = _start_head(student, rows, judges)
+    share, targets = _start_head(student, rows, judges)
+    soft = [{**item, "target": targets[i % len(rows)]} for i, item in enumerate(everything)]
     start = {name: value.clone() for name, value in student.state_dict().items()}
     student.encoder.get_input_embeddings().requires_grad_(config.tune_embeddings)
     trainer = _StudentTrainer(
-        HEAD_FACTOR, model=student, args=_arguments(config, folder), train_dataset=everything, data_collator=collate
+        HEAD_FACTOR, model=student, args=_arguments(config, folder), train_dataset=soft, data_collator=collate
     )
     trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
     student.eval()
@@ -96,20 +97,21 @@ def _name(label: str) -> Row:
     return Row(label, " ".join(re.findall(r"[^\W_]+", label)) or label, label)
 
 
-def _start_head(student: Student, rows: Sequence[Row], judges: Judges) -> float:
-    """Fit the head to the frozen encoder, and say what share the class centres should have in the answers."""
+def _start_head(student: Student, rows: Sequence[Row], judges: Judges) -> tuple[float, np.ndarray]:
+    """Fit the head to the frozen encoder; return the class centres' share in answers, and the rows' soft targets."""
     features = embeddings(student, judges.train, judges.collate)
     target = torch.tensor(np.stack([item["target"] for item in judges.train]))
-    decay = fit_probe(student.head, features, target, torch.tensor([row.weight for row in rows]))
+    weight = torch.tensor([row.weight for row in rows], dtype=torch.float32)
+    decay = fit_probe(student.head, features, target, weight)
     print(f"the linear probe chose a weight decay of {decay:g}")
     if not judges.dev:
-        return 0.0
-    some = np.random.default_rng(0).permutation(len(rows))[:MOST_ROWS]
+        return 0.0, target.numpy()
     names = embeddings(student, judges.names, judges.collate)
-    unseen = out_of_fold([rows[i] for i in some], features[some], target[some], names, decay)
-    share = best_share(unseen, target[some].numpy())
-    print(f"class centres get a share of {share:g} in the answers")
-    return share
+    found = opinion(out_of_fold(rows, features, target, weight, names, decay), target.numpy())
+    print(
+        f"the other rows agree with {found.agreement:.1%} of the labels; class centres get {found.share:g} of an answer"
+    )
+    return found.share, found.targets
 
 
 def noisy_copies(rows: Sequence[Row], copies: int, seed: int) -> list[Row]:
