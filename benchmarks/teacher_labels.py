@@ -58,7 +58,7 @@ def of_the_student(rows: Sequence[Row], texts: Sequence[str], config: Config) ->
     labels = sorted({row.label for row in rows})
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         base = student.resolve_base(config.base)
-        trained, tokenizer = fit.train(rows, labels, base, config, Path(folder) / "checkpoints")
+        trained, tokenizer, _ = fit.train(rows, labels, base, config, Path(folder) / "checkpoints")
     return np.array(labels)[torch_probabilities(trained, tokenizer, texts).argmax(1)]
 
 

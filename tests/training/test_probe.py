@@ -15,9 +15,11 @@ def test_the_probe_separates_what_is_separable(tiny_base: Path) -> None:
     made, tokenizer = student.load_base(student.resolve_base(str(tiny_base)), ("a", "b"), 16)
     items = student.encode(ROWS, made, tokenizer, 0.0)
     collate = student.Collator(tokenizer)
-    probe.fit_probe(made, items, collate)
+    features = probe.embeddings(made, items, collate)
+    target = torch.tensor(np.stack([item["target"] for item in items]))
+    probe.fit_probe(made.head, features, target, torch.ones(len(items)))
     with torch.no_grad():
-        logits = made.head(probe.embeddings(made, items, collate))
+        logits = made.head(features)
     assert logits.argmax(1).tolist() == [0, 1] * 8
 
 

@@ -87,7 +87,7 @@ PLOTS = {"reliability": _reliability, "risk_coverage": _risk_coverage, "confusio
 def card_text(manifest: Manifest, report: Mapping[str, Any], drawn: Sequence[str] = ()) -> str:
     """The model card in Markdown, with the plots that were `drawn`."""
     tables = [_summary(manifest, report), _certificates(manifest, report), _more_labels(manifest, report)]
-    sections = [*tables, _outside(report), _intents(report), _slices(manifest, report)]
+    sections = [*tables, _tried(report), _outside(report), _intents(report), _slices(manifest, report)]
     plots = "\n".join(f"![{name}](plots/{name}.png)" for name in drawn)
     sections.append("## Plots\n\n" + plots if drawn else "")
     parts = ["# Model card", *[s for s in sections if s], _origin(manifest, report)]
@@ -174,6 +174,24 @@ def _more_labels(manifest: Manifest, report: Mapping[str, Any]) -> str:
     ]
     header = ("labels", "price of the new ones", "chance of a certificate", "coverage to expect")
     return f"## What more labels would buy\n\n{text}\n\n{_table(header, rows)}"
+
+
+def _tried(report: Mapping[str, Any]) -> str:
+    found = report.get("tried")
+    if not found:
+        return ""
+    text = (
+        "What training tried, judged on dev: how much of the fine-tuning is kept (0: the encoder as it came), and what "
+        "share the likeness to class centres has in an answer. Kept is the first that ranks its answers as well as the "
+        "best, to one standard error of the area under risk–coverage."
+    )
+    rows = [
+        (f"{one['tuned']:.0%}", f"{one['centres']:.0%}", percent(one["accuracy"]), f"{one['area']:.4f}",
+         "kept" if one["kept"] else "")
+        for one in found
+    ]  # fmt: skip
+    header = ("fine-tuned", "centres", "accuracy, dev", "area, dev", "")
+    return f"## What was tried\n\n{text}\n\n{_table(header, rows)}"
 
 
 def bought(one: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ from training.data.rows import Row
 from training.evaluation import metrics
 from training.evaluation.scored import Scored, Served, score, serve
 from training.evaluation.slices import slices
+from training.evaluation.statistics import selective_risk
 
 CURVE_POINTS = 100
 MOST_TIMED = 1000
@@ -92,12 +93,11 @@ def gold_figures(test: Scored) -> dict[str, float]:
 def risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> dict[str, Any]:
     """Selective risk among the most confident share of rows, and the area under that curve.
 
-    After Geifman and El-Yaniv 2017; `curve` holds (coverage, risk) pairs.
+    `curve` holds (coverage, risk) pairs.
     """
-    order = np.argsort(-confidence, kind="stable")
-    risk = np.cumsum(~correct[order]) / np.arange(1, len(order) + 1)
-    points = np.unique(np.linspace(0, len(order) - 1, min(CURVE_POINTS, len(order))).astype(int))
-    curve = [((int(i) + 1) / len(order), float(risk[i])) for i in points]
+    risk = selective_risk(confidence, correct)
+    points = np.unique(np.linspace(0, len(risk) - 1, min(CURVE_POINTS, len(risk))).astype(int))
+    curve = [((int(i) + 1) / len(risk), float(risk[i])) for i in points]
     return {"area": float(risk.mean()), "curve": curve}
 
 

@@ -20,6 +20,15 @@ def binomial_p_value(errors: Any, accepted: Any, most: float) -> Any:
     return bdtr(errors, accepted, most)
 
 
+def selective_risk(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    """The error rate among the most confident row, the two most confident, …, all rows: shape (rows,).
+
+    Its mean is the area under the risk-coverage curve (Geifman and El-Yaniv 2017).
+    """
+    order = np.argsort(-confidence, kind="stable")
+    return np.asarray(np.cumsum(~correct[order]) / np.arange(1, len(order) + 1))
+
+
 LEVEL = 0.05
 FEWEST_FOR_A_TEST = 8  # rows of an intent under which no exact test at such levels can see that it was lost
 FEWEST_LOST = 3

@@ -17,7 +17,7 @@ from inference.bundle.redact import Redactor
 from inference.bundle.taxonomy import Taxonomy
 from inference.common.text import canonical, query_form, repair
 from training.data.duplicates import shingles
-from training.data.rows import records
+from training.data.records import records
 
 Example = tuple[str, str]  # a text and its label
 

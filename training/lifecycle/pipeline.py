@@ -41,6 +41,7 @@ from training.student.config import Config
 
 LIBRARIES = ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime", "tokenizers", "numpy")
 PARITY_TEXTS = 500
+TRIED = "tried.json"
 _log = logging.getLogger("monoku.training")
 Judge = Callable[[Classifier], Verdict]
 
@@ -109,6 +110,7 @@ def train(
             classifier = classifier.at(config.target, manifest)
             report = _report(classifier, data, trained, tokenizer)
             report["more_labels"] = _more_labels(classifier, data, judged.scored, _goal(config, look.number + 1))
+            report["tried"] = json.loads((run / TRIED).read_text(encoding="utf-8"))
             report |= {"parity": asdict(parity), "settings": config.shown(), "tally": data.tally}
             report["calibration"] |= judged.reference
         with stage("publish"):
@@ -215,8 +217,10 @@ def _fresh(folder: Path) -> Path:
 def _student(config: Config, data: Dataset, base: student.Base, run: Path) -> tuple[student.Student, Any]:
     finished = run / "student"
     if not finished.is_dir():
-        trained = fit.train(data.split("train"), data.taxonomy.names, base, config, run / "checkpoints")
-        student.save(*trained, finished)
+        names, dev = data.taxonomy.names, data.trials("dev")
+        trained, tokenizer, tried = fit.train(data.split("train"), names, base, config, run / "checkpoints", dev)
+        (run / TRIED).write_text(json.dumps(tried), encoding="utf-8")
+        student.save(trained, tokenizer, finished)
     else:
         print("already trained: continuing where the last run stopped")
     return student.load(finished, data.taxonomy.names)

@@ -1,9 +1,10 @@
-"""Fine-tune the student: linear probe, narrowing, then all layers."""
+"""Fine-tune the student: narrowing, linear probe, then all layers, and the choice of what is kept."""
 
 from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,10 +18,12 @@ from transformers import Trainer, TrainingArguments
 
 from training.data.noise import add_noise
 from training.data.rows import Row
+from training.student.choose import Judges, choose
 from training.student.config import Config
+from training.student.folds import opinion, out_of_fold
 from training.student.model import Base, Collator, Item, Student, batches_of_equal_length, encode, load_base
 from training.student.narrow import narrow
-from training.student.probe import fit_probe
+from training.student.probe import embeddings, fit_probe
 
 HEAD_FACTOR = 5.0
 NARROWING_ROWS = 3000
@@ -50,27 +53,65 @@ class _StudentTrainer(Trainer):
         return self.optimizer
 
 
-def train(rows: Sequence[Row], labels: Sequence[str], base: Base, config: Config, folder: Path) -> tuple[Student, Any]:
-    """Fine-tune on `rows` (the train split) and return the student with its tokenizer.
+def train(
+    rows: Sequence[Row],
+    labels: Sequence[str],
+    base: Base,
+    config: Config,
+    folder: Path,
+    dev: Sequence[Row] = (),
+) -> tuple[Student, Any, list[dict[str, Any]]]:
+    """Fine-tune on `rows` (the train split) and return the student, its tokenizer, and what was tried on `dev`.
 
-    `folder` holds the Trainer's checkpoints: called again after a kill, training goes on from the last epoch.
+    Without `dev` rows the fine-tuned student is kept as it is. `folder` holds the Trainer's checkpoints: called again
+    after a kill, training goes on from the last epoch.
     """
     transformers.set_seed(config.seed)
     student, tokenizer = load_base(base, labels, config.max_tokens)
     copies = noisy_copies(rows, config.noisy_copies, config.seed)
     everything = encode([*rows, *copies], student, tokenizer, config.label_smoothing)
-    items = everything[: len(rows)]
-    collate = Collator(tokenizer)
+    items, collate = everything[: len(rows)], Collator(tokenizer)
     sample = [items[i] for i in np.random.default_rng(config.seed).permutation(len(items))[:NARROWING_ROWS]]
     narrow(student.encoder, config.feed_forward_share, lambda: _run_unpadded(student, sample))
-    print(f"the linear probe chose a weight decay of {fit_probe(student, items, collate):g}")
+    judges = Judges(
+        items,
+        encode([row for row in dev if row.label], student, tokenizer, 0.0),
+        encode([_name(label) for label in labels], student, tokenizer, 0.0),
+        collate,
+    )
+    share, targets = _start_head(student, rows, judges)
+    soft = [{**item, "target": targets[i % len(rows)]} for i, item in enumerate(everything)]
+    start = {name: value.clone() for name, value in student.state_dict().items()}
     student.encoder.get_input_embeddings().requires_grad_(config.tune_embeddings)
     trainer = _StudentTrainer(
-        HEAD_FACTOR, model=student, args=_arguments(config, folder), train_dataset=everything, data_collator=collate
+        HEAD_FACTOR, model=student, args=_arguments(config, folder), train_dataset=soft, data_collator=collate
     )
     trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
     student.eval()
-    return student, tokenizer
+    tried = choose(student, start, share, judges) if judges.dev else []
+    return student, tokenizer, tried
+
+
+def _name(label: str) -> Row:
+    """An intent's name as a text of it."""
+    return Row(label, " ".join(re.findall(r"[^\W_]+", label)) or label, label)
+
+
+def _start_head(student: Student, rows: Sequence[Row], judges: Judges) -> tuple[float, np.ndarray]:
+    """Fit the head to the frozen encoder; return the class centres' share in answers, and the rows' soft targets."""
+    features = embeddings(student, judges.train, judges.collate)
+    target = torch.tensor(np.stack([item["target"] for item in judges.train]))
+    weight = torch.tensor([row.weight for row in rows], dtype=torch.float32)
+    decay = fit_probe(student.head, features, target, weight)
+    print(f"the linear probe chose a weight decay of {decay:g}")
+    if not judges.dev:
+        return 0.0, target.numpy()
+    names = embeddings(student, judges.names, judges.collate)
+    found = opinion(out_of_fold(rows, features, target, weight, names, decay), target.numpy())
+    print(
+        f"the other rows agree with {found.agreement:.1%} of the labels; class centres get {found.share:g} of an answer"
+    )
+    return found.share, found.targets
 
 
 def noisy_copies(rows: Sequence[Row], copies: int, seed: int) -> list[Row]:

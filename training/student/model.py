@@ -22,11 +22,14 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokeniz
 
 from training.data.dataset import target_matrix
 from training.data.rows import Row
+from training.student import mixture
+from training.student.mixture import Mixture
 
 EMBEDDED_BASE = "all-MiniLM-L6-v2"
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 SCALE = 16.0
 OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")  # whose first positions stand for padding
+MIXTURE = "mixture.pt"
 Item = dict[str, Any]  # one tokenized row: its token ids, target distribution and weight
 
 
@@ -50,6 +53,7 @@ class Student(nn.Module):
         self.config = encoder.config
         self.labels = tuple(labels)
         self.head = nn.Linear(encoder.config.hidden_size, len(labels))
+        self.mixture: Mixture | None = None  # answers in the head's place where it was found to be better
 
     def embed(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **inputs: torch.Tensor
@@ -73,7 +77,7 @@ class Student(nn.Module):
         weight: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         extra = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        logits = self.head(self.embed(input_ids, attention_mask, **extra))
+        logits = (self.mixture or self.head)(self.embed(input_ids, attention_mask, **extra))
         if target is None or weight is None:
             return {"logits": logits}
         losses = nn.functional.cross_entropy(logits.float(), target, reduction="none")
@@ -162,6 +166,8 @@ class Collator:
 
 def encode(rows: Sequence[Row], student: Student, tokenizer: PreTrainedTokenizerFast, smoothing: float) -> list[Item]:
     """Tokenize rows and attach their smoothed target distributions."""
+    if not rows:
+        return []
     inputs = tokenizer([row.text for row in rows], truncation=True)
     targets = target_matrix(rows, student.labels)
     targets = (targets * (1 - smoothing) + smoothing / len(student.labels)).astype(np.float32)
@@ -189,6 +195,8 @@ def save(student: Student, tokenizer: PreTrainedTokenizerFast, folder: Path) -> 
     student.encoder.save_pretrained(draft)
     tokenizer.save_pretrained(draft)
     torch.save(student.head.state_dict(), draft / "head.pt")
+    if student.mixture is not None:
+        torch.save(student.mixture.state_dict(), draft / MIXTURE)
     draft.replace(folder)
 
 
@@ -197,4 +205,6 @@ def load(folder: Path, labels: Sequence[str]) -> tuple[Student, PreTrainedTokeni
     tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True)
     student = Student(AutoModel.from_pretrained(folder), labels)
     student.head.load_state_dict(torch.load(folder / "head.pt", weights_only=True))
+    if (folder / MIXTURE).is_file():
+        student.mixture = mixture.load(torch.load(folder / MIXTURE, weights_only=True), labels)
     return student.eval(), tokenizer

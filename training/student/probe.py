@@ -36,22 +36,20 @@ def embeddings(student: Student, items: Sequence[Item], collate: Collator) -> to
     return out
 
 
-def fit_probe(student: Student, items: Sequence[Item], collate: Collator) -> float:
+def fit_probe(head: nn.Linear, features: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> float:
     """Start the head from multinomial logistic regression on the frozen embeddings; return the weight decay chosen.
 
-    The decay is the one that fits held-out rows best: a few hundred rows need a hundred times as much as ten thousand.
+    `features` has shape (rows, hidden), `target` (rows, labels), `weight` (rows,). The decay is the one that fits
+    held-out rows best: a few hundred rows need a hundred times as much as ten thousand.
     """
-    features = embeddings(student, items, collate)
-    target = torch.tensor(np.stack([item["target"] for item in items]))
-    weight = torch.tensor([item["weight"] for item in items], dtype=torch.float32)
-    order = torch.randperm(len(items), generator=torch.Generator().manual_seed(0))[:PROBE_ROWS]
+    order = torch.randperm(len(features), generator=torch.Generator().manual_seed(0))[:PROBE_ROWS]
     held, fit = order[: len(order) // 5], order[len(order) // 5 :]
     losses = []
     for decay in PROBE_DECAYS if len(held) else ():
-        _fit_head(student.head, features[fit], target[fit], weight[fit], decay)
-        losses.append(_head_loss(student.head, features[held], target[held], weight[held]).item())
+        fit_head(head, features[fit], target[fit], weight[fit], decay)
+        losses.append(_head_loss(head, features[held], target[held], weight[held]).item())
     best = PROBE_DECAYS[int(np.argmin(losses))] if losses else PROBE_DECAYS[-1]
-    _fit_head(student.head, features, target, weight, best)
+    fit_head(head, features, target, weight, best)
     return best
 
 
@@ -59,9 +57,8 @@ def _head_loss(head: nn.Linear, features: torch.Tensor, target: torch.Tensor, we
     return (nn.functional.cross_entropy(head(features), target, reduction="none") * weight).mean()
 
 
-def _fit_head(
-    head: nn.Linear, features: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, decay: float
-) -> None:
+def fit_head(head: nn.Linear, features: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, decay: float) -> None:
+    """Fit `head` to rows by multinomial logistic regression with a given weight decay."""
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     optimiser: Any = torch.optim.LBFGS(head.parameters(), max_iter=PROBE_STEPS, line_search_fn="strong_wolfe")
