@@ -1,8 +1,8 @@
 """Which labels a person should look at, the most valuable first.
 
 Four signs, each worth 0 to 1 and added up: the serving student disagrees with the label, surely; a student that was
-trained on the other rows finds the label unlikely (out-of-fold probabilities and their normalised margin, as in
-confident learning: Northcutt, Jiang and Chuang 2021); votes that split; near-duplicates that have another label. Rows
+trained on the other rows finds the label unlikely (its out-of-fold probability, "self-confidence" in confident
+learning: Northcutt, Jiang and Chuang 2021); votes that split; near-duplicates that have another label. Rows
 of the train split alone are looked at: a judging row that was chosen for what a student says of it would break the
 certificate.
 """
@@ -96,16 +96,13 @@ def _unlikely(rows: Sequence[Row], base: str) -> Iterator[tuple[int, Sign]]:
     names = sorted({rows[i].label for i in known})
     if len(names) < 2:
         return
-    from cleanlab.rank import get_label_quality_scores
-
     given = np.array([names.index(rows[i].label) for i in known])
     probabilities = out_of_fold([rows[i] for i in known], given, base)
-    quality = get_label_quality_scores(given, probabilities, method="normalized_margin")
-    for place, i in enumerate(known):
-        if quality[place] < 0.5:  # another intent is likelier
-            best, of_row = int(probabilities[place].argmax()), probabilities[place]
-            told = f"{names[best]} ({of_row[best]:.0%}), not this ({of_row[given[place]]:.0%})"
-            yield i, Sign(float(1 - 2 * quality[place]), f"a student of the other rows says {told}", names[best])
+    for of_row, label, i in zip(probabilities, given, known, strict=True):
+        best, own = int(of_row.argmax()), float(of_row[label])
+        if best != label:
+            told = f"{names[best]} ({of_row[best]:.0%}), not this ({own:.0%})"
+            yield i, Sign(1 - own, f"a student of the other rows says {told}", names[best])
 
 
 def _contradictions(rows: Sequence[Row]) -> Iterator[tuple[int, Sign]]:
