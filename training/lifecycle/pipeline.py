@@ -18,6 +18,7 @@ import numpy as np
 
 from inference.bundle.manifest import TAXONOMY, Bundle, Manifest
 from inference.bundle.redact import load_redactor, redactor_id
+from inference.bundle.taxonomy import Taxonomy
 from inference.classifier import Classifier
 from inference.common import jsonl
 from inference.common.locks import take_lock
@@ -101,7 +102,10 @@ def train(
         with stage("student"):
             trained, tokenizer = _student(config, data, base, run)
         with stage("export"):
-            classifier, parity = _exported(config, data, trained, tokenizer, _fresh(run / "bundle"))
+            # Nothing is fitted to these texts: where dev is small those that trained do as well.
+            texts = [row.text for row in (*data.split("dev"), *data.split("train"))[:PARITY_TEXTS]]
+            draft = _fresh(run / "bundle")
+            classifier, parity = exported(config, data.taxonomy, texts, trained, tokenizer, draft)
         with stage("calibrate"):
             look = _look(config, data, classifier, looks or base_looks(config))
             manifest, judged = calibrated(classifier, data, config.target, look.delta)
@@ -155,17 +159,15 @@ def _look(config: Config, data: Dataset, classifier: Classifier, looks: Looks) -
     return looks.spend(config.delta, model)
 
 
-def _exported(
-    config: Config, data: Dataset, trained: student.Student, tokenizer: Any, draft: Path
+def exported(
+    config: Config, taxonomy: Taxonomy, texts: Sequence[str], trained: student.Student, tokenizer: Any, draft: Path
 ) -> tuple[Classifier, export.Parity]:
-    """The draft of a bundle, not calibrated yet, and how well it agrees with the trained student."""
-    (draft / TAXONOMY).write_text(data.taxonomy.to_toml(), encoding="utf-8")
+    """The draft of a bundle, not calibrated yet, and how well it agrees with the trained student on `texts`."""
+    (draft / TAXONOMY).write_text(taxonomy.to_toml(), encoding="utf-8")
     export.write_model(trained, tokenizer, draft)
     redactor = redactor_id(config.redactor)
-    manifest = Manifest(labels=data.taxonomy.names, max_tokens=config.max_tokens, redactor=redactor)
+    manifest = Manifest(labels=taxonomy.names, max_tokens=config.max_tokens, redactor=redactor)
     classifier = Classifier(Bundle.draft(draft, manifest), redactor=load_redactor(config.redactor))
-    # Nothing is fitted to these texts: where dev is small those that trained do as well.
-    texts = [row.text for row in (*data.split("dev"), *data.split("train"))[:PARITY_TEXTS]]
     parity = export.check_parity(trained, tokenizer, classifier, texts)
     print(f"int8 agrees with torch on {parity.agreement:.2%} of {parity.texts} texts, ", end="")
     print(f"largest difference of a probability {parity.largest_difference:.3f}")
