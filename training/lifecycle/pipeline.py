@@ -6,8 +6,8 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
-import logging
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -42,7 +42,6 @@ from training.student.config import Config
 
 LIBRARIES = ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime", "tokenizers", "numpy")
 PARITY_TEXTS = 500
-_log = logging.getLogger("monoku.training")
 Judge = Callable[[Classifier], Verdict]
 
 
@@ -196,7 +195,7 @@ def _write_report(draft: Path, manifest: Manifest, report: dict[str, Any]) -> No
     try:
         card.write_card(draft, manifest, report)
     except Exception as error:  # whatever a name or a figure does to the card, the model is as good as without one
-        _log.warning("the model card could not be written: %s: %s", type(error).__name__, error)
+        print(f"warning: no model card: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 def _run_folder(config: Config, data: Dataset) -> Path:
