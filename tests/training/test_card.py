@@ -66,11 +66,11 @@ def test_a_name_is_text_in_plots_and_tables_whatever_it_holds(tiny_home: Path, t
     assert "| two lines |" in card
 
 
-def test_a_plot_that_cannot_be_drawn_is_logged_and_left_out(
-    tiny_home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_plot_that_cannot_be_drawn_is_told_and_left_out(
+    tiny_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = json.loads((resolve(tiny_home) / "report.json").read_text())
     write_card(tmp_path, Bundle.load(tiny_home).manifest, {**report, "confusion": "nonsense"})
-    assert "the plot confusion could not be drawn" in caplog.text
+    assert "warning: no plot confusion: " in capsys.readouterr().err
     assert {path.name for path in (tmp_path / "plots").iterdir()} == {"reliability.png", "risk_coverage.png"}
     assert "plots/confusion.png" not in (tmp_path / "README.md").read_text()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
-import logging
 import re
+import sys
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,7 +20,6 @@ _MARKS = (
 )
 _HEAD = 16  # bytes by which UTF-16 without a mark is known: every data file begins with ASCII
 _ARCHIVE = b"PK\x03\x04"
-_log = logging.getLogger("monoku.data")
 
 
 def format_of(path: Path) -> str:
@@ -61,7 +60,7 @@ def text_of(path: Path, encoding: str = "", or_latin: bool = False) -> str:
     """The file's text, without a byte order mark, in the given encoding or in the one that is found.
 
     With `or_latin` text that is not UTF-8 in any line is read as Windows-1252, which latin-1 is a part of, and that is
-    logged. Raises ValueError, naming the place, if the text cannot be read.
+    told. Raises ValueError, naming the place, if the text cannot be read.
     """
     data = content(path)
     if data.startswith(_ARCHIVE):
@@ -74,7 +73,8 @@ def text_of(path: Path, encoding: str = "", or_latin: bool = False) -> str:
     except UnicodeDecodeError as error:
         if encoding or name != "utf-8" or not or_latin or _utf8_in_places(data):
             raise ValueError(_bad_byte(path, data, name, error)) from error
-    _log.warning("%s is not UTF-8: read as Windows-1252 (latin-1); give --encoding if that is wrong", path)
+    told = f"{path} is not UTF-8: read as Windows-1252 (latin-1); give --encoding if that is wrong"
+    print(f"warning: {told}", file=sys.stderr)
     return data.decode("cp1252", "replace")
 
 

@@ -28,6 +28,8 @@ SPLIT_OF = {spelling: split for split, spellings in SPELLINGS.items() for spelli
 PLAIN = ("text", "label", "id", "split")
 OURS = ("gold", "labeler", "shares", "weight")
 PEOPLE = {"author", "human"}
+_READ = frozenset([*PLAIN, *(PREFIX + name for name in OURS)])
+_READ_BEFORE = _READ | set(OURS)
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def to_row(values: Mapping[str, Any], place: str, split: str) -> Row | None:
     if not canonical(label):
         raise ValueError(f"{place}: label must be a non-empty string, got {label!r}")
     text, id_ = repair(text), _as_text(values.get("id"), place, "id")
-    read = {*PLAIN, *(PREFIX + name for name in OURS), *(OURS if _without_prefix(values) else ())}
+    read = _READ_BEFORE if _without_prefix(values) else _READ
     return Row(
         id=id_ or text_key(text),
         text=text,
@@ -124,9 +126,8 @@ def named(values: Mapping[str, Any], place: str) -> Mapping[str, Any]:
 
 @functools.lru_cache(maxsize=256)
 def _names(written: tuple[str, ...]) -> tuple[str, ...]:
-    known = {*PLAIN, *(PREFIX + name for name in OURS)}
     forms = [canonical(name).casefold() for name in written]
-    return tuple(form if form in known else name for name, form in zip(written, forms, strict=True))
+    return tuple(form if form in _READ else name for name, form in zip(written, forms, strict=True))
 
 
 def _as_text(value: Any, place: str, name: str) -> str | None:

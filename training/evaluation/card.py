@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,6 @@ from inference.bundle.manifest import Manifest
 MOST_INTENTS_SHOWN = 30
 MOST_SLICES_SHOWN = 20
 LONGEST_TICK = 40  # characters of a name in a plot
-_log = logging.getLogger("monoku.training")
 
 
 def write_card(folder: Path, manifest: Manifest, report: Mapping[str, Any]) -> None:
@@ -35,7 +34,7 @@ def draw_plots(folder: Path, manifest: Manifest, report: Mapping[str, Any]) -> N
                 warnings.simplefilter("ignore")  # of letters that the font does not have
                 _draw(folder / f"{name}.png", lambda axes, draw=draw: draw(axes, manifest, report))  # type: ignore[misc]
         except Exception as error:  # a model is as good without its plot
-            _log.warning("the plot %s could not be drawn: %s: %s", name, type(error).__name__, error)
+            print(f"warning: no plot {name}: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 def _draw(path: Path, draw: Callable[[Any], None]) -> None:

@@ -6,8 +6,8 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
-import logging
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +18,7 @@ import numpy as np
 
 from inference.bundle.manifest import TAXONOMY, Bundle, Manifest
 from inference.bundle.redact import load_redactor, redactor_id
+from inference.bundle.taxonomy import Taxonomy
 from inference.classifier import Classifier
 from inference.common import jsonl
 from inference.common.locks import take_lock
@@ -42,7 +43,6 @@ from training.student.config import Config
 LIBRARIES = ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime", "tokenizers", "numpy")
 PARITY_TEXTS = 500
 TRIED = "tried.json"
-_log = logging.getLogger("monoku.training")
 Judge = Callable[[Classifier], Verdict]
 
 
@@ -102,7 +102,10 @@ def train(
         with stage("student"):
             trained, tokenizer = _student(config, data, base, run)
         with stage("export"):
-            classifier, parity = _exported(config, data, trained, tokenizer, _fresh(run / "bundle"))
+            # Nothing is fitted to these texts: where dev is small those that trained do as well.
+            texts = [row.text for row in (*data.split("dev"), *data.split("train"))[:PARITY_TEXTS]]
+            draft = _fresh(run / "bundle")
+            classifier, parity = exported(config, data.taxonomy, texts, trained, tokenizer, draft)
         with stage("calibrate"):
             look = _look(config, data, classifier, looks or base_looks(config))
             manifest, judged = calibrated(classifier, data, config.target, look.delta)
@@ -157,17 +160,15 @@ def _look(config: Config, data: Dataset, classifier: Classifier, looks: Looks) -
     return looks.spend(config.delta, model)
 
 
-def _exported(
-    config: Config, data: Dataset, trained: student.Student, tokenizer: Any, draft: Path
+def exported(
+    config: Config, taxonomy: Taxonomy, texts: Sequence[str], trained: student.Student, tokenizer: Any, draft: Path
 ) -> tuple[Classifier, export.Parity]:
-    """The draft of a bundle, not calibrated yet, and how well it agrees with the trained student."""
-    (draft / TAXONOMY).write_text(data.taxonomy.to_toml(), encoding="utf-8")
+    """The draft of a bundle, not calibrated yet, and how well it agrees with the trained student on `texts`."""
+    (draft / TAXONOMY).write_text(taxonomy.to_toml(), encoding="utf-8")
     export.write_model(trained, tokenizer, draft)
     redactor = redactor_id(config.redactor)
-    manifest = Manifest(labels=data.taxonomy.names, max_tokens=config.max_tokens, redactor=redactor)
+    manifest = Manifest(labels=taxonomy.names, max_tokens=config.max_tokens, redactor=redactor)
     classifier = Classifier(Bundle.draft(draft, manifest), redactor=load_redactor(config.redactor))
-    # Nothing is fitted to these texts: where dev is small those that trained do as well.
-    texts = [row.text for row in (*data.split("dev"), *data.split("train"))[:PARITY_TEXTS]]
     parity = export.check_parity(trained, tokenizer, classifier, texts)
     print(f"int8 agrees with torch on {parity.agreement:.2%} of {parity.texts} texts, ", end="")
     print(f"largest difference of a probability {parity.largest_difference:.3f}")
@@ -196,7 +197,7 @@ def _write_report(draft: Path, manifest: Manifest, report: dict[str, Any]) -> No
     try:
         card.write_card(draft, manifest, report)
     except Exception as error:  # whatever a name or a figure does to the card, the model is as good as without one
-        _log.warning("the model card could not be written: %s: %s", type(error).__name__, error)
+        print(f"warning: no model card: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 def _run_folder(config: Config, data: Dataset) -> Path:

@@ -165,8 +165,8 @@ def compared(ours: np.ndarray, theirs: np.ndarray) -> Parity:
     texts, close = len(ours), _share(ours, theirs, NEAR_TIE)
     if binom.cdf(round(close * texts), texts, LEAST_AGREEMENT) < CHANCE:
         raise ParityError(
-            f"the exported file is broken: on {1 - close:.1%} of {texts} texts it gives another label than torch, "
-            f"which is sure there, and {1 - LEAST_AGREEMENT:.0%} is the most that is expected: try another --base"
+            f"the exported file is broken: on {1 - close:.1%} of {texts} texts it gives another label than torch "
+            f"is sure of, where {1 - LEAST_AGREEMENT:.0%} is the most that is expected: try another --base"
         )
     return Parity(texts, _share(ours, theirs, 0.0), float(np.abs(ours - theirs).max()))
 
