@@ -70,13 +70,16 @@ class Recorder(ProcessLocal):
             answer.latency_ms, round(answer.cost_usd * 1e9), seen,
         )  # fmt: skip
         if answer.deferred or request.draw.sampled or not answer.accepted:
-            self._write(request, answer, self.log)
+            try:
+                self._write(request, answer, self.log)
+            except Exception as error:  # nobody's answer waits for the log, or fails with it
+                self.note(f"not logged: {type(error).__name__}")
 
     def _remember(self, id: str, row_id: str, text: str) -> None:
         recent = self._recent
         recent.append((id, row_id, text))
         self._characters += len(id) + len(text)
-        while len(recent) > self._remembered or self._characters > self._most:
+        while recent and (len(recent) > self._remembered or self._characters > self._most):
             old, _, gone = recent.popleft()
             self._characters -= len(old) + len(gone)
 
