@@ -34,6 +34,10 @@ _URL = re.compile(rf"(?:[^\s\"'<>`:{MASK}]|:(?!//)){{1,300}}+")
 _AUTHORITY = re.compile(r"[^/?#]*")
 _PORT = re.compile(r"[^:]*(?::\d*)?(?![^/?#])")
 _ODD_LOGIN = re.compile(r"[^@]*(?=@)(?:@[^@/?#]*(?=@))*")  # its password has a slash in it, and perhaps an "@" after
+# A token with a slash in it, where what comes before the slash can hardly be a host and what comes after the "@" can.
+_TOKEN_LOGIN = re.compile(
+    r"(?!localhost)[^.:/?#@]+[/#][^@]*(?<!/)(?=@(?:[\w-]{1,63}\.){1,5}[A-Za-z0-9]|@[\w-]{1,63}:\d|@localhost)"
+)
 _LOGIN_WITH_GAPS = re.compile(rf"[^\s:@/{MASK}]{{0,64}}\s{{0,10}}:\s{{0,10}}[^\s@{MASK}]{{1,200}}+\s{{0,10}}(?=@)")
 _NO_SCHEME = rf"(?:[^\s@:{MASK}]|:(?!//))*+"
 _BLUNT_LOGIN = re.compile(rf"(?:(?<=://)|(?<=:\\/\\/))(?:{_NO_SCHEME}@(?:{_NO_SCHEME}://)?+)++")
@@ -136,8 +140,9 @@ def _end_of_login(reading: str, start: int, look: Look) -> int | None:
     written = look(url[0])
     authority = _AUTHORITY.match(written)
     at = written.rfind("@", 0, authority.end() if authority else 0)
-    if at < 0 and not _PORT.match(written) and (odd := _ODD_LOGIN.match(written)):
-        at = odd.end()
+    if at < 0:
+        odd = (_TOKEN_LOGIN if _PORT.match(written) else _ODD_LOGIN).match(written)
+        at = odd.end() if odd else at
     if at > 0:
         return start + at
     spaced = _LOGIN_WITH_GAPS.match(reading, start) if at < 0 else None

@@ -426,6 +426,9 @@ het wachtwoord van mijn account is: hunter22 > het wachtwoord van mijn account i
 change the pin on my account to 4821 > change the pin on my account to [key]
 contraseña nueva hunter22 > contraseña nueva [key]
 {"url": "http:\\/\\/app:hunter22@db\\/x"} > {"url": "http:\\/\\/[key]@db\\/x"}
+https://hunter/22#x@example.org/1 > https://[key]@example.org/1
+https://wiki/@jane.doe > https://wiki/@jane.doe
+https://example.org/a/@jane.doe > https://example.org/a/@jane.doe
 openai:llama3@http://localhost is down > openai:llama3@http://localhost is down
 https://x.org/?mail=jane@example.org&a=1 > https://x.org/?mail=[email]&a=1
 """
