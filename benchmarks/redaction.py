@@ -105,6 +105,7 @@ KEYS = (
     "{40}",
     "ATATT3{60}",
     "nvapi-{60}",
+    "M{23}.{6}.{38}",
 )
 NAMED = (
     "password{}",
@@ -122,6 +123,11 @@ NAMED = (
     "hasło{}",
     "pass{}",
     "パスワード{}",
+    "the password for the portal is{}",
+    "le mot de passe du compte est{}",
+    "la password del wifi è{}",
+    "contraseña nueva{}",
+    "het wachtwoord van mijn account is{}",
 )
 LINKS = (
     ": ",
@@ -168,9 +174,23 @@ LOGINS = (
     "mongodb+srv://root:{}@c0.example.net/db",
     "ftp://anonymous:{}@192.168.1.4",
     "https://{}@api.example.org/v1",
+    "mysql://app:{}/9#b@db:3306/x",
+    "ldap://jane:a?b/{}@c9@10.0.0.5",
 )
 URL_MARKS = (
-    *("://", "%3A%2F%2F", ":&#47;&#47;", "\uff1a//", ":/\u200b/", ": //", ":\u2060//", ":/ /", "&#58;//", "%3a//"),
+    *(
+        "://",
+        "%3A%2F%2F",
+        ":&#47;&#47;",
+        "\uff1a//",
+        ":/\u200b/",
+        ": //",
+        ":\u2060//",
+        ":/ /",
+        "&#58;//",
+        "%3a//",
+        ":\\/\\/",
+    ),
 )
 
 
@@ -317,7 +337,9 @@ def catches(rounds: int) -> dict[str, tuple[int, list[Case]]]:
     return dict(found)
 
 
-_MAYBE_PRIVATE = re.compile(r"@|://|(?i:phone|mobile|call|ring|\bnr\b|\bnum|\d{3}[ -]?\d{4}\b.*\bme\b)|\b0\d{3}")
+_MAYBE_PRIVATE = re.compile(
+    r"@|://|(?i:phone|mobile|call|ring|\bpin\b|\bnr\b|\bnum|\d{3}[ -]?\d{4}\b.*\bme\b)|\b0\d{3}"
+)
 
 
 def harmless(paths: Iterable[Path]) -> Iterator[str]:

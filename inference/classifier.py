@@ -80,7 +80,7 @@ class Classifier(ProcessLocal):
         self._most_characters = bundle.manifest.max_tokens * MOST_CHARACTERS_PER_TOKEN
         self.redact = redactor or _redactor(bundle)
         self._target, self._redactor = target, redactor
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._engine: _Engine | None = engine or _Engine(bundle, threads)
         register(self)
 

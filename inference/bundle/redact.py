@@ -1,10 +1,11 @@
 """Placeholders for what must not leave the process or be written down: the same in training and in serving.
 
 The built-in redactor knows
-- logins in URLs: what stands between "://" and "@";
+- logins in URLs: what stands between "://" and "@", with "/" and "#" in it after a colon or a name without a dot;
 - keys of well-known services by how they begin, JSON web tokens, private keys, words of 24 and more characters that mix
   small letters, capitals and digits, hexadecimal ones of 32 and more, and what follows key, token, secret or Bearer;
-- passwords and PINs after what some twenty languages call them, where they have a digit, a sign or a capital inside;
+- passwords and PINs after what some twenty languages call them, where they have a digit, a sign or a capital inside, up
+  to six words later where these end in ":" or "is";
 - e-mail addresses, also with a gap beside the "@";
 - phone numbers: with "+", with a leading 0, after a word such as "call", and seven to twelve digits as they are dialled
   in a region. With the extra `redact`, phonenumbers judges these by the plans of the regions (by default 50 of them,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-VERSION = 3  # counted up whenever what `redact` finds changes
+VERSION = 4  # counted up whenever what `redact` finds changes
 
 
 def _by_first_letter(patterns: Iterable[str]) -> str:
@@ -41,6 +41,7 @@ _KEYS = (
     ("hooks\\.slack\\.com/", r"[\w/]{16,}+"),
     ("api/webhooks/", r"[0-9]{8,}+/[\w-]{20,}+"),
     (r":(?<=[0-9]{8}:)AA", rf"{_W}{{30,}}+"),
+    (rf"M(?<!{_B}M) N(?<!{_B}N) O(?<!{_B}O)", rf"{_W}{{23,27}}\.{_W}{{6}}\.{_W}{{27,}}+"),
     (r"e(?<![\w-]e)yJ", r"[\w-]{5,}+\.[\w-]{5,}+(?:\.[\w-]*+)?"),
     # short ones, which begin a word: the look-behinds spare "risk-adjusted"
     (rf"s(?<!{_B}s)k- h(?<!{_B}h)f_ r(?<!{_B}r)e_ r(?<!{_B}r)8_ k(?<!{_B}k)ey- f(?<!{_B}f)o1_", rf"{_W}{{8,}}+"),
@@ -64,7 +65,7 @@ def is_made_by_machine(word: str) -> bool:
 _PASSWORDS = (
     "pass/word/s? pass/wort/ pass/wd/ pass/wörter/ pass/phrase/s? pass/code/s? ^/passord/(?:et)? ^/pass/(?=\\W) ^/pw/"
     " ^/psw/ /pwd/ kenn/wort/ mot\\sde\\s/passe/ palavra[\\s-]/passe/ ^/mdp/ /contrase[nñ]a/s? ^cla/ve/s? ^sen/ha/s?"
-    " ^/wachtwoord/ adgangs/kode/ ^sa/lasana/ ^hes/lo/ ^ges/lo/ ^has/lo/ ^si/fre/ ^/parola/ ^/parool/"
+    " ^/wachtwoord/ adgangs/kode/ ^sa/lasana/ ^hes/lo/ ^ges/lo/ ^has/lo/ ^si/fre/ ^/parola/(?:\\sd'ordine)? ^/parool/"
     " ^/jelsz[oó]/ ^lo/zinka/ ^mat\\s/khau/ ^/kata\\ssandi/"
 )
 _FOREIGN_PASSWORDS = (

@@ -29,13 +29,18 @@ _PRIVATE_KEY = re.compile(
 # What would be a key once the number that it is glued to is gone. To the end of the word, so that no date is cut.
 GLUED = re.compile(r"(?:eyJ|sk-|hf_|[spr]k_(?:live|test)_)[\w./-]*+")
 
-_SCHEME = re.compile(r":\s{0,3}/\s{0,3}/\s{0,3}")
+_SCHEME = re.compile(r":\s{0,3}\\?/\s{0,3}\\?/\s{0,3}")  # JSON may escape the slashes
 _URL = re.compile(rf"(?:[^\s\"'<>`:{MASK}]|:(?!//)){{1,300}}+")
 _AUTHORITY = re.compile(r"[^/?#]*")
 _PORT = re.compile(r"[^:]*(?::\d*)?(?![^/?#])")
+_ODD_LOGIN = re.compile(r"[^@]*(?=@)(?:@[^@/?#]*(?=@))*")  # its password has a slash in it, and perhaps an "@" after
+# A token with a slash in it, where what comes before the slash can hardly be a host and what comes after the "@" can.
+_TOKEN_LOGIN = re.compile(
+    r"(?!localhost)[^.:/?#@]+[/#][^@]*(?<!/)(?=@(?:[\w-]{1,63}\.){1,5}[A-Za-z0-9]|@[\w-]{1,63}:\d|@localhost)"
+)
 _LOGIN_WITH_GAPS = re.compile(rf"[^\s:@/{MASK}]{{0,64}}\s{{0,10}}:\s{{0,10}}[^\s@{MASK}]{{1,200}}+\s{{0,10}}(?=@)")
 _NO_SCHEME = rf"(?:[^\s@:{MASK}]|:(?!//))*+"
-_BLUNT_LOGIN = re.compile(rf"(?<=://)(?:{_NO_SCHEME}@(?:{_NO_SCHEME}://)?+)++")
+_BLUNT_LOGIN = re.compile(rf"(?:(?<=://)|(?<=:\\/\\/))(?:{_NO_SCHEME}@(?:{_NO_SCHEME}://)?+)++")
 
 # RFC 5322's local part, with letters of any script.
 _LOCAL = rf'[^\s@,;:()<>\[\]"\\{MASK}]'
@@ -46,7 +51,7 @@ _LONGEST_LOCAL = 130
 # One name of a domain.
 _LABEL = rf"""[^\s@,;:()<>\[\]"\\.\u3002!?/'&=|{{}}{MASK}]++"""
 # The last name of a domain has letters: "2@5.99 each" is a price.
-_DOMAIN = re.compile(rf"(?:{_LABEL}[.\u3002])+(?![\d-]+(?!\w)){_LABEL}|[A-Za-z][\w-]{{1,62}}+(?![.@])")
+_DOMAIN = re.compile(rf"(?:{_LABEL}[.\u3002])+(?![\d-]+(?!\w)){_LABEL}|[A-Za-z][\w-]{{1,62}}+(?![.@]|://)")
 _OPENED, _CLOSED = r"[\s(\[{<\"'*]", r"[\s)\]}>\"'*]"
 _GAP_BEFORE = re.compile(rf"{_OPENED}{{0,10}}\Z")
 _DOMAIN_AFTER_GAP = re.compile(
@@ -58,7 +63,8 @@ _BLUNT_AT = re.compile(rf"(?<![^\s@{MASK}])[^\s@{MASK}]*+(?:\s?@\s?[^\s@{MASK}]*
 
 _LINK_WORD = (
     r"(?:is|was|are|be|ist|war|lautet|sind|est|es|era|jest|é|è|är|er|on|это|to|for|für|my|mein|meine|mi|the|new|old|neu"
-    r"|neues|current|following|account|login|wifi|wi-fi|set|now|still|just|it's|changed|from|using)"
+    r"|neue|neues|nueva|nuevo|nouveau|nuova|nova|novo|nieuwe|nowe|current|following|account|login|wifi|wi-fi|set|now"
+    r"|still|just|it's|changed|from|using)"
 )
 _SAYS = re.compile(r"[:=>→]|\b(?:is|was|ist|war|lautet|est|es|era|jest|é|è|är|er|это)\b|[是为は은는]", re.IGNORECASE)
 _STOP = r",;&|()\[\]{}"
@@ -70,6 +76,12 @@ _LINKED_VALUE = (
     rf"|[\"'`“‘«]?((?:[^\s\"'`<>{_STOP}{MASK}]|[{_STOP}](?=[\w!#$%*+^~-])(?![\w-]{{1,20}}[=:])){{2,300}}+))"
 )
 _LINKED = re.compile(_LINKED_VALUE, re.IGNORECASE)
+# The words of "password for the portal is": the link comes after them, and has to say so.
+_OF_WHAT = re.compile(
+    r"(?! (?:the|this|it|a)\b)(?:[ '’-]{1,2}[^\W\d_]{1,20}+){1,6}?"
+    r"(?= {0,3}[:=>→]| [-=]>|\s(?:is|was|ist|lautet|est|es|era|jest|é|è|är|er|это|to)(?!\w))",
+    re.IGNORECASE,
+)
 _SOME_WORDS = rf"(?:[^\w{MASK}]{{0,10}}+[^\s{MASK}]++){{1,5}}+"
 _ALL_NAMED, _ALL_NAMED_ABROAD = (
     re.compile(f"(?:{names.pattern})({_SOME_WORDS})") for names in (MARKER, FOREIGN_MARKER)
@@ -77,9 +89,11 @@ _ALL_NAMED, _ALL_NAMED_ABROAD = (
 _TRAILING = ".,;:!?"
 # What words do not have: a digit, a capital after a small letter, great length.
 _SECRET = re.compile(r"\d|[a-z][A-Z]|[\w+/=]{20}")
+_ELSEWHERE = re.compile(r"\b(?:on|my|mi|mein|meine|the|for|für|from|using|login|account)\b", re.IGNORECASE)
 _UNUSUAL_LINK = re.compile(r"[^\s\w,.;?!]")
 _SYMBOL = re.compile(r"\w[!@#$%^*+=~?]+\w")
 _COUNTED = re.compile(r"\d+-[a-z]+|\d+[.,]\d+|(?:\d{1,3}|(?:19|20)\d\d)(?:st|nd|rd|th|h|min|s)?", re.IGNORECASE)
+_NUMBERS = re.compile(r"[\d\W]{0,12}")  # a date, a time, an amount, a short number
 _PIN = re.compile(r"\d{3,8}(?![\w.,/:-]*\d)(?!\w)")
 _LONGEST_MARKER = 16
 
@@ -126,8 +140,9 @@ def _end_of_login(reading: str, start: int, look: Look) -> int | None:
     written = look(url[0])
     authority = _AUTHORITY.match(written)
     at = written.rfind("@", 0, authority.end() if authority else 0)
-    if at < 0 and not _PORT.match(written):  # a password with a slash in it
-        at = written.find("@")
+    if at < 0:
+        odd = (_TOKEN_LOGIN if _PORT.match(written) else _ODD_LOGIN).match(written)
+        at = odd.end() if odd else at
     if at > 0:
         return start + at
     spaced = _LOGIN_WITH_GAPS.match(reading, start) if at < 0 else None
@@ -179,21 +194,43 @@ def _named(reading: str, look: Look) -> Iterator[Span]:
     names = MARKER if lower.isascii() else FOREIGN_MARKER
     while left and (found := names.search(lower, place)):
         place = found.end()
-        value = _LINKED.match(reading, place)
+        kind, value = _kind(lower, place), _LINKED.match(reading, place)
         if value is None:
             continue
         left -= 1
-        link, quoted, bare = value.groups()
-        start = value.start(2 if quoted else 3)
-        written = look((quoted or bare).rstrip(_TRAILING))
-        if _is_secret(_kind(lower, place), link, written, bool(quoted)):
-            yield start, start + len(written), "key"
-            place = value.end()
+        span = _secret(value, kind, look) or _far_secret(reading, place, kind, look)
+        if span:
+            yield *span, "key"
+            place = max(value.end(), span[1])
         else:
-            place = max(start, value.end() - _LONGEST_MARKER)
+            place = max(_place(value)[0], value.end() - _LONGEST_MARKER)
     if not left:
         names = _ALL_NAMED if lower.isascii() else _ALL_NAMED_ABROAD
         yield from _all(names, lower, place, "key", look)
+
+
+def _place(value: re.Match[str]) -> tuple[int, int]:
+    """Where a value is that _LINKED found, without the punctuation after it."""
+    start = value.start(2 if value[2] else 3)
+    return start, start + len((value[2] or value[3]).rstrip(_TRAILING))
+
+
+def _secret(value: re.Match[str], kind: str, look: Look) -> tuple[int, int] | None:
+    start, end = _place(value)
+    written = look(value.string[start:end])
+    return (start, end) if _is_secret(kind, value[1], written, bool(value[2])) else None
+
+
+def _far_secret(reading: str, place: int, kind: str, look: Look) -> tuple[int, int] | None:
+    """The secret in "password for the portal is ...". It has to look like one more than beside its name."""
+    words = None if kind == "scheme" else _OF_WHAT.match(reading, place)
+    value = _LINKED.match(reading, place + len(look(words[0]))) if words else None
+    if value is None or _ELSEWHERE.search(value[1]):
+        return None
+    span = _secret(value, kind, look)
+    least, written = 16 if kind == "key" else 6, value.string[slice(*span)] if span else ""
+    likely = len(written) >= least and not (_COUNTED.fullmatch(written) or _NUMBERS.fullmatch(written))
+    return span if likely or (span and kind == "pin") else None
 
 
 def _kind(lower: str, end: int) -> str:

@@ -60,7 +60,7 @@ class RedisLink(ProcessLocal):
 
     def after_fork(self) -> None:
         """Start with nothing: a child must not talk on its parent's connections."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._idle: list[Any] = []
         self._connections = 0
         self._opening = False

@@ -9,6 +9,7 @@ A fallback is never kept.
 from __future__ import annotations
 
 import collections
+import contextlib
 import hashlib
 import re
 import threading
@@ -72,7 +73,7 @@ class MemoryCache(ProcessLocal):
         self._now = now
         # An answer and the end of its time, or the key under which the answer lies.
         self._kept: collections.OrderedDict[Key, tuple[Entry, float] | Key] = collections.OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         register(self)
 
     def __len__(self) -> int:
@@ -86,15 +87,15 @@ class MemoryCache(ProcessLocal):
             found = self._kept.get(key)
             if found is None:
                 return None
-            self._kept.move_to_end(key)
+            self._use(key)
             if not isinstance(found, tuple):
                 key, found = found, self._kept.get(found)
                 if not isinstance(found, tuple):  # its time is over, or there was no room for it
                     return None
-                self._kept.move_to_end(key)
+                self._use(key)
             entry, until = found
             if until <= self._now() or not entry.holds_for(bundle_id, learned_until):
-                del self._kept[key]
+                self._kept.pop(key, None)
                 return None
             return entry
 
@@ -118,9 +119,13 @@ class MemoryCache(ProcessLocal):
 
     def _set(self, key: Key, value: tuple[Entry, float] | Key) -> None:
         self._kept[key] = value
-        self._kept.move_to_end(key)
+        self._use(key)
         if len(self._kept) > self.size:
             self._kept.popitem(last=False)
+
+    def _use(self, key: Key) -> None:
+        with contextlib.suppress(KeyError):  # dropped meanwhile by a signal handler of this thread
+            self._kept.move_to_end(key)
 
     def forget(self, forgotten: Forgotten) -> int:
         """Let go of a text's answers and links; how many there were. Of long ones, those of exactly the forms given."""

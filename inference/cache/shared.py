@@ -39,7 +39,7 @@ class RedisCache(ProcessLocal):
         self._prefix, self._labels, self._prepare = prefix, labels, prepare
         self._ttl_ms = max(1, round(positive("ttl_s", ttl_s) * 1000))
         self._counts: collections.Counter[str] = collections.Counter()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         timeout_s = positive("timeout_ms", timeout_ms) / 1000
         self._link = RedisLink(url, timeout_s, positive("retry_after_s", retry_after_s))
         register(self)
@@ -167,12 +167,13 @@ def _read(value: object, labels: Collection[str] | None) -> Entry | None:
         refuse_unfit(entry)
     except (ValueError, TypeError, AttributeError, RecursionError):
         return None
-    share = 0.0 if entry.confidence is None else entry.confidence
+    own = entry.source in ("rules", "student")  # only these have a confidence
+    share = entry.confidence if own or entry.confidence is not None else 0.0
     good = (
         isinstance(entry.intent, str)
         and (labels is None or entry.intent in labels)
-        and isinstance(share, (int, float))
-        and 0 <= share <= 1
+        and type(share) in (int, float)
+        and 0 <= share <= 1  # type: ignore[operator]
         and isinstance(entry.bundle_id, (str, type(None)))
         and type(entry.at) in (int, float)
         and accepted is True

@@ -24,7 +24,11 @@ _WIPE_ON_FORK = 18  # MADV_WIPEONFORK of Linux, for which Python has no name
 
 
 class ProcessLocal:
-    """The base of what has locks, threads or connections. `register` it at the end of `__init__`."""
+    """The base of what has locks, threads or connections. `register` it at the end of `__init__`.
+
+    A signal handler may call whatever its thread is in the middle of. So locks are re-entrant, and what one guards
+    bears another call between any two lines: at worst that one is not counted.
+    """
 
     def before_fork(self) -> None:
         """Close what must not be open in a child, and keep it closed until `after_fork_in_parent`."""
@@ -37,7 +41,7 @@ class ProcessLocal:
 
         No inherited lock is waited for; nothing that the parent has open is closed or destroyed (see Hold).
         """
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def at_exit(self) -> None:
         """Write what waits."""

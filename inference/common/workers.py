@@ -47,7 +47,7 @@ class Worker(ProcessLocal):
     def after_fork(self) -> None:
         """A child has no thread yet."""
         self.running = False
-        self._lock, self._wake, self._turn = threading.Lock(), threading.Event(), threading.Event()
+        self._lock, self._wake, self._turn = threading.RLock(), threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._lost = False
         self._failures = self._in_a_row = self._restarts = 0
@@ -77,7 +77,8 @@ class Worker(ProcessLocal):
 
     def wake(self) -> None:
         """Have the next step come now."""
-        self._wake.set()
+        if not self._wake.is_set():  # a signal handler may come while its thread sets it, and would wait for that
+            self._wake.set()
 
     def heed(self) -> None:
         """Within a step: all that the thread was woken for so far is about to be done, and needs no other step."""

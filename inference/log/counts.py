@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import math
 import threading
 import time
@@ -50,7 +51,7 @@ class Tally:
     def __init__(self) -> None:
         self._events: collections.deque[tuple[Any, ...]] = collections.deque()
         self._folded: collections.Counter[tuple[Any, ...]] = collections.Counter()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._totals: collections.Counter[tuple[int, str, str]] = collections.Counter()
         self._changed: set[tuple[int, str, str]] = set()
         self._writer = uuid.uuid4().hex
@@ -75,7 +76,10 @@ class Tally:
         if not self._lock.acquire(blocking=wait):
             return  # another thread is at it
         try:
-            self._folded.update([_binned(*self._events.popleft()) for _ in range(len(self._events))])
+            events: list[tuple[Any, ...]] = []
+            with contextlib.suppress(IndexError):  # taken meanwhile by a signal handler of this thread
+                events.extend(_binned(*self._events.popleft()) for _ in range(len(self._events)))
+            self._folded.update(events)
         finally:
             self._lock.release()
 

@@ -35,23 +35,20 @@ class Queue:
     def __init__(self, size: int) -> None:
         self.size = size
         self._waiting: dict[str, collections.deque[Entry]] = {value: collections.deque() for value in VALUES}
-        self._length = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __len__(self) -> int:
-        return self._length
+        return sum(map(len, self._waiting.values()))
 
     def put(self, entry: Entry, first: bool = False) -> str | None:
         """Add a row, before all others of its value where `first`; the value of the row that was dropped for it."""
         with self._lock:
             waiting = self._waiting[entry.value]
             (waiting.appendleft if first else waiting.append)(entry)
-            self._length += 1
-            if self._length > self.size:
+            if len(self) > self.size:
                 for value in VALUES[:-1]:
                     if self._waiting[value]:
                         self._waiting[value].popleft()
-                        self._length -= 1
                         return value
         return None
 
@@ -62,5 +59,4 @@ class Queue:
             for value in reversed(VALUES):
                 waiting = self._waiting[value]
                 taken += [waiting.popleft() for _ in range(min(len(waiting), most - len(taken)))]
-            self._length -= len(taken)
         return taken

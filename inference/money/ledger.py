@@ -69,7 +69,7 @@ class Ledger(ProcessLocal):
         self._arguments = None if self._place.file else server(self._place.url)
         self._daily = period == "day"
         self._now = now
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._connection: Any = None
         self._hold: Hold | None = None
         self._begin_books()

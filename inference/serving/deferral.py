@@ -65,7 +65,7 @@ class Deferral(ProcessLocal):
         self._closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._hold: Hold | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         register(self)
 
     def after_fork(self) -> None:

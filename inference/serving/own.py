@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 
 from inference.serving.answer import Request
 
@@ -28,7 +29,8 @@ class OwnAnswers:
         if guess.intent is not None and guess.confidence is not None and guess.source != "rules":
             own = self._known[key] = guess.intent, guess.confidence
         if known is not None:
-            self._known.move_to_end(key)
+            with contextlib.suppress(KeyError):  # dropped meanwhile by a signal handler of this thread
+                self._known.move_to_end(key)
         elif len(self._known) > self._size:
             self._known.popitem(last=False)
         return own, known is not None

@@ -15,7 +15,7 @@ class Rate(ProcessLocal):
     def __init__(self, share: float) -> None:
         # A process that begins, or begins again, has earned no more than a share.
         self._share, self._credit = share, BURST * share
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         register(self)
 
     def earn(self) -> None:

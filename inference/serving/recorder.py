@@ -41,7 +41,7 @@ class Recorder(ProcessLocal):
         self._characters = 0
         self._answers: collections.Counter[tuple[str, bool, bool]] = collections.Counter()  # source, cached, deferred
         self._notes: collections.Counter[str] = collections.Counter()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         register(self)
 
     def note(self, what: str) -> None:
@@ -70,13 +70,16 @@ class Recorder(ProcessLocal):
             answer.latency_ms, round(answer.cost_usd * 1e9), seen,
         )  # fmt: skip
         if answer.deferred or request.draw.sampled or not answer.accepted:
-            self._write(request, answer, self.log)
+            try:
+                self._write(request, answer, self.log)
+            except Exception as error:  # nobody's answer waits for the log, or fails with it
+                self.note(f"not logged: {type(error).__name__}")
 
     def _remember(self, id: str, row_id: str, text: str) -> None:
         recent = self._recent
         recent.append((id, row_id, text))
         self._characters += len(id) + len(text)
-        while len(recent) > self._remembered or self._characters > self._most:
+        while recent and (len(recent) > self._remembered or self._characters > self._most):
             old, _, gone = recent.popleft()
             self._characters -= len(old) + len(gone)
 
@@ -103,7 +106,7 @@ class Recorder(ProcessLocal):
         if self.log is None:
             raise ValueError("feedback needs a decision log, and this cascade has none")
         with self._lock:  # of several requests with one id the newest is meant
-            found = next(((row_id, text) for name, row_id, text in reversed(self._recent) if name == id), None)
+            found = next(((row_id, text) for name, row_id, text in reversed(list(self._recent)) if name == id), None)
         row_id, known = found or (id, None)
         text = known if text is None else text
         if text is None:
@@ -114,10 +117,10 @@ class Recorder(ProcessLocal):
     def forget(self, unwanted: Callable[[str], bool]) -> int:
         """Let go of remembered texts; how many there were."""
         with self._lock:
-            known = {text for _, _, text in self._recent}
+            known = {text for _, _, text in list(self._recent)}
         gone = {text for text in known if unwanted(text)}
         with self._lock:
             before = len(self._recent)
-            self._recent = collections.deque(item for item in self._recent if item[2] not in gone)
-            self._characters = sum(len(id) + len(text) for id, _, text in self._recent)
+            self._recent = collections.deque(item for item in list(self._recent) if item[2] not in gone)
+            self._characters = sum(len(id) + len(text) for id, _, text in list(self._recent))
             return before - len(self._recent)

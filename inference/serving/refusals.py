@@ -22,7 +22,7 @@ class Refusals(ProcessLocal):
     def __init__(self, ttl_s: float, most: int = MOST, now: Callable[[], float] = time.monotonic) -> None:
         self._ttl_s, self._most, self._now = ttl_s, most, now
         self._kept: OrderedDict[tuple[int, bytes], tuple[float, str]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         register(self)
 
     def add(self, teacher: int, text: str, reason: str) -> None:

@@ -32,7 +32,7 @@ class Breaker(ProcessLocal):
         self._most, self._rest_s, self._now = {"failed": failures, "unusable": unusable}, rest_s, now
         self._in_a_row = dict.fromkeys(self._most, 0)
         self._open_until: float | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         register(self)
 
     @property

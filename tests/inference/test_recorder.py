@@ -1,5 +1,6 @@
 import collections
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,14 @@ def test_of_repeated_ids_the_newest_request_is_remembered(tmp_path: Path) -> Non
             recorder.correct("b", "account", None)
     (row,) = log.read_corrections()
     assert (row.request_id, row.text) == ("row of three", "three")
+
+
+def test_a_row_that_cannot_be_made_is_noted_and_raises_nothing(tmp_path: Path) -> None:
+    with contextlib.closing(DecisionLog(tmp_path / "log.db")) as log:
+        recorder = Recorder(log, str)
+        request, answer = answered("a", "one")
+        recorder.record(request, replace(answer, deferred=True, confidence="high"))  # type: ignore[arg-type]
+        assert recorder.counts()["not logged: TypeError"] == 1
 
 
 def answered(name: str, text: str, guess: Guess = NO_GUESS) -> tuple[Request, Answer]:

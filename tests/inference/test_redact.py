@@ -203,6 +203,8 @@ tickets 48112, 48113, 48114, 48115;$1,299.00;€ 1.299.000,00 or 1 299 000.00 EU
 01.12.26-08.12.26;05/12/2026 12 items, 05/12/26 48112;call 2026-11-24;17:30-18:45, 09.00 - 17.00
 v2.10.3 on 192.168.100.200;550e8400-e29b-41d4-a716-446655440000;52.520008, 13.404954;0.12345678901
 2@5.99 each, meet @ 5.30, thanks @mention;https://medium.com/@jane.doe;how do I reset my password
+the password reset link is 2 days old;the password for my account expired on 2026-11-24 or is: 24.11.2026
+the password page says error: 404;password for the app is on my phone14;pin the ticket number to 48112
 Password: reset not working, the password is incorrect;my token is missing, key: unknown
 risk-adjusted-returns for the disk-based desk-sharing;bearer of good news
 order AB12 was not delivered to me yet at all;DE12 has still not arrived at my new place
@@ -419,8 +421,29 @@ my pin is 4821 > my pin is [key]
 4111•1111•1111•1111 > [card]
 DE89|3704|0044|0532|0130|00 > [iban]
 password (hunter22) please > password ([key]) please
+the password for the customer portal is hunter22 > the password for the customer portal is [key]
+het wachtwoord van mijn account is: hunter22 > het wachtwoord van mijn account is: [key]
+change the pin on my account to 4821 > change the pin on my account to [key]
+contraseña nueva hunter22 > contraseña nueva [key]
+{"url": "http:\\/\\/app:hunter22@db\\/x"} > {"url": "http:\\/\\/[key]@db\\/x"}
+https://hunter/22#x@example.org/1 > https://[key]@example.org/1
+https://wiki/@jane.doe > https://wiki/@jane.doe
+https://example.org/a/@jane.doe > https://example.org/a/@jane.doe
+openai:llama3@http://localhost is down > openai:llama3@http://localhost is down
 https://x.org/?mail=jane@example.org&a=1 > https://x.org/?mail=[email]&a=1
 """
+
+
+@settings(max_examples=300)
+@given(
+    st.text(BASE62 + "/#?:%&=!$*+-_.", min_size=1, max_size=40).filter(lambda text: "://" not in text),
+    st.sampled_from(["db", "localhost:6379", "10.0.0.5", "db.example.org:5432", "[::1]"]),
+    st.sampled_from(["redis", "postgresql+psycopg", "https"]),
+)
+def test_no_sign_in_a_password_keeps_it_in_a_url(password: str, host: str, scheme: str) -> None:
+    for slashes in ("//", "\\/\\/"):
+        login = f"app:S3cret{password}"
+        assert redact(f"see {scheme}:{slashes}{login}@{host}/0 now") == f"see {scheme}:{slashes}[key]@{host}/0 now"
 
 
 @pytest.mark.parametrize("case", MENDED.strip().split("\n"))
@@ -440,7 +463,7 @@ def test_beyond_the_candidates_that_are_judged_everything_goes(secret: str) -> N
 
 def test_the_id_names_version_data_and_regions() -> None:
     ids = [redactor_id(name) for name in ("builtin", "builtin:DE,FR", "builtin:FR,DE")]
-    assert re.fullmatch(r"builtin:3:[0-9a-f]{8}", str(ids[0]))
+    assert re.fullmatch(r"builtin:4:[0-9a-f]{8}", str(ids[0]))
     assert ids[1] == ids[2] != ids[0]
     assert str(ids[1]).endswith(":DE,FR")
     assert [redactor_id(name) for name in ids] == ids

@@ -131,6 +131,8 @@ GOOD = {"intent": "a", "confidence": 0.5, "source": "rules", "bundle_id": "b"}
         json.dumps({**GOOD, "confidence": 1.5}),
         json.dumps({**GOOD, "confidence": float("nan")}),
         json.dumps({**GOOD, "confidence": "high"}),
+        json.dumps({**GOOD, "confidence": True}),
+        json.dumps({**GOOD, "confidence": None}),
         json.dumps({**GOOD, "bundle_id": 3}),
         json.dumps({**GOOD, "accepted": False}),
         json.dumps({**GOOD, "accepted": 1}),
