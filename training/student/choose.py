@@ -47,16 +47,19 @@ class Judges:
     collate: Collator
 
 
-def choose(student: Student, start: State, share: float, judges: Judges) -> list[dict[str, Any]]:
+def choose(
+    student: Student, start: State, share: float, judges: Judges, shares_of_tuned: Sequence[float] = TUNED
+) -> list[dict[str, Any]]:
     """Leave in `student`, which was fine-tuned from the weights `start`, what dev likes best; say what was tried.
 
-    `share` is what the centres have in the answers, as the training rows wanted it.
+    `share` is what the centres have in the answers, as the training rows wanted it; `shares_of_tuned` are the shares of
+    the fine-tuned weights that are tried, from the best to begin with.
     """
     end = {name: value.clone() for name, value in student.state_dict().items()}
     train = _some(judges.train)
     wanted = np.stack([item["target"] for item in judges.dev]).argmax(1)
     found: list[tuple[Tried, Mixture | None, np.ndarray, np.ndarray]] = []
-    for tuned in TUNED:
+    for tuned in shares_of_tuned:
         blend(student, start, end, tuned)
         dev = embeddings(student, judges.dev, judges.collate)
         for mixed in (_mixed(student, train, judges, share), None) if share else (None,):
