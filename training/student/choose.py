@@ -101,7 +101,8 @@ def _areas(confidence: np.ndarray, correct: np.ndarray) -> list[float]:
 
 def _mixed(student: Student, train: Sequence[Item], judges: Judges, share: float) -> Mixture:
     features, names = (embeddings(student, items, judges.collate) for items in (train, judges.names))
-    return mixture(student.head, features, torch.tensor(np.stack([item["target"] for item in train])), names, share)
+    target = torch.tensor(np.stack([item["target"] * item["weight"] for item in train]), dtype=torch.float32)
+    return mixture(student.head, features, target, names, share)
 
 
 @torch.no_grad()
