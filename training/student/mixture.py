@@ -20,6 +20,7 @@ FEWEST_ROWS = 3  # of a centre: fewer would be near to carrying a single text
 SHARPNESS_OF_MEANS, SHARPNESS_OF_PARTS = 12.0, 20.0
 ROWS_OF_A_NAME = 5.0  # an intent's own name counts as so many rows
 FLOOR = 1e-12
+DECIMALS = 3  # of embeddings of length 1: what is equal to so many is the same text for clusters
 
 
 class Mixture(nn.Module):
@@ -69,7 +70,7 @@ def mixture(
 def _parts(rows: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
     """The centres of an intent's clusters, shape (PARTS, hidden); its mean stands in for each that is too small."""
     found = mean.repeat(PARTS, 1)
-    if len(rows) < PARTS * FEWEST_ROWS:
+    if len(rows.round(decimals=DECIMALS).unique(dim=0)) < PARTS * FEWEST_ROWS:
         return found
     clusters = torch.as_tensor(KMeans(PARTS, n_init=2, random_state=0).fit(rows.double().numpy()).labels_)
     for i in range(PARTS):
