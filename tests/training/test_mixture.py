@@ -57,6 +57,23 @@ def test_one_row_far_from_the_others_of_its_intent_does_not_become_a_centre() ->
     assert (parts @ alone).max() < 0.9
 
 
+def test_an_intent_with_one_row_has_its_name_for_a_centre_and_a_row_of_no_weight_counts_for_none() -> None:
+    torch.manual_seed(4)
+    features, target = rows_around(torch.eye(8)[:3], 10, 4)
+    target[2::3] = 0
+    target[2, 2] = 1
+    names = torch.randn(3, 8)
+    made = mixture(nn.Linear(8, 3), features, target, names, 0.5)
+    centre = nn.functional.normalize(made.linear.weight[3 + 2], dim=0)
+    assert torch.allclose(centre, nn.functional.normalize(names[2] - names.mean(0), dim=0), atol=1e-5)
+
+
+def test_an_intent_that_is_one_text_many_times_has_no_clusters() -> None:
+    features = 16 * torch.eye(8)[:2].repeat(20, 1)
+    made = mixture(nn.Linear(8, 2), features, torch.eye(2).repeat(20, 1), torch.eye(8)[:2], 1.0)
+    assert made(features).argmax(1).tolist() == [0, 1] * 20
+
+
 def test_what_was_saved_answers_the_same() -> None:
     made = Mixture(8, 3, 0.4).eval()
     again = load({name: value.clone() for name, value in made.state_dict().items()}, ("a", "b", "c"))

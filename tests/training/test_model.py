@@ -8,6 +8,7 @@ from training.data.rows import Row
 from training.student import fit
 from training.student import model as student
 from training.student.config import Config
+from training.student.mixture import Mixture
 
 ROWS = [Row(str(i), text, label) for i, (text, label) in enumerate([("pay the bill", "a"), ("open the door", "b")] * 8)]
 
@@ -71,6 +72,27 @@ def test_save_and_load_give_the_same_student(tiny_base: Path, tmp_path: Path) ->
     with torch.no_grad():
         expected = made.eval()(ids, torch.ones_like(ids))["logits"]
         assert torch.equal(again(ids, torch.ones_like(ids))["logits"], expected)
+
+
+def test_a_mixture_is_saved_with_its_student_and_answers_in_the_heads_place(tiny_base: Path, tmp_path: Path) -> None:
+    made, tokenizer = student.load_base(student.resolve_base(str(tiny_base)), ("a", "b"), 16)
+    made.mixture = Mixture(made.head.in_features, 2, 0.4)
+    student.save(made, tokenizer, tmp_path / "student")
+    again, _ = student.load(tmp_path / "student", ("a", "b"))
+    ids = torch.tensor([tokenizer("pay the bill")["input_ids"]])
+    with torch.no_grad():
+        expected = made.eval()(ids)["logits"]
+        assert torch.equal(again(ids)["logits"], expected)
+        assert not torch.equal(made.head(made.embed(ids)), expected)
+
+
+def test_fine_tuning_that_would_take_too_long_is_left_out(tiny_base: Path, tmp_path: Path) -> None:
+    base, config = student.resolve_base(str(tiny_base)), Config(epochs=1, minutes=1e-9)
+    made, _, tried = fit.train(ROWS, ("a", "b"), base, config, tmp_path / "run", ROWS)
+    assert not (tmp_path / "run").exists()
+    assert {one["tuned"] for one in tried} == {0.0}
+    assert [one["kept"] for one in tried].count(True) == 1
+    assert not made.training
 
 
 def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:

@@ -47,16 +47,19 @@ class Judges:
     collate: Collator
 
 
-def choose(student: Student, start: State, share: float, judges: Judges) -> list[dict[str, Any]]:
+def choose(
+    student: Student, start: State, share: float, judges: Judges, shares_of_tuned: Sequence[float] = TUNED
+) -> list[dict[str, Any]]:
     """Leave in `student`, which was fine-tuned from the weights `start`, what dev likes best; say what was tried.
 
-    `share` is what the centres have in the answers, as the training rows wanted it.
+    `share` is what the centres have in the answers, as the training rows wanted it; `shares_of_tuned` are the shares of
+    the fine-tuned weights that are tried, from the best to begin with.
     """
     end = {name: value.clone() for name, value in student.state_dict().items()}
     train = _some(judges.train)
     wanted = np.stack([item["target"] for item in judges.dev]).argmax(1)
     found: list[tuple[Tried, Mixture | None, np.ndarray, np.ndarray]] = []
-    for tuned in TUNED:
+    for tuned in shares_of_tuned:
         blend(student, start, end, tuned)
         dev = embeddings(student, judges.dev, judges.collate)
         for mixed in (_mixed(student, train, judges, share), None) if share else (None,):
@@ -98,7 +101,8 @@ def _areas(confidence: np.ndarray, correct: np.ndarray) -> list[float]:
 
 def _mixed(student: Student, train: Sequence[Item], judges: Judges, share: float) -> Mixture:
     features, names = (embeddings(student, items, judges.collate) for items in (train, judges.names))
-    return mixture(student.head, features, torch.tensor(np.stack([item["target"] for item in train])), names, share)
+    target = torch.tensor(np.stack([item["target"] * item["weight"] for item in train]), dtype=torch.float32)
+    return mixture(student.head, features, target, names, share)
 
 
 @torch.no_grad()

@@ -36,6 +36,7 @@ class Config:
     redactor: str = setting("builtin", "what texts lose before training and serving: builtin, none or MODULE:FUNCTION")
     max_tokens: int = setting(128, "longer texts are cut at this many tokens")
     feed_forward_share: float = setting(0.667, "share of feed-forward neurons that is kept; 1 is a quarter slower")
+    minutes: float = setting(0.0, "most minutes of fine-tuning; if it would take longer there is none; 0: no limit")
     tune_embeddings: bool = setting(False, "also tune the token embedding table: a fifth slower")
     target: float = setting(0.95, "agreement that accepted answers are to have; its certificate gets most of delta")
     delta: float = setting(0.05, "probability that a certificate is broken, all of them and all versions together")
@@ -45,7 +46,8 @@ class Config:
         for name in ("epochs", "batch_size", "max_tokens"):
             _require(getattr(self, name) >= (8 if name == "max_tokens" else 1), self, name, "is too small")
         _require(self.format in FORMATS, self, "format", f"must be one of {', '.join(FORMATS)}")
-        _require(self.noisy_copies >= 0, self, "noisy_copies", "must not be negative")
+        for name in ("noisy_copies", "minutes"):
+            _require(getattr(self, name) >= 0, self, name, "must not be negative")
         _require(0.5 <= self.target <= 0.999, self, "target", "must lie between 0.5 and 0.999")
         _require(0 < self.delta < 1, self, "delta", "must lie between 0 and 1")
         _require(0 <= self.label_smoothing < 1, self, "label_smoothing", "must lie in [0, 1)")

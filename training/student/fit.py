@@ -6,6 +6,7 @@ import json
 import random
 import re
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from transformers import Trainer, TrainingArguments
 
 from training.data.noise import add_noise
 from training.data.rows import Row
-from training.student.choose import Judges, choose
+from training.student.choose import TUNED, Judges, choose
 from training.student.config import Config
 from training.student.folds import opinion, out_of_fold
 from training.student.model import Base, Collator, Item, Student, batches_of_equal_length, encode, load_base
@@ -27,6 +28,7 @@ from training.student.probe import embeddings, fit_probe
 
 HEAD_FACTOR = 5.0
 NARROWING_ROWS = 3000
+STEP_PER_EMBEDDING = 4.0  # how many times as long a row takes to train as to embed
 
 
 @torch.no_grad()
@@ -79,17 +81,27 @@ def train(
         encode([_name(label) for label in labels], student, tokenizer, 0.0),
         collate,
     )
-    share, targets = _start_head(student, rows, judges)
+    began = time.perf_counter()
+    features = embeddings(student, items, collate)
+    seconds = (time.perf_counter() - began) * STEP_PER_EMBEDDING * (1 + config.noisy_copies) * config.epochs
+    share, targets = _start_head(student, rows, judges, features)
     soft = [{**item, "target": targets[i % len(rows)]} for i, item in enumerate(everything)]
     start = {name: value.clone() for name, value in student.state_dict().items()}
+    if tunes := not config.minutes or seconds <= 60 * config.minutes:
+        _fine_tune(student, soft, collate, config, folder)
+    else:
+        print(f"fine-tuning would take about {seconds / 60:.1f} minutes: the encoder stays as it came")
+    tried = choose(student, start, share, judges, TUNED if tunes else (0.0,)) if judges.dev else []
+    return student, tokenizer, tried
+
+
+def _fine_tune(student: Student, items: Sequence[Item], collate: Collator, config: Config, folder: Path) -> None:
     student.encoder.get_input_embeddings().requires_grad_(config.tune_embeddings)
     trainer = _StudentTrainer(
-        HEAD_FACTOR, model=student, args=_arguments(config, folder), train_dataset=soft, data_collator=collate
+        HEAD_FACTOR, model=student, args=_arguments(config, folder), train_dataset=items, data_collator=collate
     )
     trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
     student.eval()
-    tried = choose(student, start, share, judges) if judges.dev else []
-    return student, tokenizer, tried
 
 
 def _name(label: str) -> Row:
@@ -97,9 +109,10 @@ def _name(label: str) -> Row:
     return Row(label, " ".join(re.findall(r"[^\W_]+", label)) or label, label)
 
 
-def _start_head(student: Student, rows: Sequence[Row], judges: Judges) -> tuple[float, np.ndarray]:
+def _start_head(
+    student: Student, rows: Sequence[Row], judges: Judges, features: torch.Tensor
+) -> tuple[float, np.ndarray]:
     """Fit the head to the frozen encoder; return the class centres' share in answers, and the rows' soft targets."""
-    features = embeddings(student, judges.train, judges.collate)
     target = torch.tensor(np.stack([item["target"] for item in judges.train]))
     weight = torch.tensor([row.weight for row in rows], dtype=torch.float32)
     decay = fit_probe(student.head, features, target, weight)

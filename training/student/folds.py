@@ -55,7 +55,7 @@ def out_of_fold(
         head = nn.Linear(features.shape[1], target.shape[1])
         with torch.enable_grad():
             fit_head(head, features[seen], target[seen], weight[seen], decay)
-        made = mixture(head, features[seen], target[seen], names, 0.0)
+        made = mixture(head, features[seen], target[seen] * weight[seen, None], names, 0.0)
         for share in (0, 1):
             made.share.fill_(share)
             out[share, new.numpy()] = made(features[new]).exp().numpy()

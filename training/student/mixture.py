@@ -16,10 +16,11 @@ from torch import nn
 from torch.nn.functional import normalize
 
 PARTS = 3  # centres of an intent beside its mean
-FEWEST_OF_A_PART = 3  # rows: fewer would be near to carrying a single text
+FEWEST_ROWS = 3  # of a centre: fewer would be near to carrying a single text
 SHARPNESS_OF_MEANS, SHARPNESS_OF_PARTS = 12.0, 20.0
 ROWS_OF_A_NAME = 5.0  # an intent's own name counts as so many rows
 FLOOR = 1e-12
+DECIMALS = 3  # of embeddings of length 1: what is equal to so many is the same text for clusters
 
 
 class Mixture(nn.Module):
@@ -49,12 +50,15 @@ def mixture(
     """`head` together with the centres of rows.
 
     `features` and `names` are embeddings of rows and of the intents' names, shape (rows or labels, hidden), `target`
-    the rows' distributions over the intents, shape (rows, labels).
+    the rows' distributions over the intents times their weights, shape (rows, labels). An intent with fewer than
+    FEWEST_ROWS rows has its name for a centre.
     """
+    features, target = features[target.sum(1) > 0], target[target.sum(1) > 0]
+    counts = torch.bincount(target.argmax(1), minlength=head.out_features)
     middle = features.mean(0)
     lengths = (features - middle).norm(dim=-1)
     rows, named = (normalize(some - some.mean(0), dim=-1) for some in (features, names))
-    means = normalize(target.T @ rows + ROWS_OF_A_NAME * named, dim=-1)
+    means = normalize((target * (counts >= FEWEST_ROWS)).T @ rows + ROWS_OF_A_NAME * named, dim=-1)
     parts = torch.stack([_parts(rows[target.argmax(1) == i], means[i]) for i in range(len(means))]).flatten(0, 1)
     centres = torch.cat([SHARPNESS_OF_MEANS * means, SHARPNESS_OF_PARTS * parts]) / lengths.mean().clamp(min=FLOOR)
     made = Mixture(head.in_features, head.out_features, share)
@@ -66,12 +70,12 @@ def mixture(
 def _parts(rows: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
     """The centres of an intent's clusters, shape (PARTS, hidden); its mean stands in for each that is too small."""
     found = mean.repeat(PARTS, 1)
-    if len(rows) < PARTS * FEWEST_OF_A_PART:
+    if len(rows.round(decimals=DECIMALS).unique(dim=0)) < PARTS * FEWEST_ROWS:
         return found
     clusters = torch.as_tensor(KMeans(PARTS, n_init=2, random_state=0).fit(rows.double().numpy()).labels_)
     for i in range(PARTS):
         members = rows[clusters == i]
-        if len(members) >= FEWEST_OF_A_PART:
+        if len(members) >= FEWEST_ROWS:
             found[i] = normalize(members.mean(0), dim=-1)
     return found
 

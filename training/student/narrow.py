@@ -7,7 +7,7 @@ layer-wise reconstruction (Frantar and Alistarh 2023, "SparseGPT"), for whole ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -38,18 +38,19 @@ def narrow(encoder: PreTrainedModel, share: float, run: Callable[[], None]) -> N
     width = getattr(encoder.config, width_name)
     keep = max(MULTIPLE, round(share * width / MULTIPLE) * MULTIPLE)
     encoder.eval()
-    for layer in _layers(encoder):
+    stack: Any = encoder.transformer if hasattr(encoder, "transformer") else encoder.encoder
+    layers = stack.layer
+    for i, layer in enumerate(layers):
         up, down = (cast(nn.Linear, layer.get_submodule(name)) for name in (up_name, down_name))
-        moments = _second_moments(down, run)
+        stack.layer = layers[: i + 1]  # what comes after the layer says nothing about it
+        try:
+            moments = _second_moments(down, run)
+        finally:
+            stack.layer = layers
         new_up, new_down = _narrowed(up, down, moments, keep)
         _replace(layer, up_name, new_up)
         _replace(layer, down_name, new_down)
     setattr(encoder.config, width_name, keep)
-
-
-def _layers(encoder: PreTrainedModel) -> Sequence[nn.Module]:
-    stack: Any = encoder.transformer if hasattr(encoder, "transformer") else encoder.encoder
-    return list(stack.layer)
 
 
 def _second_moments(down: nn.Linear, run: Callable[[], None]) -> torch.Tensor:
