@@ -24,6 +24,17 @@ def test_the_bundle_carries_a_card_with_figures_and_plots(tiny_home: Path) -> No
         assert (version / "plots" / f"{name}.png").read_bytes().startswith(PNG)
 
 
+def test_the_card_says_what_was_tried_and_what_was_kept(tiny_home: Path) -> None:
+    report = json.loads((resolve(tiny_home) / "report.json").read_text())
+    manifest = Bundle.load(tiny_home).manifest
+    (kept,) = [one for one in report["tried"] if one["kept"]]
+    assert len(report["tried"]) >= 3
+    line = f"| {kept['tuned']:.0%} | {kept['centres']:.0%} | {kept['accuracy']:.1%} | {kept['area']:.4f} | kept |"
+    assert line in card_text(manifest, report)
+    del report["tried"]
+    assert "## What was tried" not in card_text(manifest, report)
+
+
 def test_the_card_of_a_bundle_with_rules_says_what_they_accept(tiny_home: Path, tmp_path: Path) -> None:
     report = json.loads((resolve(tiny_home) / "report.json").read_text())
     ruled = Bundle.load(add_rules(tiny_home, tmp_path / "tiny", Rule("0.96", "account", ("stop",)))).manifest

@@ -11,6 +11,7 @@ from inference.bundle.taxonomy import Taxonomy
 from inference.classifier import Classifier
 from training.student import export
 from training.student import model as student
+from training.student.mixture import Mixture
 from training.student.model import Student
 
 LABELS = ("a", "b", "c")
@@ -39,6 +40,14 @@ def test_the_file_that_ships_answers_as_torch_does(trained, classifier: Classifi
     parity = export.check_parity(*trained, classifier, TEXTS)
     assert parity.texts == len(TEXTS)
     assert parity.agreement == 1.0
+    assert parity.largest_difference < 0.05
+
+
+def test_a_file_with_class_centres_answers_as_torch_does(tiny_base: Path, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    made, tokenizer = student.load_base(student.resolve_base(str(tiny_base)), LABELS, 16)
+    made.mixture = Mixture(made.head.in_features, len(LABELS), 0.4).eval()
+    parity = export.check_parity(made, tokenizer, exported(made, tokenizer, tmp_path / "bundle"), TEXTS)
     assert parity.largest_difference < 0.05
 
 
