@@ -179,7 +179,7 @@ class Cascade(Closing):
             self._watch.worker.start()
         self._asking.rate.earn()
         tier = self._watch.tier
-        draw = self._sampler.draw(text, id or None, tier is not None)
+        draw = self._sampler.draw(text, id or None, tier is not None and tier.answers)
         guess = self._known.hit(text, tier) or NO_GUESS
         return Request(draw, id or None, text, None, started, guess, tier.bundle_id if tier else None, tier)
 

@@ -43,6 +43,8 @@ class Tier:
         # What a cached answer must hold for: the bundle, and the time up to which it learned from corrections.
         self.serving = self.bundle_id, float(bundle.manifest.lineage.get("live_until") or 0.0)
         self.taxonomy = bundle.taxonomy
+        # A bundle that was made from the taxonomy alone only guesses: it is day zero still.
+        self.answers = not set(bundle.taxonomy.names) <= set(bundle.manifest.never_accepted)
         self.local_first = policy.strategy == "local-first"
         self.rules = Rules.earned(self.taxonomy, bundle.manifest.rules if policy.strategy == "hybrid" else ())
 

@@ -18,7 +18,10 @@ from training.student.mixture import Mixture, mixture
 from training.student.model import Collator, Item, Student
 from training.student.probe import embeddings
 
-TUNED = (0.5, 1.0, 0.0)  # shares of the fine-tuned weights; of those that are as good the first is kept
+# Shares of the fine-tuned weights; of those that are as good the first is kept. A student that was fine-tuned on wrong
+# labels is sure of them, one that was fine-tuned on right ones is the best there is (docs/LOG.md).
+WRONG_LABELS, RIGHT_LABELS = (0.5, 1.0, 0.0), (1.0, 0.5, 0.0)
+AGREE = 0.9  # of the labels with what the other rows say: with fewer, some are taken for wrong
 DRAWS = 200
 ERRORS = 1.0  # standard errors within which two are as good
 ROWS_OF_AN_INTENT = 30  # whose embeddings make its centres, where the encoder was fine-tuned
@@ -48,7 +51,7 @@ class Judges:
 
 
 def choose(
-    student: Student, start: State, share: float, judges: Judges, shares_of_tuned: Sequence[float] = TUNED
+    student: Student, start: State, share: float, judges: Judges, shares_of_tuned: Sequence[float] = WRONG_LABELS
 ) -> list[dict[str, Any]]:
     """Leave in `student`, which was fine-tuned from the weights `start`, what dev likes best; say what was tried.
 
@@ -72,6 +75,11 @@ def choose(
     blend(student, start, end, found[kept][0].tuned)
     student.mixture = found[kept][1]
     return [{**vars(tried), "kept": i == kept} for i, (tried, *_) in enumerate(found)]
+
+
+def in_order(agreement: float) -> tuple[float, ...]:
+    """The shares of the fine-tuned weights to try, by how many labels agree with what the other rows say."""
+    return RIGHT_LABELS if agreement >= AGREE else WRONG_LABELS
 
 
 def blend(student: Student, start: State, end: State, tuned: float) -> None:

@@ -19,9 +19,9 @@ from transformers import Trainer, TrainingArguments
 
 from training.data.noise import add_noise
 from training.data.rows import Row
-from training.student.choose import TUNED, Judges, choose
+from training.student.choose import Judges, choose, in_order
 from training.student.config import Config
-from training.student.folds import opinion, out_of_fold
+from training.student.folds import Opinion, opinion, out_of_fold
 from training.student.model import Base, Collator, Item, Student, batches_of_equal_length, encode, load_base
 from training.student.narrow import narrow
 from training.student.probe import embeddings, fit_probe
@@ -84,14 +84,14 @@ def train(
     began = time.perf_counter()
     features = embeddings(student, items, collate)
     seconds = (time.perf_counter() - began) * STEP_PER_EMBEDDING * (1 + config.noisy_copies) * config.epochs
-    share, targets = _start_head(student, rows, judges, features)
-    soft = [{**item, "target": targets[i % len(rows)]} for i, item in enumerate(everything)]
+    found = _start_head(student, rows, judges, features)
     start = {name: value.clone() for name, value in student.state_dict().items()}
     if tunes := not config.minutes or seconds <= 60 * config.minutes:
-        _fine_tune(student, soft, collate, config, folder)
+        _fine_tune(student, everything, collate, config, folder)
     else:
         print(f"fine-tuning would take about {seconds / 60:.1f} minutes: the encoder stays as it came")
-    tried = choose(student, start, share, judges, TUNED if tunes else (0.0,)) if judges.dev else []
+    shares = in_order(found.agreement) if tunes else (0.0,)
+    tried = choose(student, start, found.share, judges, shares) if judges.dev else []
     return student, tokenizer, tried
 
 
@@ -109,22 +109,20 @@ def _name(label: str) -> Row:
     return Row(label, " ".join(re.findall(r"[^\W_]+", label)) or label, label)
 
 
-def _start_head(
-    student: Student, rows: Sequence[Row], judges: Judges, features: torch.Tensor
-) -> tuple[float, np.ndarray]:
-    """Fit the head to the frozen encoder; return the class centres' share in answers, and the rows' soft targets."""
+def _start_head(student: Student, rows: Sequence[Row], judges: Judges, features: torch.Tensor) -> Opinion:
+    """Fit the head to the frozen encoder; return what the rows say of each other, where there is a dev to judge by."""
     target = torch.tensor(np.stack([item["target"] for item in judges.train]))
     weight = torch.tensor([row.weight for row in rows], dtype=torch.float32)
     decay = fit_probe(student.head, features, target, weight)
     print(f"the linear probe chose a weight decay of {decay:g}")
     if not judges.dev:
-        return 0.0, target.numpy()
+        return Opinion()
     names = embeddings(student, judges.names, judges.collate)
     found = opinion(out_of_fold(rows, features, target, weight, names, decay), target.numpy())
     print(
         f"the other rows agree with {found.agreement:.1%} of the labels; class centres get {found.share:g} of an answer"
     )
-    return found.share, found.targets
+    return found
 
 
 def noisy_copies(rows: Sequence[Row], copies: int, seed: int) -> list[Row]:

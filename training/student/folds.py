@@ -16,8 +16,6 @@ from training.student.probe import fit_head
 
 FOLDS = 4
 SHARES = (0.0, 0.2, 0.4, 0.6)
-# Where the other rows speak against a sixth of the labels, a label is half of its target; where labels are clean, most.
-SOFTER_PER_DISAGREEMENT, MOST_SOFT = 3.0, 0.5
 
 
 def folds(rows: Sequence[Row], seed: int = 0) -> np.ndarray:
@@ -64,23 +62,18 @@ def out_of_fold(
 
 @dataclass(frozen=True)
 class Opinion:
-    """What the rows say of each other: the best share of the centres, how many labels agree, and soft targets."""
+    """What the rows say of each other: the best share of the class centres, and how many labels agree."""
 
-    share: float
-    agreement: float
-    targets: np.ndarray
+    share: float = 0.0
+    agreement: float = 1.0
 
 
 def opinion(unseen: np.ndarray, target: np.ndarray) -> Opinion:
     """Weigh labels against what the other rows say. `unseen` is `out_of_fold`'s, `target` has shape (rows, labels).
 
-    The share is the one under which answers rank best: with the smallest area under risk-coverage. A target is the
-    label mixed with the unseen probabilities, the more of these the less the labels agree with them.
+    The share is the one under which answers rank best: with the smallest area under risk-coverage.
     """
     wanted = target.argmax(1)
     mixed = [(1 - share) * unseen[0] + share * unseen[1] for share in SHARES]
     best = int(np.argmin([selective_risk(said.max(1), said.argmax(1) == wanted).mean() for said in mixed]))
-    agreement = float((mixed[best].argmax(1) == wanted).mean())
-    soft = min(MOST_SOFT, SOFTER_PER_DISAGREEMENT * (1 - agreement))
-    targets = ((1 - soft) * target + soft * mixed[best]).astype(np.float32)
-    return Opinion(SHARES[best], agreement, targets)
+    return Opinion(SHARES[best], float((mixed[best].argmax(1) == wanted).mean()))
