@@ -30,7 +30,7 @@ from inference.serving.answer import Answer, Request, Router, answer, check_quer
 from inference.serving.asking import Asking
 from inference.serving.assemble import TeacherSpec, check_stores, choose_redactor, choose_taxonomy, make_cache, make_log
 from inference.serving.closing import Closing
-from inference.serving.deferral import Deferral
+from inference.serving.deferral import MOST_WAITING, Deferral
 from inference.serving.flight import Outcome, Wish
 from inference.serving.forget import forget
 from inference.serving.known import Known
@@ -46,6 +46,7 @@ from inference.teachers.teacher import Teacher
 
 __all__ = ["Answer", "Cascade", "Router"]
 CLOSING_S = 10.0
+AT_ONCE = MOST_WAITING // 2  # of one batch, at the teachers: others have room too
 LONG = 1000  # characters from which on redaction has a turn of its own on an event loop
 
 
@@ -154,17 +155,21 @@ class Cascade(Closing):
         """
         if isinstance(texts, str):
             raise TypeError("classify_many takes several texts; for one text call classify")
-        texts, wish = list(texts), Wish()
+        texts, wish, left_s = list(texts), Wish(), self.policy.deadline_s
         for text in texts:
             check_query(text, None)
         try:
             requests: list[Request] = []
+            deferred: list[Request] = []
             for text in texts:
                 request = self._begin(text, None)
                 requests.append(request)
                 if not (request.guess.accepted or self._look(request)):
                     self._asking.begin(request, wish)
-            wish.until = time.monotonic() + self.policy.deadline_s
+                    deferred.append(request)
+                    if len(deferred) > AT_ONCE:  # the oldest goes first, so that there is room for the next
+                        left_s = self._asking.let_land(deferred[-AT_ONCE], left_s)
+            wish.until = time.monotonic() + left_s
             return [self._finish(request, self._asking.wait(request)) for request in requests]
         finally:
             wish.until = 0.0

@@ -9,7 +9,6 @@ A fallback is never kept.
 from __future__ import annotations
 
 import collections
-import contextlib
 import hashlib
 import re
 import threading
@@ -87,12 +86,15 @@ class MemoryCache(ProcessLocal):
             found = self._kept.get(key)
             if found is None:
                 return None
-            self._use(key)
-            if not isinstance(found, tuple):
-                key, found = found, self._kept.get(found)
-                if not isinstance(found, tuple):  # its time is over, or there was no room for it
-                    return None
-                self._use(key)
+            try:
+                self._kept.move_to_end(key)
+                if not isinstance(found, tuple):
+                    key, found = found, self._kept.get(found)
+                    if not isinstance(found, tuple):  # its time is over, or there was no room for it
+                        return None
+                    self._kept.move_to_end(key)
+            except KeyError:  # dropped meanwhile by a signal handler of this thread
+                return None
             entry, until = found
             if until <= self._now() or not entry.holds_for(bundle_id, learned_until):
                 self._kept.pop(key, None)
@@ -118,14 +120,10 @@ class MemoryCache(ProcessLocal):
                 self._set(_key(text), _key(key))
 
     def _set(self, key: Key, value: tuple[Entry, float] | Key) -> None:
-        self._kept[key] = value
-        self._use(key)
+        self._kept.pop(key, None)
+        self._kept[key] = value  # at the end
         if len(self._kept) > self.size:
             self._kept.popitem(last=False)
-
-    def _use(self, key: Key) -> None:
-        with contextlib.suppress(KeyError):  # dropped meanwhile by a signal handler of this thread
-            self._kept.move_to_end(key)
 
     def forget(self, forgotten: Forgotten) -> int:
         """Let go of a text's answers and links; how many there were. Of long ones, those of exactly the forms given."""

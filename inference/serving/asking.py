@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 
 from inference.bundle.redact import Redactor
 from inference.serving.answer import Request
@@ -68,6 +68,14 @@ class Asking:
         except BaseException:
             request.wish.until = 0.0  # interrupted: nobody waits any more
             raise
+
+    def let_land(self, request: Request, left_s: float) -> float:
+        """Wait until the teachers are done with a request, `left_s` seconds at most; how many of these are left."""
+        if request.asked is None or request.wish is None:
+            return left_s
+        started = time.monotonic()
+        wait((request.asked,), left_s)
+        return max(0.0, left_s - (time.monotonic() - started))
 
     async def wait_async(self, request: Request) -> Outcome | None:
         """The same for asyncio."""

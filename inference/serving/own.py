@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 
 from inference.serving.answer import Request
 
@@ -29,8 +28,10 @@ class OwnAnswers:
         if guess.intent is not None and guess.confidence is not None and guess.source != "rules":
             own = self._known[key] = guess.intent, guess.confidence
         if known is not None:
-            with contextlib.suppress(KeyError):  # dropped meanwhile by a signal handler of this thread
+            try:
                 self._known.move_to_end(key)
+            except KeyError:  # dropped meanwhile by a signal handler of this thread
+                self._known[key] = known
         elif len(self._known) > self._size:
             self._known.popitem(last=False)
         return own, known is not None

@@ -24,6 +24,7 @@ from inference.bundle.taxonomy import Taxonomy
 from inference.cascade import Answer, Cascade, Router
 from inference.log.decision_log import DecisionLog, TeacherAnswer
 from inference.money.ledger import Ledger, SpendLimit
+from inference.serving.deferral import MOST_WAITING
 from inference.serving.policy import Policy
 from inference.teachers.claude import AnthropicTeacher
 from tests.fake_api import FakeAPI
@@ -102,6 +103,17 @@ def test_async_and_many_answer_as_one_does(home: Path) -> None:
             return await asyncio.gather(*(cascade.aclassify(f"other {i}") for i in range(8)))
 
         assert [answer.intent for answer in asyncio.run(run())] == ["account"] * 8
+
+
+def test_a_batch_of_any_size_is_answered_within_its_deadline(taxonomy: Taxonomy, tmp_path: Path) -> None:
+    async def teach(text: str) -> str:
+        await asyncio.sleep(0.0005)
+        return "account"
+
+    settings: dict[str, Any] = {"log": "none", "concurrency": 2, "deadline_s": 60.0, "day_zero_rate": 0.0}
+    with Cascade.load(tmp_path, teach, taxonomy=taxonomy, **settings) as cascade:
+        answers = cascade.classify_many([f"query {number}" for number in range(MOST_WAITING + 500)])
+    assert {(answer.source, answer.reason) for answer in answers} == {("teacher", None)}
 
 
 @pytest.mark.parametrize("mode", ["background", "never"])
