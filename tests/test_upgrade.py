@@ -106,7 +106,7 @@ def test_versions_are_listed_and_can_serve_again(home: Path, capsys: pytest.Capt
     assert publish.main([*flags, "--list"]) == 0
     reasons = "; ".join(EXPECTED["versions"][rejected])
     assert capsys.readouterr().out.splitlines() == [f"{serving}  serving", f"{rejected}  rejected: {reasons}"]
-    assert publish.main([*flags, "--promote", rejected]) == 0
+    assert publish.main([*flags, "--promote", rejected, "--force"]) == 0
     assert publish.main([*flags, "--rollback"]) == 0
     assert versions.serving(home) == serving == EXPECTED["serving"]
 

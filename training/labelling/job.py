@@ -111,9 +111,12 @@ class Job:
         self.write(query)
 
     def needs(self, query: Query) -> int:
-        """How many more answers a query needs: a vote that was declined is not asked for again."""
+        """How many more answers a query needs: a vote that was declined is not asked for again, nor is any other where
+        that was all that was said.
+        """
         labels, declined, invalid = self._votes(query)
-        if invalid >= MOST_INVALID or self.votes - declined < self._least:
+        hopeless = self.votes - declined < self._least or (declined and not labels)
+        if invalid >= MOST_INVALID or hopeless:
             return 0
         return max(0, self.votes - declined - labels)
 
