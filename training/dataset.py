@@ -30,7 +30,7 @@ from training.student.config import Config
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     arguments = _parser().parse_args(argv)
-    config = Config(**{name: value for name, value in vars(arguments).items() if name != "resplit"})
+    config = Config(**{name: value for name, value in vars(arguments).items() if name not in ("resplit", "prices")})
     if arguments.resplit:
         _resplit(Path(config.data))
     goal = Goal(config.target, look_delta(config.delta, 1))

@@ -24,6 +24,8 @@ _ESCAPE = re.compile(
     r"(%(?:[0-7][0-9A-Fa-f]|[C-Fc-f][0-9A-Fa-f](?:%[89ABab][0-9A-Fa-f]){1,3}+)"
     r"|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,16}[0-9]{0,2});)"
 )
+# It separates the groups of a number as a space does, but does not end a URL: a password in one may have such escapes.
+_ESCAPED_SPACE = "\u00b7"
 # Where characters are that look like ASCII ones or like nothing: up to CJK, then what compatibility needs.
 _BLOCKS = (
     *((0xA0, 0x3400), (0xA620, 0xAC00), (0xE000, 0xE006), (0xFB00, 0x10000)),
@@ -107,6 +109,8 @@ def _unescaped(text: str) -> tuple[str, list[int]]:
 def _letter(escape: str) -> str:
     """What an escape stands for; nothing where it is none."""
     found = unquote(escape) if escape[0] == "%" else html.unescape(escape)
+    if escape[0] == "%" and found.isspace():
+        return _ESCAPED_SPACE
     return found if len(found) == 1 and found != "\ufffd" else ""
 
 

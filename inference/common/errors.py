@@ -13,6 +13,7 @@
         ├── NoReply   Redis gave no reply                             inference.cache.link
         ├── Refused   an answer names no intent                       inference.teachers.prompt
         ├── NotAsked  no call is made, and the teacher is not blamed  inference.serving.paid
+        ├── _Gone     a batch will never show what became of it       training.labelling.batches
         └── Stopped   labelling ends early                            training.labelling.streak
 
 A wrong argument or setting raises ValueError or TypeError.

@@ -38,13 +38,14 @@ def serving(home: Path) -> str:
 
 def publish(home: Path, **values: object) -> Path:
     """A newer version with an answer of its own, and the pointer to it."""
-    newer = home / NEWER
+    newer, made = home / NEWER, home.parent / "made"
     shutil.rmtree(newer, ignore_errors=True)
     (first,) = home.glob("*/manifest.json")
-    shutil.copytree(first.parent, newer)
-    manifest = read_manifest(newer)
-    (newer / "manifest.json").unlink()
-    seal(newer, replace(manifest, files={}, **{"temperature": 7.0, **values}))  # type: ignore[arg-type]
+    shutil.copytree(first.parent, made)
+    manifest = read_manifest(made)
+    (made / "manifest.json").unlink()
+    seal(made, replace(manifest, files={}, **{"temperature": 7.0, **values}))  # type: ignore[arg-type]
+    made.rename(newer)  # complete, as a version is published: the copy without its new manifest would be served too
     (home / CURRENT).write_text(NEWER)
     return newer
 
