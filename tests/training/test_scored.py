@@ -65,7 +65,11 @@ def by_hand(scored: Scored, bundle: Bundle, target: float) -> tuple[np.ndarray, 
 
 def test_certificates_are_those_of_rules_and_student_worked_out_by_hand(tiny_home, tiny_data, tmp_path) -> None:
     data = dataset.load(str(tiny_data))
-    rule = Rule("money", "payments", ("invoice", "refund", "charge", "receipt", "discount", "plan price", "card fee", "billing date"))
+    rule = Rule(
+        "money",
+        "payments",
+        ("invoice", "refund", "charge", "receipt", "discount", "plan price", "card fee", "billing date"),
+    )
     data = replace(data, taxonomy=replace(data.taxonomy, rules=(rule,)))
     draft = shutil.copytree(resolve(tiny_home), tmp_path / "draft")
     (draft / TAXONOMY).write_text(data.taxonomy.to_toml())
