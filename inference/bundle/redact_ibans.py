@@ -36,6 +36,7 @@ _LENGTHS = {
 _IBAN_GAP = rf"(?:[^\w{MASK}]|_){{0,10}}+"
 _IBAN_START = re.compile(rf"[A-Za-z](?=([A-Za-z]){_IBAN_GAP}\d{_IBAN_GAP}\d)")
 _BEFORE_ACCOUNT = 4  # letters and digits before the account itself: the country's and the check digits
+_LONGEST_START = 64  # characters in which there are so many, with the gaps between them
 _POINTS, _PRICE = 64, 8  # a candidate costs a point, and more where its number is reckoned
 _OF_LENGTH = {
     length: re.compile(rf"[A-Za-z]{{2}}(?:{_IBAN_GAP}[A-Za-z0-9]){{{length - 2}}}") for length in set(_LENGTHS.values())
@@ -74,10 +75,14 @@ def with_ibans(reading: str, found: list[Span]) -> str:
     for start, end, kind in sorted([*masks(reading), *found]):
         if apart and start < apart[-1][1]:
             first, last, known = apart.pop()
-            if end < last or sum(map(str.isalnum, reading[first:start])) > _BEFORE_ACCOUNT:
+            if end < last or _count(reading[first : min(start, first + _LONGEST_START)]) > _BEFORE_ACCOUNT:
                 start, end, kind = first, max(end, last), known
         apart.append((start, end, kind))
     return masked(reading, apart)
+
+
+def _count(written: str) -> int:
+    return sum(map(str.isalnum, written))
 
 
 def _ends(chain: str, next_letter: str) -> bool:

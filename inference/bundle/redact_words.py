@@ -194,9 +194,10 @@ def _named(reading: str, look: Look) -> Iterator[Span]:
     names = MARKER if lower.isascii() else FOREIGN_MARKER
     while left and (found := names.search(lower, place)):
         place = found.end()
-        kind, value = _kind(lower, place), _LINKED.match(reading, place)
+        value = _LINKED.match(reading, place)
         if value is None:
             continue
+        kind = _kind(lower, place)
         left -= 1
         span = _secret(value, kind, look) or _far_secret(reading, place, kind, look)
         if span:
