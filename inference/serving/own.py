@@ -24,14 +24,15 @@ class OwnAnswers:
         """The student's answer to a request, None if a rule answered or nobody knows; whether its text was seen."""
         guess, key = request.guess, hash((request.bundle_id, request.text))
         known = self._known.get(key)
-        own = known if guess.source == "teacher" else None
-        if guess.intent is not None and guess.confidence is not None and guess.source != "rules":
-            own = self._known[key] = guess.intent, guess.confidence
-        if known is not None:
+        if known is not None:  # one bundle says the same of a text every time
             try:
                 self._known.move_to_end(key)
             except KeyError:  # dropped meanwhile by a signal handler of this thread
                 self._known[key] = known
-        elif len(self._known) > self._size:
+            return (None if guess.source in ("rules", "human") else known), True
+        if guess.intent is None or guess.confidence is None or guess.source == "rules":
+            return None, False
+        own = self._known[key] = guess.intent, guess.confidence
+        if len(self._known) > self._size:
             self._known.popitem(last=False)
-        return own, known is not None
+        return own, False

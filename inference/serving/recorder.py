@@ -61,13 +61,17 @@ class Recorder(ProcessLocal):
         """Record one answer. Deferred, fallen back and sampled requests become rows of the log, the rest counts."""
         with self._lock:
             self._answers[answer.source, answer.cached, answer.deferred] += 1
-            self._remember(answer.id, request.draw.row_id, request.beginning)
+            text = request.beginning
+            self._recent.append((answer.id, request.draw.row_id, text))
+            self._characters += len(answer.id) + len(text)
+            if len(self._recent) > self._remembered or self._characters > self._most:
+                self._let_go()
             own, seen = (None, False) if self.log is None else self._own.of(request)
         if self.log is None:
             return
         self.log.count(
             answer.source, answer.intent, answer.cached, answer.deferred, answer.accepted, own,
-            answer.latency_ms, round(answer.cost_usd * 1e9), seen,
+            answer.latency_ms, round(answer.cost_usd * 1e9) if answer.cost_usd else 0, seen,
         )  # fmt: skip
         if answer.deferred or request.draw.sampled or not answer.accepted:
             try:
@@ -75,10 +79,8 @@ class Recorder(ProcessLocal):
             except Exception as error:  # nobody's answer waits for the log, or fails with it
                 self.note(f"not logged: {type(error).__name__}")
 
-    def _remember(self, id: str, row_id: str, text: str) -> None:
+    def _let_go(self) -> None:
         recent = self._recent
-        recent.append((id, row_id, text))
-        self._characters += len(id) + len(text)
         while recent and (len(recent) > self._remembered or self._characters > self._most):
             old, _, gone = recent.popleft()
             self._characters -= len(old) + len(gone)

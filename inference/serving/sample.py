@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import struct
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -66,19 +67,15 @@ class Sampler(ProcessLocal):
         return drawn if caller_id is None else drawn._replace(number=self._kept_number(text, caller_id))
 
     def _draws(self, rate: float, epoch: str) -> list[Draw]:
-        ids, chance = os.urandom(8 * AT_ONCE).hex(), os.urandom(8 * AT_ONCE)
-        places = range(0, 8 * AT_ONCE, 8)
-        return [Draw(ids[2 * n : 2 * n + 16], _number(chance[n : n + 8]), rate, epoch) for n in places]
+        ids = os.urandom(8 * AT_ONCE).hex()
+        chance = struct.unpack(f">{AT_ONCE}Q", os.urandom(8 * AT_ONCE))
+        return [Draw(ids[16 * i : 16 * i + 16], (n >> 11) * _STEP, rate, epoch) for i, n in enumerate(chance)]
 
     def _kept_number(self, text: str, caller_id: str) -> float:
         name = caller_id.encode("utf-8", "surrogatepass")
         found = self._keyed.copy()
         found.update(b"%d:%d:%b%b" % (self._now() // RETRY_S, len(name), name, text.encode("utf-8", "surrogatepass")))
-        return _number(found.digest())
-
-
-def _number(eight: bytes) -> float:
-    return (int.from_bytes(eight) >> 11) * _STEP
+        return (int.from_bytes(found.digest()) >> 11) * _STEP
 
 
 def shared_secret(log: DecisionLog | None) -> bytes:
