@@ -8,7 +8,9 @@ import pytest
 
 from inference.bundle.manifest import Bundle, resolve
 from inference.bundle.taxonomy import Intent, Taxonomy
+from inference.cascade import Cascade
 from inference.classifier import Classifier
+from inference.log.decision_log import DecisionLog
 from inference.log.drift import read_reference
 from tests.tiny import TAXONOMY
 from training import train
@@ -41,6 +43,16 @@ def test_it_is_certified_for_nothing_and_says_so(home: Path) -> None:
     assert bundle.manifest.never_accepted == bundle.taxonomy.names
     assert "No labelled\nrow was seen" in (resolve(home) / "README.md").read_text()
     assert read_reference(home)[1] == {"confidence": {}, "intent": {}}
+
+
+def test_its_traffic_is_sampled_as_that_of_day_zero(home: Path, tmp_path: Path) -> None:
+    log = str(tmp_path / "decisions.db")
+    settings = {"log": log, "ledger": str(tmp_path / "spend.db"), "day_zero_rate": 1.0, "sample_rate": 0.0}
+    with Cascade.load(home, lambda text: "account", **settings) as cascade:
+        assert cascade.classify("who changed my password?").source == "teacher"
+    (decision,) = DecisionLog(log).read_decisions()
+    assert decision.sampled
+    assert decision.epoch == "day zero 1"
 
 
 def test_it_never_takes_the_place_of_a_model_that_serves(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
