@@ -78,7 +78,7 @@ class Tally:
         try:
             events: list[tuple[Any, ...]] = []
             with contextlib.suppress(IndexError):  # taken meanwhile by a signal handler of this thread
-                events.extend(_binned(*self._events.popleft()) for _ in range(len(self._events)))
+                events.extend(_binned(self._events.popleft()) for _ in range(len(self._events)))
             self._folded.update(events)
         finally:
             self._lock.release()
@@ -110,21 +110,11 @@ class Tally:
             self._writer = uuid.uuid4().hex
 
 
-def _binned(
-    hour: int,
-    source: str,
-    intent: str | None,
-    cached: bool,
-    deferred: bool,
-    accepted: bool,
-    student: tuple[str, float] | None,
-    seen: bool,
-    latency_ms: float,
-    nano: int,
-) -> tuple[Any, ...]:
-    """A request as it is counted with others like it."""
+def _binned(event: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A request as it is counted with others like it: its confidence and its latency as bins."""
+    *before, student, seen, latency_ms, nano = event
     own = None if student is None else (student[0], confidence_bin(student[1]))
-    return hour, source, intent, cached, deferred, accepted, own, seen, latency_bin(latency_ms), nano
+    return *before, own, seen, latency_bin(latency_ms), nano
 
 
 def _explode(event: tuple[Any, ...]) -> Iterator[tuple[str, str, int]]:

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +16,8 @@ from inference.common.places import Place, database
 from inference.common.postgresql import connect_arguments, cut_after
 from inference.common.sqlite import inode, log_ahead, open_file, scrub
 from inference.log.limits import USUAL, Limits
-from inference.log.rows import TABLES, Count, R, Row, TeacherAnswer, from_record, to_record
-from inference.log.schema import MIGRATIONS, PARTS, inserts, rows_query, tables
+from inference.log.rows import TABLES, Costs, Count, R, Row, from_record, to_record
+from inference.log.schema import MIGRATIONS, PARTS, costs_query, counts_query, inserts, rows_query, tables
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -30,16 +29,6 @@ _SECRET = "SELECT value FROM secret WHERE id = 1"
 
 class LogError(MonokuError):
     """The log cannot be read or written. The message is one line and says why."""
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Teachers' answers and what they cost, and of these the ones that named no intent."""
-
-    answers: int
-    usd: float
-    refused: int
-    refused_usd: float
 
 
 class Store:
@@ -112,40 +101,22 @@ class Store:
 
     def read(self, kind: type[R], since: float, until: float | None, which: str = "") -> Iterator[R]:
         """Rows of one kind with since <= time < until, in the order of time; `which`: a condition in SQL."""
-        import sqlalchemy as sa
-
-        time = tables()[kind][0].c.time
-        query = rows_query(kind).where(time >= since)
-        if which:
-            query = query.where(sa.text(f"({which})"))
         with self._reading() as connection:
-            for record in _stream(connection, query if until is None else query.where(time < until)):
+            for record in _stream(connection, rows_query(kind, since, until, which)):
                 yield from_record(kind, record)
 
     def costs(self, since: float, until: float | None) -> Costs:
         """What teachers' answers with since <= time < until come to."""
-        import sqlalchemy as sa
-
-        (table, _) = tables()[TeacherAnswer]
-        refused = table.c.label.is_(None)
-        sums = (sa.func.count(), sa.func.sum(table.c.cost_usd))
-        query = sa.select(refused.label("refused"), *sums).where(table.c.time >= since).group_by(refused)
         with self._reading() as connection:
-            found = connection.execute(query if until is None else query.where(table.c.time < until)).all()
+            found = connection.execute(costs_query(since, until)).all()
         rows = {bool(of): (int(count), float(usd)) for of, count, usd in found}
         (named, usd), (none, lost) = rows.get(False, (0, 0.0)), rows.get(True, (0, 0.0))
         return Costs(named + none, usd + lost, none, lost)
 
     def counts(self, since: float, until: float | None) -> Iterator[Count]:
         """All writers' counts with since <= hour < until, added up."""
-        import sqlalchemy as sa
-
-        (table,) = tables()[Count]
-        names = (table.c.hour, table.c.kind, table.c.key)
-        query = sa.select(*names, sa.func.sum(table.c.n).label("n")).where(table.c.hour >= since)
-        query = query.group_by(*names).order_by(*names)
         with self._reading() as connection:
-            for record in _stream(connection, query if until is None else query.where(table.c.hour < until)):
+            for record in _stream(connection, counts_query(since, until)):
                 yield Count(record["hour"], record["kind"], record["key"], int(record["n"]))
 
     def purge(self, before: float) -> int:

@@ -10,9 +10,9 @@ from typing import Any
 
 from inference.log.agreement import Agreement, Sample, wilson
 from inference.log.counts import latency_edge
-from inference.log.database import Costs
 from inference.log.decision_log import DecisionLog
 from inference.log.drift import NONE, Counts, drift
+from inference.log.rows import Costs
 
 QUANTILES = (50, 95, 99)
 

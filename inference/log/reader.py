@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from inference.log.database import Costs, Store
-from inference.log.rows import Correction, Count, Decision, TeacherAnswer
+from inference.log.database import Store
+from inference.log.rows import Correction, Costs, Count, Decision, TeacherAnswer
 
 
 class Reader:

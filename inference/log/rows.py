@@ -106,6 +106,16 @@ class Count(_Row):
     writer: str = ""
 
 
+@dataclass(frozen=True)
+class Costs:
+    """Teachers' answers and what they cost, and of these the ones that named no intent."""
+
+    answers: int
+    usd: float
+    refused: int
+    refused_usd: float
+
+
 Row = Decision | TeacherAnswer | Correction | Count
 R = TypeVar("R", Decision, TeacherAnswer, Correction)
 TABLES: dict[type[Row], str] = {

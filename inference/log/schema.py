@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from inference.log.rows import ADDED, FIELDS, TABLES, Count, Row
+from inference.log.rows import ADDED, FIELDS, TABLES, Count, Row, TeacherAnswer
 
 if TYPE_CHECKING:
     from sqlalchemy import Table
@@ -73,8 +73,11 @@ def tables() -> dict[type[Row], tuple[Table, ...]]:
     return tables
 
 
-def rows_query(kind: type[Row]) -> Any:
-    """The query for all rows of a kind, whole; what a row does not have is at its default."""
+def rows_query(kind: type[Row], since: float, until: float | None, which: str = "") -> Any:
+    """The query for rows of a kind, whole, in the order of time; what a row does not have is at its default.
+
+    `which`: a condition in SQL.
+    """
     import sqlalchemy as sa
 
     first, more = tables()[kind]
@@ -84,7 +87,33 @@ def rows_query(kind: type[Row]) -> Any:
         for name in ADDED[kind]
     ]
     query = sa.select(first, *added).select_from(first.outerjoin(more, first.c.id == more.c.id))
-    return query.order_by(first.c.time, first.c.id)
+    query = query.where(sa.text(f"({which})")) if which else query
+    return _within(query, first.c.time, since, until).order_by(first.c.time, first.c.id)
+
+
+def costs_query(since: float, until: float | None) -> Any:
+    """The query for how many teachers' answers named no intent, and how many did, and what they cost."""
+    import sqlalchemy as sa
+
+    (table, _) = tables()[TeacherAnswer]
+    refused = table.c.label.is_(None)
+    query = sa.select(refused.label("refused"), sa.func.count(), sa.func.sum(table.c.cost_usd)).group_by(refused)
+    return _within(query, table.c.time, since, until)
+
+
+def counts_query(since: float, until: float | None) -> Any:
+    """The query for all writers' counts, added up."""
+    import sqlalchemy as sa
+
+    (table,) = tables()[Count]
+    names = (table.c.hour, table.c.kind, table.c.key)
+    query = sa.select(*names, sa.func.sum(table.c.n).label("n")).group_by(*names).order_by(*names)
+    return _within(query, table.c.hour, since, until)
+
+
+def _within(query: Any, time: Any, since: float, until: float | None) -> Any:
+    query = query.where(time >= since)
+    return query if until is None else query.where(time < until)
 
 
 def inserts(kind: type[Row], dialect: str, records: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Any, list[Any]]]:
