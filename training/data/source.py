@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from inference.bundle.manifest import TAXONOMY
 from inference.bundle.taxonomy import Taxonomy
 from training.data.files import FORMATS, format_of, stem_of
 from training.data.foreign import Adapt, adapter
@@ -100,7 +101,7 @@ def read_source(data: str, reading: Reading | None = None) -> Source:
 
 
 def _taxonomy(folder: Path) -> Taxonomy | None:
-    path = folder / "taxonomy.toml"
+    path = folder / TAXONOMY
     return Taxonomy.load(path) if path.is_file() else None
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import collections
 import importlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,26 +56,42 @@ def doubtful(rows: Sequence[Row], base: str = Config().base) -> list[Row]:
     """The rows whose label looks wrong, most suspect first. Intents with fewer than five rows are left alone."""
     from cleanlab.filter import find_label_issues
 
-    counts = collections.Counter(row.label for row in rows)
-    rows = [row for row in rows if counts[row.label] >= FOLDS]
-    names = sorted({row.label for row in rows})
-    if len(names) < 2:
+    found = out_of_fold(rows, base)
+    if found is None:
         return []
-    given = np.array([names.index(row.label) for row in rows])
-    found = find_label_issues(
-        given, out_of_fold(rows, given, base), return_indices_ranked_by="self_confidence", n_jobs=1
-    )
-    return [rows[i] for i in found]
+    issues = find_label_issues(found.given, found.probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
+    return [rows[found.rows[i]] for i in issues]
 
 
-def out_of_fold(rows: Sequence[Row], given: np.ndarray, base: str) -> np.ndarray:
-    """Probabilities of each row from a model that has not seen it: shape (rows, labels)."""
+@dataclass(frozen=True)
+class OutOfFold:
+    """What a model that has not seen a row says of it.
+
+    `rows` are the places of the rows, `given` the numbers of their labels among `names`, shape (rows,), and
+    `probabilities` have the shape (rows, names).
+    """
+
+    rows: list[int]
+    names: list[str]
+    given: np.ndarray
+    probabilities: np.ndarray
+
+
+def out_of_fold(rows: Sequence[Row], base: str) -> OutOfFold | None:
+    """For the rows of intents that have one for every fold; None where these are fewer than two intents."""
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-    known = features(rows, base)
+    counts = collections.Counter(row.label for row in rows)
+    kept = [i for i, row in enumerate(rows) if counts[row.label] >= FOLDS]
+    names = sorted({rows[i].label for i in kept})
+    if len(names) < 2:
+        return None
+    given = np.array([names.index(rows[i].label) for i in kept])
+    known = features([rows[i] for i in kept], base)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     model = _regression(_strength(known, given))
-    return np.asarray(cross_val_predict(model, known, given, cv=folds, method="predict_proba"))
+    said = np.asarray(cross_val_predict(model, known, given, cv=folds, method="predict_proba"))
+    return OutOfFold(kept, names, given, said)
 
 
 def _regression(strength: float) -> Any:

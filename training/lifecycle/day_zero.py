@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from inference.bundle.manifest import Certificate, Manifest
+from inference.bundle.manifest import TAXONOMY, Certificate, Manifest
 from inference.bundle.redact import load_redactor
 from inference.bundle.taxonomy import Taxonomy
 from inference.common.locks import take_lock
 from training.evaluation.certificate import delta_shares
 from training.lifecycle import versions
-from training.lifecycle.pipeline import LIBRARIES, exported
+from training.lifecycle.pipeline import exported, libraries
 from training.student import model, prototypes
 from training.student.config import Config
 
-TAXONOMY_FILE = "taxonomy.toml"
 CARD = """# Model card
 
 This model was made from the taxonomy alone, by the similarity of a message to definitions and examples. No labelled
@@ -34,13 +32,11 @@ def from_taxonomy(config: Config) -> Path:
     Raises ValueError if there is no taxonomy, or if a model serves already, which has seen more than that.
     """
     data = Path(config.data)
-    path = data / TAXONOMY_FILE if data.is_dir() else data
+    path = data / TAXONOMY if data.is_dir() else data
     if path.suffix != ".toml" or not path.is_file():
-        raise ValueError(
-            f"--from-taxonomy needs a taxonomy: {data} is no .toml file and no folder with {TAXONOMY_FILE}"
-        )
+        raise ValueError(f"--from-taxonomy needs a taxonomy: {data} is no .toml file and no folder with {TAXONOMY}")
     taxonomy = Taxonomy.load(path)
-    if path.name == TAXONOMY_FILE:
+    if path.name == TAXONOMY:
         config = replace(config, data=str(path.parent))
     base = model.resolve_base(config.base)
     model.check_length(base, config.max_tokens)
@@ -70,7 +66,7 @@ def _made(config: Config, taxonomy: Taxonomy, base: model.Base, draft: Path) -> 
         never_accepted=taxonomy.names,
         base={"name": base.name, "sha256": base.sha256},
         lineage={"version": 0, "delta_spent": 0.0},
-        libraries={name: importlib.metadata.version(name) for name in LIBRARIES},
+        libraries=libraries(),
     )
 
 

@@ -252,8 +252,13 @@ def _described(
         base={"name": base.name, "sha256": base.sha256},
         lineage=lineage,
         metrics={name: report[name] for name in ("rows", "accuracy", "macro_f1")},
-        libraries={name: importlib.metadata.version(name) for name in LIBRARIES},
+        libraries=libraries(),
     )
+
+
+def libraries() -> dict[str, str]:
+    """The versions of the libraries that make a bundle, as its manifest has them."""
+    return {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
 def summary(report: dict[str, Any]) -> str:

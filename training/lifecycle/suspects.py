@@ -15,12 +15,10 @@ from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Any
 
-import numpy as np
-
 from inference.classifier import Classifier
 from training.data.duplicates import near_pairs
 from training.data.rows import Row
-from training.labelling.second_opinion import FOLDS, out_of_fold
+from training.labelling.second_opinion import out_of_fold
 
 LEAST = 0.05  # of a row's value: what is less is no sign of anything
 
@@ -91,14 +89,11 @@ def _disagreements(rows: Sequence[Row], student: Classifier | None) -> Iterator[
 
 def _unlikely(rows: Sequence[Row], base: str) -> Iterator[tuple[int, Sign]]:
     """Rows whose label is unlikely to a student of the others. Intents with fewer than five rows are left alone."""
-    counts = collections.Counter(row.label for row in rows)
-    known = [i for i, row in enumerate(rows) if counts[row.label] >= FOLDS]
-    names = sorted({rows[i].label for i in known})
-    if len(names) < 2:
+    found = out_of_fold(rows, base)
+    if found is None:
         return
-    given = np.array([names.index(rows[i].label) for i in known])
-    probabilities = out_of_fold([rows[i] for i in known], given, base)
-    for of_row, label, i in zip(probabilities, given, known, strict=True):
+    names = found.names
+    for of_row, label, i in zip(found.probabilities, found.given, found.rows, strict=True):
         best, own = int(of_row.argmax()), float(of_row[label])
         if best != label:
             told = f"{names[best]} ({of_row[best]:.0%}), not this ({own:.0%})"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from inference.bundle.manifest import TAXONOMY
 from inference.bundle.redact import load_redactor
 from inference.bundle.taxonomy import Taxonomy
 from inference.common.files import write_atomically
@@ -101,7 +102,7 @@ def check_output(data: Path, out: Path) -> None:
     if out.exists() and home.exists() and out.samefile(home):
         raise ValueError(f"--out {out} is the folder of the data itself: give another folder")
     # Its own output may be written again, with what training left beside it.
-    ours = {"queries.jsonl", "taxonomy.toml", NOTES, SPLITS_FILE, LOOKS_FILE} if (out / NOTES).is_file() else set()
+    ours = {"queries.jsonl", TAXONOMY, NOTES, SPLITS_FILE, LOOKS_FILE} if (out / NOTES).is_file() else set()
     others = sorted(path.name for path in out.glob("[!.]*") if path.name not in ours)
     if others:
         raise ValueError(f"--out {out} has files of something else ({', '.join(others[:5])}): give a new folder")
@@ -115,7 +116,7 @@ def write(arguments: argparse.Namespace, taxonomy: Taxonomy, records: Sequence[d
     write_atomically(arguments.out / NOTES, before + json.dumps(note).encode() + b"\n")
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     write_atomically(arguments.out / "queries.jsonl", text.encode(), private=True)
-    write_atomically(arguments.out / "taxonomy.toml", taxonomy.to_toml().encode())
+    write_atomically(arguments.out / TAXONOMY, taxonomy.to_toml().encode())
     for name in (SPLITS_FILE, LOOKS_FILE):
         if (arguments.data / name).is_file():
             shutil.copy(arguments.data / name, arguments.out / name)

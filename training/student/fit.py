@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -22,7 +21,16 @@ from training.data.rows import Row
 from training.student.choose import Judges, choose, in_order
 from training.student.config import Config
 from training.student.folds import Opinion, opinion, out_of_fold
-from training.student.model import Base, Collator, Item, Student, batches_of_equal_length, encode, load_base
+from training.student.model import (
+    Base,
+    Collator,
+    Item,
+    Student,
+    batches_of_equal_length,
+    encode,
+    load_base,
+    name_as_text,
+)
 from training.student.narrow import narrow
 from training.student.probe import embeddings, fit_probe
 
@@ -78,7 +86,7 @@ def train(
     judges = Judges(
         items,
         encode([row for row in dev if row.label], student, tokenizer, 0.0),
-        encode([_name(label) for label in labels], student, tokenizer, 0.0),
+        encode([Row(label, name_as_text(label), label) for label in labels], student, tokenizer, 0.0),
         collate,
     )
     began = time.perf_counter()
@@ -102,11 +110,6 @@ def _fine_tune(student: Student, items: Sequence[Item], collate: Collator, confi
     )
     trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
     student.eval()
-
-
-def _name(label: str) -> Row:
-    """An intent's name as a text of it."""
-    return Row(label, " ".join(re.findall(r"[^\W_]+", label)) or label, label)
 
 
 def _start_head(student: Student, rows: Sequence[Row], judges: Judges, features: torch.Tensor) -> Opinion:

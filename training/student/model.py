@@ -8,6 +8,7 @@ the encoder towards noise (Kumar et al. 2022, "Fine-Tuning can Distort Pretraine
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -162,6 +163,11 @@ class Collator:
             batch["target"] = torch.tensor(np.stack([item["target"] for item in items]))
             batch["weight"] = torch.tensor([item["weight"] for item in items], dtype=torch.float32)
         return batch
+
+
+def name_as_text(name: str) -> str:
+    """An intent's name as a message of it would have it: its words alone, where it has any."""
+    return " ".join(re.findall(r"[^\W_]+", name)) or name
 
 
 def encode(rows: Sequence[Row], student: Student, tokenizer: PreTrainedTokenizerFast, smoothing: float) -> list[Item]:

@@ -12,7 +12,7 @@ from torch import nn
 from inference.bundle.redact import Redactor
 from inference.bundle.taxonomy import Intent, Taxonomy
 from training.data.rows import Row
-from training.student.model import Base, Collator, Student, encode, load_base
+from training.student.model import Base, Collator, Student, encode, load_base, name_as_text
 from training.student.probe import embeddings
 
 _PHRASES = re.compile(r"(?<=[.;:!?])\s+|,\s+")
@@ -38,7 +38,7 @@ def texts_of(intent: Intent) -> list[list[str]]:
     """What says what an intent means: the definition's phrases and the examples; its name where it has neither."""
     phrases = [phrase for phrase in _PHRASES.split(intent.definition) if len(phrase) >= SHORTEST_PHRASE]
     examples = [example for example in intent.examples if example.strip()]
-    return [texts for texts in (phrases, examples) if texts] or [[re.sub(r"[_\W]+", " ", intent.name)]]
+    return [texts for texts in (phrases, examples) if texts] or [[name_as_text(intent.name)]]
 
 
 def _mean(student: Student, tokenizer: Any, texts: Sequence[str]) -> torch.Tensor:
