@@ -51,8 +51,8 @@ class Scored:
 class Served:
     """What a classifier answers to rows: each answer's score, whether it is accepted, and whether it is right.
 
-    The score is the student's confidence, or inf for a rule's answer, which is accepted at every threshold, or -inf
-    for an intent that is never accepted. A request that the teacher refused has no right answer.
+    The score is the student's confidence, or inf for an answer of a rule or of the exit, which is accepted at every
+    threshold, or -inf for an intent that is never accepted. A request that the teacher refused has no right answer.
     """
 
     scores: np.ndarray
@@ -91,7 +91,7 @@ def score(classifier: Classifier, rows: Sequence[Row]) -> Scored:
 
 
 def serve(classifier: Classifier, scored: Scored) -> Served:
-    """What `classifier` answers to rows whose probabilities are known: its own decisions, rules included."""
+    """What `classifier` answers to rows whose probabilities are known: its own decisions, rules and exit included."""
     answers = [classifier.decide(row.text, p) for row, p in zip(scored.rows, scored.probabilities, strict=True)]
     never = frozenset(classifier.bundle.manifest.never_accepted)
     return Served(
@@ -104,4 +104,4 @@ def serve(classifier: Classifier, scored: Scored) -> Served:
 def _score(answer: Prediction, never: frozenset[str]) -> float:
     if answer.intent in never:
         return -np.inf
-    return np.inf if answer.source == "rules" else answer.confidence
+    return answer.confidence if answer.source == "student" else np.inf
