@@ -11,7 +11,8 @@ from inference.bundle.exit import BITS, Exit, buckets
 
 FEWEST_TEXTS = 2  # that an n-gram is in: of one text it would be near to carrying the text
 MOST_BYTES = 1 << 22  # of weights
-PASSES, BATCH, RATE = 3, 256, 0.2  # Adagrad's, one step size per n-gram
+PASSES, RATE = 3, 0.2  # Adagrad's, one step size per n-gram
+LEAST_BATCH, MOST_BATCH, STEPS = 16, 256, 100  # a pass has so many steps where the batch lies between
 BEGIN = 1e-3  # what the squared gradients are taken to have been
 KNOWN_SHARE = 0.99  # of dev's texts, that have no more unknown n-grams than is allowed
 
@@ -59,10 +60,11 @@ def _logistic(features: csr_array, target: np.ndarray, weight: np.ndarray, seed:
     weights = np.zeros((features.shape[1], target.shape[1]), np.float32)
     squares = np.full((features.shape[1], 1), BEGIN, np.float32)
     rng, texts = np.random.default_rng(seed), len(target)
-    steps = PASSES * -(-texts // BATCH)
+    size = min(max(texts // STEPS, LEAST_BATCH), MOST_BATCH)
+    steps = -(-PASSES * texts // size)
     order = np.concatenate([rng.permutation(texts) for _ in range(PASSES)])
     for step in range(steps):
-        batch = order[step * BATCH : (step + 1) * BATCH]
+        batch = order[step * size : (step + 1) * size]
         some = features[batch]
         columns, places = np.unique(some.indices, return_inverse=True)
         some = csr_array((some.data, places, some.indptr), shape=(len(batch), len(columns)))
