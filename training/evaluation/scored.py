@@ -49,7 +49,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Served:
-    """What a classifier answers to rows: each answer's score, whether it is accepted, and whether it is right.
+    """What a classifier answers to rows: each answer's score, whether it is accepted, right, and the exit's (`early`).
 
     The score is the student's confidence, or inf for an answer of a rule or of the exit, which is accepted at every
     threshold, or -inf for an intent that is never accepted. A request that the teacher refused has no right answer.
@@ -58,6 +58,12 @@ class Served:
     scores: np.ndarray
     accepted: np.ndarray
     correct: np.ndarray
+    early: np.ndarray | None = None
+
+    @property
+    def exits(self) -> float:
+        """The share that the exit answers."""
+        return 0.0 if self.early is None or not len(self.early) else float(self.early.mean())
 
     @property
     def coverage(self) -> float:
@@ -71,7 +77,8 @@ class Served:
 
     def of(self, rows: Sequence[int]) -> Served:
         """The same for some of the rows, given as indices."""
-        return Served(self.scores[rows], self.accepted[rows], self.correct[rows])
+        early = None if self.early is None else self.early[rows]
+        return Served(self.scores[rows], self.accepted[rows], self.correct[rows], early)
 
 
 def score(classifier: Classifier, rows: Sequence[Row]) -> Scored:
@@ -98,6 +105,7 @@ def serve(classifier: Classifier, scored: Scored) -> Served:
         np.array([_score(answer, never) for answer in answers]),
         np.array([answer.accepted for answer in answers]),
         np.array([answer.intent == row.label for answer, row in zip(answers, scored.rows, strict=True)]),
+        np.array([answer.source == "exit" for answer in answers]),
     )
 
 

@@ -282,5 +282,6 @@ def summary(report: dict[str, Any]) -> str:
 def _certified(certificate: dict[str, Any]) -> str:
     if certificate["accept_above"] is None:
         return "nothing: defer everything"
+    exits = f", {certificate['test_exits']:.1%} of test by the exit" if certificate["test_exits"] else ""
     coverage = f"accepts {certificate['coverage']:.1%} of calibration, {certificate['test_coverage']:.1%} of test"
-    return f"{coverage}, right on {card.percent(certificate['test_agreement'])} of these"
+    return f"{coverage}, right on {card.percent(certificate['test_agreement'])} of these{exits}"
