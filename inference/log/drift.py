@@ -1,7 +1,7 @@
-"""How far the student's own answers to live traffic have moved from those to the calibration rows.
+"""How far the own answers of exit and student to live traffic have moved from those to the calibration rows.
 
 Like is compared with like: requests with sampled requests, distinct texts with distinct texts, whichever the bundle
-was calibrated on, and on either side only where no rule answers before the student.
+was calibrated on, and on either side only where no rule answers before them.
 """
 
 from __future__ import annotations
