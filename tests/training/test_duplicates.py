@@ -2,7 +2,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.common.text import query_form
-from training.data.duplicates import THRESHOLD, near_pairs, shingles
+from training.data.duplicates import near_pairs
+from training.data.shingles import THRESHOLD, shingles
 
 WORD = ["my", "your", "card", "refund", "late", "order", "is", "not", "here", "where", "the"]
 WORDS = st.lists(st.sampled_from(WORD), max_size=9)
