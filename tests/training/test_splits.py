@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.duplicates import near_pairs
+from tests.training.test_duplicates import near_pairs
 from training.data.splits import SPLITS, Linked, components, divide, pick
 
 SHARES = (0.55, 0.10, 0.25, 0.10)

@@ -39,11 +39,6 @@ def near_groups(texts: Sequence[str], exact: int = EXACT) -> Array:
     return groups.roots(np.arange(len(texts)))
 
 
-def near_pairs(texts: Sequence[str]) -> list[tuple[int, int]]:
-    """All pairs (i, j), i < j, whose shingle sets have a Jaccard similarity of at least 0.75."""
-    return [(int(i), int(j)) for i, j in pairs_within(texts, near_groups(texts))]
-
-
 def pairs_within(texts: Sequence[str], groups: Array) -> Array:
     """All pairs of near-duplicates that are in one of `groups`, shape (pairs, 2), in order."""
     sets, order = Sets.of(texts), np.argsort(groups, kind="stable")
