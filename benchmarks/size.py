@@ -82,7 +82,7 @@ def made(rows: int, seeds: Sequence[tuple[str, str]], seed: int = 0) -> Iterator
     """`rows` records with distinct texts, half of them edits of the (text, label) pairs `seeds`, in a random order."""
     rng = random.Random(seed)
     texts = rng.sample(list(seeds), min(len(seeds), max(1, math.ceil(rows / 2 / OF_A_TEXT))))
-    vocabulary = sorted({word for text, _ in texts for word in text.split() if len(word) > 3 and word.isalpha()})
+    vocabulary = sorted({word for text, _ in texts for word in text.split() if word.isalpha()} | set(FILLERS))
     patterns = [template(vocabulary, rng) for _ in range(max(2, rows // 2 // OF_A_TEMPLATE))]
     found: dict[str, str] = {}
     while len(found) < rows // 2:
@@ -131,9 +131,9 @@ def measured(folder: Path, rows: int) -> Cost:
     return Cost(rows, time.perf_counter() - began, spent, usage.ru_maxrss / 1024)
 
 
-def recall(texts: Sequence[str], drawn: Sequence[int]) -> float:
-    """The share of the pairs of near-duplicates with one of the rows `drawn` that are in one group."""
-    groups, sets = near_groups(texts), Sets.of(texts)
+def recall(texts: Sequence[str], drawn: Sequence[int], groups: np.ndarray) -> float:
+    """The share of the pairs of near-duplicates with one of the rows `drawn` that are in one of the groups."""
+    sets = Sets.of(texts)
     wanted = np.unique(sets.of_rows(np.array(drawn))[0])
     places = np.flatnonzero(np.isin(sets.values, wanted))
     places = places[np.argsort(sets.values[places], kind="stable")]
@@ -160,8 +160,8 @@ def recalls(folder: Path) -> dict[str, float]:
     kinds: dict[str, list[int]] = {"edits": [], "templates": []}
     for i, record in enumerate(records):
         kinds["templates" if record["label"].startswith("template") else "edits"].append(i)
-    rng = random.Random(0)
-    return {kind: recall(texts, rng.sample(rows, min(DRAWN, len(rows)))) for kind, rows in kinds.items()}
+    rng, groups = random.Random(0), near_groups(texts)
+    return {kind: recall(texts, rng.sample(rows, min(DRAWN, len(rows))), groups) for kind, rows in kinds.items()}
 
 
 def run(rows: int, data: Path, home: Path) -> dict[str, tuple[float, float]]:

@@ -79,7 +79,7 @@ def test_normalise_folds_case_width_and_white_space() -> None:
     assert query_form("  My\u3000ＣＡＲＤ\n is lost ") == "my card is lost"
 
 
-@pytest.mark.parametrize("text", ["", "?", "ab", "abc", "abcd", "\U0001f600\U0001f600", "a\0", "long " * 500_000])
+@pytest.mark.parametrize("text", ["", "?", "ab", "abc", "abcd", "\U0001f600\U0001f600", "a\0", "long " * 220_000])
 def test_every_text_has_as_many_hashes_as_shingles(text: str) -> None:
     sets = Sets.of([text, "between", text])
     assert sets.sizes.tolist() == [len(shingles(text)), 4, len(shingles(text))]

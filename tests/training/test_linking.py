@@ -95,6 +95,21 @@ def test_processes_that_write_at_once_leave_a_whole_file(tmp_path: Path) -> None
     assert groups_of(KEYS, ["x"] * 5, tmp_path, 1).tolist() == GROUPS
 
 
+def test_a_process_that_is_killed_while_it_writes_leaves_what_counts_or_nothing(tmp_path: Path) -> None:
+    program = (
+        "import itertools, sys; from pathlib import Path; from training.data.linking import groups_of\n"
+        "for n in itertools.count():\n"
+        f" print(groups_of({KEYS[:-1]} + [str(n)], {TEXTS}, Path(sys.argv[1]), 1), flush=True)"
+    )
+    for lines in (1, 2, 5):
+        with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            for _ in range(lines):
+                process.stdout.readline()
+            process.kill()
+        assert groups_of(KEYS, TEXTS, tmp_path, 1).tolist() == GROUPS
+
+
 def test_groups_have_the_same_numbers_whatever_they_were_read_from(tmp_path: Path) -> None:
     for _ in range(2):
         found = groups_of(KEYS, TEXTS, tmp_path, 1)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from training.data.shingles import SHINGLE, THRESHOLD, Array, Sets, cut, ranges
 
 EXACT = 50_000
+FEW = 2_000  # texts, which are compared at once
 BANDS, HASHES = 20, 5  # of a pair at the threshold 99.5 % have all HASHES of one of the BANDS in common
 NEIGHBOURS = 16  # of the texts that have a band in common each is compared with so many that follow it
 PAIRS = 1 << 21  # that are looked at at a time
@@ -33,7 +34,8 @@ def near_groups(texts: Sequence[str], exact: int = EXACT) -> Array:
     _, firsts, which = np.unique(sets.contents(), return_index=True, return_inverse=True)
     groups.unite(np.arange(len(texts)), firsts[which])
     rows = np.sort(firsts)
-    _join_by_bands(sets, rows, groups)
+    if len(rows) > min(FEW, exact):
+        _join_by_bands(sets, rows, groups)
     if len(rows) <= exact:
         _join_by_rare_shingles(sets, rows, groups)
     return groups.roots(np.arange(len(texts)))
