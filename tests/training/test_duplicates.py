@@ -45,9 +45,11 @@ def test_the_join_finds_exactly_the_pairs_that_comparing_all_finds(texts: list[s
     assert near_pairs(texts) == naive_pairs(texts)
 
 
-@given(st.lists(WORDS.map(" ".join) | ANY, max_size=12), st.sampled_from([0, 50_000]))
-def test_a_group_is_named_by_its_first_text_and_held_together_by_pairs(texts: list[str], exact: int) -> None:
-    groups, pairs = near_groups(texts, exact).tolist(), naive_pairs(texts)
+@given(st.lists(WORDS.map(" ".join) | ANY, max_size=12), st.booleans(), st.booleans())
+def test_a_group_is_named_by_its_first_text_and_held_together_by_pairs(
+    texts: list[str], exact: bool, by_hashes: bool
+) -> None:
+    groups, pairs = near_groups(texts, 50 * exact, 50 * (not by_hashes)).tolist(), naive_pairs(texts)
     assert all(groups[group] == group <= i for i, group in enumerate(groups))
     joined = list(range(len(texts)))
     for _ in texts:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from training.data.shingles import SHINGLE, THRESHOLD, Array, Sets, cut, ranges
 
 EXACT = 50_000
-FEW = 2_000  # texts, which are compared at once
+FEW = 2_000  # texts: to compare these at once is faster
 BANDS, HASHES = 20, 5  # of a pair at the threshold 99.5 % have all HASHES of one of the BANDS in common
 NEIGHBOURS = 16  # of the texts that have a band in common each is compared with so many that follow it
 PAIRS = 1 << 21  # that are looked at at a time
@@ -26,15 +26,18 @@ ROUNDING = 1e-9
 METHOD = f"1 {SHINGLE} {THRESHOLD} {EXACT} {BANDS} {HASHES} {NEIGHBOURS}"  # two of one method find the same groups
 
 
-def near_groups(texts: Sequence[str], exact: int = EXACT) -> Array:
-    """For each text the place of the first one of its group, shape (texts,)."""
+def near_groups(texts: Sequence[str], exact: int = EXACT, few: int = FEW) -> Array:
+    """For each text the place of the first one of its group, shape (texts,).
+
+    Every pair is found among at most `exact` different texts; more than `few` are first drawn together by hashes.
+    """
     if not texts:
         return np.zeros(0, np.int64)
     sets, groups = Sets.of(texts), _Groups(len(texts))
     _, firsts, which = np.unique(sets.contents(), return_index=True, return_inverse=True)
     groups.unite(np.arange(len(texts)), firsts[which])
     rows = np.sort(firsts)
-    if len(rows) > min(FEW, exact):
+    if len(rows) > min(few, exact):
         _join_by_bands(sets, rows, groups)
     if len(rows) <= exact:
         _join_by_rare_shingles(sets, rows, groups)
@@ -113,39 +116,43 @@ def _band(sets: Sets, rows: Array, factors: Array) -> Array:
 
 def _join_by_rare_shingles(sets: Sets, rows: Array, groups: _Groups) -> None:
     """Compare all texts that share one of the first few shingles of each, and are not in one group yet."""
-    first = _first_shingles(sets, rows)
-    longest = first.sizes.max() + 1
-    keys = first.tokens * longest + first.sizes
-    starts = np.arange(1, len(keys) + 1)
-    most = np.minimum(first.sizes // THRESHOLD, longest - 1).astype(np.int64)
-    counts = np.where(first.indexed, np.searchsorted(keys, first.tokens * longest + most, "right") - starts, 0)
+    first = _first_shingles(sets, rows, groups)
+    starts = np.searchsorted(first.runs, first.runs, "right")
+    counts = np.searchsorted(first.tokens, first.tokens, "right") - starts
     bar = tqdm(total=int(counts.sum()), desc="comparing texts", unit="pair", leave=False, disable=None)
     with bar:
         for part in cut(counts, PAIRS, len(counts)):
-            one = np.repeat(starts[part] - 1, counts[part])
+            one = np.repeat(np.arange(len(counts))[part], counts[part])
             other = ranges(starts[part], counts[part])
-            # What comes after the shared shingle must be enough, if that is the first which the two share.
-            left = np.minimum(first.left[one], first.left[other])
-            wanted = THRESHOLD / (1 + THRESHOLD) * (first.sizes[one] + first.sizes[other])
-            enough = left >= wanted - ROUNDING
-            groups.join(sets, rows[first.owners[one[enough]]], rows[first.owners[other[enough]]])
+            may = first.may_be_near(one, other)
+            groups.join(sets, rows[first.owners[one[may]]], rows[first.owners[other[may]]])
             bar.update(len(one))
 
 
 class _First(NamedTuple):
-    """The first shingles of texts, rare before common: an entry for each, in the order of shingle and size."""
+    """The first shingles of texts, rare before common: an entry for each, by shingle and then by the text's group.
+
+    `owners` are the texts, `sizes` how many shingles they have, `left` how many of these from this one on. `indexed`
+    are those that a text must share with one that has as many shingles or more; `runs` number the entries of one
+    shingle and one group.
+    """
 
     owners: Array
     tokens: Array
     sizes: Array
     left: Array
     indexed: Array
+    runs: Array
+
+    def may_be_near(self, one: Array, other: Array) -> Array:
+        """Whether the texts of each pair can be near-duplicates, if this shingle is the first which they share."""
+        a, b = self.sizes[one], self.sizes[other]
+        left = np.minimum(self.left[one], self.left[other])
+        enough = left >= THRESHOLD / (1 + THRESHOLD) * (a + b) - ROUNDING
+        return enough & np.where(a <= b, self.indexed[one], self.indexed[other])
 
 
-def _first_shingles(sets: Sets, rows: Array) -> _First:
-    """`indexed` are those by which a text is found by all that have as many shingles or more; for the rest they do not
-    matter. `left` counts a text's shingles from this one on.
-    """
+def _first_shingles(sets: Sets, rows: Array, groups: _Groups) -> _First:
     values, owners = sets.of_rows(rows)
     _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
     rank = np.empty(len(counts), np.int64)
@@ -153,10 +160,10 @@ def _first_shingles(sets: Sets, rows: Array) -> _First:
     keys = np.sort(owners << 32 | rank[which])
     owners, tokens = keys >> 32, keys & (1 << 32) - 1
     sizes = sets.sizes[rows]
-    left = (np.cumsum(sizes)[owners]) - np.arange(len(owners))
+    left = np.cumsum(sizes)[owners] - np.arange(len(owners))
     sizes = sizes[owners]
-    probing = left >= np.ceil(THRESHOLD * sizes)
     indexed = left >= np.ceil(2 * THRESHOLD / (1 + THRESHOLD) * sizes - ROUNDING)
-    order = probing.nonzero()[0]
-    order = order[np.lexsort((sizes[order], tokens[order]))]
-    return _First(*(column[order] for column in (owners, tokens, sizes, left, indexed)))
+    order = np.flatnonzero(left >= np.ceil(THRESHOLD * sizes))
+    runs = tokens * len(sets.sizes) + groups.roots(rows)[owners]
+    order = order[np.argsort(runs[order], kind="stable")]
+    return _First(*(column[order] for column in (owners, tokens, sizes, left, indexed, runs)))
