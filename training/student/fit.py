@@ -92,7 +92,7 @@ def train(
     began = time.perf_counter()
     features = embeddings(student, items, collate)
     seconds = (time.perf_counter() - began) * STEP_PER_EMBEDDING * (1 + config.noisy_copies) * config.epochs
-    found = _start_head(student, rows, judges, features)
+    found = start_head(student, rows, judges, features)
     start = {name: value.clone() for name, value in student.state_dict().items()}
     if tunes := not config.minutes or seconds <= 60 * config.minutes:
         _fine_tune(student, everything, collate, config, folder)
@@ -112,7 +112,7 @@ def _fine_tune(student: Student, items: Sequence[Item], collate: Collator, confi
     student.eval()
 
 
-def _start_head(student: Student, rows: Sequence[Row], judges: Judges, features: torch.Tensor) -> Opinion:
+def start_head(student: Student, rows: Sequence[Row], judges: Judges, features: torch.Tensor) -> Opinion:
     """Fit the head to the frozen encoder; return what the rows say of each other, where there is a dev to judge by."""
     target = torch.tensor(np.stack([item["target"] for item in judges.train]))
     weight = torch.tensor([row.weight for row in rows], dtype=torch.float32)
