@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import softmax
 
-from training.data import dataset
+from training.data import dataset, kept
 from training.data.dataset import Dataset
 from training.data.looks import look_delta
 from training.data.rows import Row
@@ -86,8 +86,8 @@ def nearest(vectors: np.ndarray, known: np.ndarray, one_hot: np.ndarray) -> np.n
 def load(pool: Pool, chosen: np.ndarray, salt: str, goal: Goal) -> tuple[Dataset, dict[str, int]]:
     """The chosen rows as the project reads and splits them, and each text's place in the pool."""
     with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder) / salt
-        home.mkdir()
+        home = Path(folder)
+        kept.write(home, kept.Kept(salt))  # new data would all be split by one salt
         lines = [json.dumps({"text": pool.texts[i], "label": str(pool.labels[i])}) for i in chosen]
         (home / "queries.jsonl").write_text("\n".join(lines), encoding="utf-8")
         return dataset.load(str(home), goal=goal), {pool.texts[i]: int(i) for i in chosen}

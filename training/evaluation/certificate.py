@@ -21,7 +21,7 @@ from training.data.sizes import MOST_OF_DELTA, Goal
 from training.evaluation.statistics import binomial_p_value
 
 TARGETS = (0.90, 0.95, 0.97, 0.99)
-CANDIDATES = 400  # so that of some hundred dev rows every score is one
+CANDIDATES = 800  # most of them between two dev scores: steps as fine as the calibration rows (docs/LOG.md)
 # The smallest dev p-value is a noisy choice. The strictest threshold whose p-value is nearly as small fails less often
 # as the first of the sequence (docs/LOG.md).
 NEARLY = 2.0
@@ -34,7 +34,7 @@ def thresholds_to_test(dev_scores: np.ndarray, dev_correct: np.ndarray, target: 
     student = dev_scores[np.isfinite(dev_scores)]
     levels = np.array([RULES_ALONE] if (dev_scores == np.inf).any() else [])
     if len(student):
-        quantiles = np.quantile(student, np.linspace(0, 1, CANDIDATES, endpoint=False), method="lower")
+        quantiles = np.quantile(student, np.linspace(0, 1, CANDIDATES, endpoint=False))
         levels = np.unique(np.concatenate([quantiles, levels]))
     if not len(levels):
         return []

@@ -8,6 +8,7 @@ the encoder towards noise (Kumar et al. 2022, "Fine-Tuning can Distort Pretraine
 from __future__ import annotations
 
 import hashlib
+import importlib
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from optimum.exporters.tasks import TasksManager
 from tokenizers.processors import TemplateProcessing
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerFast
@@ -130,17 +132,42 @@ def load_base(base: Base, labels: Sequence[str], max_tokens: int) -> tuple[Stude
     return Student(encoder, labels), tokenizer
 
 
-def check_length(base: Base, max_tokens: int) -> None:
-    """Raises ValueError if the base model cannot be loaded, or reads fewer than `max_tokens` tokens."""
+def check_base(base: Base, max_tokens: int) -> None:
+    """Raises ValueError if the base model cannot become a student, or reads fewer than `max_tokens` tokens."""
     try:
         config = AutoConfig.from_pretrained(base.location)
+        tokenizer = AutoTokenizer.from_pretrained(base.location, use_fast=True)
     except (OSError, ValueError) as error:
         raise ValueError(f"the base model {base.name!r} cannot be loaded: {error}") from error
+    if reason := _unfit(config, tokenizer):
+        raise ValueError(f"the base model {base.name!r} {reason}: choose an encoder such as BERT with a fast tokenizer")
     most = getattr(config, "max_position_embeddings", None)
     if isinstance(most, int) and config.model_type in OFFSET_POSITIONS:
         most -= config.pad_token_id + 1
     if isinstance(most, int) and max_tokens > most:
         raise ValueError(f"--max-tokens {max_tokens}: the base model {base.name!r} reads at most {most} tokens")
+
+
+def _unfit(config: Any, tokenizer: Any) -> str | None:
+    if config.is_encoder_decoder:
+        return f"is an encoder with a decoder ({config.model_type})"
+    if not tokenizer.is_fast:
+        return "has no fast tokenizer (tokenizer.json)"
+    if tokenizer.pad_token is None:
+        return "has no token for padding, as decoders have none"
+    try:
+        onnx_recipe(config.model_type)
+    except (KeyError, ValueError):
+        return f"cannot be exported by optimum ({config.model_type})"
+    return None
+
+
+def onnx_recipe(model_type: str) -> Any:
+    """What makes optimum's export configuration of an architecture. Raises KeyError or ValueError if there is none."""
+    importlib.import_module("optimum.exporters.onnx.model_configs")  # only then are they known
+    return TasksManager.get_exporter_config_constructor(
+        exporter="onnx", model_type=model_type, task="feature-extraction", library_name="transformers"
+    )
 
 
 def _drop_separator(tokenizer: PreTrainedTokenizerFast) -> None:
