@@ -24,7 +24,7 @@ from training.data.dataset import Dataset
 from training.data.looks import look_delta
 from training.data.rows import Row
 from training.data.sizes import Goal
-from training.evaluation.certificate import certify, delta_shares, thresholds_to_test
+from training.evaluation.certificate import Sample, certify_goal
 from training.evaluation.statistics import binomial_p_value
 from training.labelling.second_opinion import features
 
@@ -120,12 +120,9 @@ def outcomes(pool: Pool, rows: int, target: float, splits: int, seeds: int) -> I
             yield outcome(scores[order[rows:]], correct[order[rows:]], threshold, target)
 
 
-def certified(parts: Sequence[tuple[np.ndarray, np.ndarray]], goal: Goal) -> float:
+def certified(parts: Sequence[Sample], goal: Goal) -> float:
     """The threshold that dev and calibration certify; inf for none."""
-    dev, calibration = parts
-    share = delta_shares(goal.delta, goal.target)[goal.target]
-    order = thresholds_to_test(*dev, goal.target)
-    found = certify(order, *calibration, goal.target, share).accept_above
+    found = certify_goal(*parts, goal).accept_above
     return float("inf") if found is None else found
 
 

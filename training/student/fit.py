@@ -95,7 +95,7 @@ def train(
     began = time.perf_counter()
     features = embeddings(student, [items[i] for i in some], collate)
     seconds = (time.perf_counter() - began) * STEP_PER_EMBEDDING * len(everything) / len(some) * config.epochs
-    found = _start_head(student, [rows[i] for i in some], [items[i] for i in some], features, judges)
+    found = start_head(student, [rows[i] for i in some], [items[i] for i in some], features, judges)
     start = {name: value.clone() for name, value in student.state_dict().items()}
     if tunes := not config.minutes or seconds <= 60 * config.minutes:
         _fine_tune(student, everything, collate, config, folder)
@@ -122,7 +122,7 @@ def _some(rows: int, most: int, seed: int) -> list[int]:
     return sorted(np.random.default_rng(seed).permutation(rows)[:most].tolist())
 
 
-def _start_head(
+def start_head(
     student: Student, rows: Sequence[Row], items: Sequence[Item], features: torch.Tensor, judges: Judges
 ) -> Opinion:
     """Fit the head to the frozen encoder; return what the rows say of each other, where there is a dev to judge by."""
