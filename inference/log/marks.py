@@ -68,6 +68,11 @@ class Marks:
         """Since when answers count; 0 from the first."""
         return max((end.time for end in self._ends), default=0.0)
 
+    def open(self) -> Alarm | None:
+        """The first alarm since answers count, with what still holds after all later ones; None where there is none."""
+        first = next((alarm for alarm in self._alarms if alarm.time > self.began), None)
+        return None if first is None else self.broken(first.target, self.began)
+
     def broken(self, target: float, recent_since: float = 0.0) -> Alarm | None:
         """The alarm for which the promise at `target` is suspended now, None where it is not; `to` is what still holds.
 

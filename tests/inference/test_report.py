@@ -19,12 +19,14 @@ from inference.log.database import Store
 from inference.log.decision_log import Count, DecisionLog
 from inference.log.drift import drift, stability_index
 from inference.log.figures import Figure, accuracy, quantile
+from inference.log.marks import KIND, Alarm
 from inference.log.sequence import interval
 from tests.logged import answer, decision
 from tests.services import fresh_database, postgres_url
 
 NOW = 1_790_000_000.0  # 2026-09-21 14:13:20 UTC
 HOUR = NOW // 3600 * 3600
+DAY = 86_400.0
 
 
 @pytest.fixture(autouse=True)
@@ -366,3 +368,30 @@ def test_a_mix_has_not_drifted_from_itself(mix: dict[str, int], scale: int) -> N
     assert stability_index(mix, reference) == pytest.approx(0, abs=1e-9)
     shifted = {**mix, "new": 10 * sum(mix.values())}
     assert stability_index(shifted, reference) > 0.25
+
+
+def test_a_suspended_promise_is_said_with_its_price_and_ended_by_hand(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suspend(path, NOW - 2 * DAY)
+    status, out, err = run(capsys, "--log", path)
+    assert (status, err) == (0, "")
+    assert "SUSPENDED since 2026-09-19 14:13 UTC: the promise of 0.95; only what the certificate for 0.97 covers" in out
+    (found,) = run_json(capsys, "--log", path)["suspended"]
+    assert (found["target"], found["accepts_at"], found["since"]) == (0.95, 0.97, NOW - 2 * DAY)
+    # One in ten was deferred before, three in ten since, of ten requests an hour.
+    assert found["more_calls_a_day"] == pytest.approx(0.2 * 240)
+    assert found["usd_a_day"] == pytest.approx(0.2 * 240 * 0.0001)
+    assert "1 suspended promises are in force again" in run(capsys, "--log", path, "--resume")[1]
+    assert run_json(capsys, "--log", path)["suspended"] == []
+    assert "0 suspended" in run(capsys, "--log", path, "--resume")[1]
+
+
+def suspend(path: Path, since: float) -> None:
+    """Ten requests an hour for nine days, of which more are deferred since the alarm."""
+    with contextlib.closing(Store(path)) as store:
+        for hour in range(int(HOUR) - 9 * 86_400, int(HOUR), 3600):
+            deferred = 1 if hour <= since else 3
+            store.write([Count(hour, "requests", "all", 10, "w"), Count(hour, "flag", "deferred", deferred, "w")])
+        mark = Alarm(since, "q1", 0.95, 0.97)
+        store.write([Count(int(since) // 3600 * 3600, KIND, mark.key, 1, "w"), answer("one", time=NOW - 60)])
