@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference import Bundle, Cascade, Classifier
-from inference.bundle.manifest import EXIT, MANIFEST, BundleError, resolve, seal
+from inference.bundle.manifest import EXIT, MANIFEST, BundleError, Certificate, resolve, seal
 from inference.bundle.taxonomy import Rule
+from inference.log.audits import Audited
+from inference.log.thresholds import Thresholds
 from tests.early import CERTIFICATES, add_exit
 from tests.ruled import add_rules
 
@@ -100,6 +102,22 @@ def test_a_cascade_answers_and_keeps_what_the_exit_says(home: Path) -> None:
         first, again = cascade.classify(EASY), cascade.classify(EASY)
     assert (first.source, first.accepted, first.cached) == ("exit", True, False)
     assert (again.source, again.accepted, again.cached) == ("exit", True, True)
+
+
+def test_an_answer_of_the_exit_keeps_a_target_at_which_the_exit_would_give_it(home: Path, tmp_path: Path) -> None:
+    ladder = (
+        Certificate(0.90, 0.01, 0.5, exit_above=0.6),
+        Certificate(0.95, 0.01, 0.5, exit_above=0.8),
+        Certificate(0.97, 0.01, 0.5),
+    )
+    copy = add_rules(home, tmp_path / "tiny", certificates=ladder)
+    bundle_id = Bundle.load(copy).manifest.bundle_id
+    root = resolve(copy)
+    root.rename(root.with_name(f"{root.name.partition('-')[0]}-{bundle_id[:8]}"))
+    answer = Audited(0.0, bundle_id, "payments", 0.7, "exit", True)
+    found = Thresholds(copy)
+    assert [found.keeps(answer, target) for target in (0.90, 0.95, 0.97, 0.99)] == [True, False, False, False]
+    assert found.keeps(answer._replace(source="student"), 0.97)
 
 
 # The files.
