@@ -21,7 +21,7 @@ from training.lifecycle.scan_report import DAYS, SAMPLED, Load, record, staying,
 
 GOALS = (Goal(0.9), Goal(0.8))
 NAMES = ("a", "b", "c")
-DRAWS = 50
+DRAWS = 25
 LOAD = Load(1000, "claude-haiku-5-5", 900, 10)
 
 
