@@ -25,7 +25,7 @@ import transformers
 
 from benchmarks.cells import Cells
 from training.data import dataset, kept
-from training.data.dataset import Dataset, target_matrix
+from training.data.dataset import Dataset
 from training.data.looks import look_delta
 from training.data.rows import Row
 from training.data.sizes import Goal
@@ -39,6 +39,7 @@ from training.student.choose import Judges, choose
 from training.student.config import Config
 from training.student.model import Item, Student, name_as_text
 from training.student.probe import embeddings
+from training.student.targets import Target
 
 TARGETS = (0.90, 0.95)
 SPLITS = 5
@@ -101,18 +102,20 @@ def trained(rows: Sequence[dict[str, str]], split: int, embed: Embed) -> dict[st
     data = divided(rows, f"split {split}")
     names = data.taxonomy.names
     every = [*data.rows, *(Row(name, name_as_text(name), name) for name in names)]
+    index = {name: i for i, name in enumerate(names)}
     place = {row.id: i for i, row in enumerate(data.rows)}
     made = Known(torch.tensor(embed(every)), names)
 
     def items(part: Sequence[Row], smoothing: float = 0.0) -> list[Item]:
-        target = target_matrix(part, names) * (1 - smoothing) + smoothing / len(names)
-        found = zip(part, target.astype(np.float32), strict=True)
-        return [{"input_ids": [place[row.id]], "target": of_row, "weight": row.weight} for row, of_row in found]
+        return [
+            {"input_ids": [place[row.id]], "target": Target.of(row, index, smoothing), "weight": row.weight}
+            for row in part
+        ]
 
     train, dev, calibration = data.split("train"), data.trials("dev"), data.trials("calibration")
     named = [{"input_ids": [len(data.rows) + i]} for i in range(len(names))]
     judges = Judges(items(train, Config.label_smoothing), items(dev), named, collate)
-    found = fit.start_head(made, train, judges, embeddings(made, judges.train, collate))
+    found = fit.start_head(made, train, judges.train, embeddings(made, judges.train, collate), judges)
     choose(made, made.state_dict(), found.share, judges, (0.0,))
 
     def said(part: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:

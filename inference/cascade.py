@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from inference.serving.closing import Closing
 from inference.serving.deferral import MOST_WAITING, Deferral
 from inference.serving.flight import Outcome, Wish
 from inference.serving.forget import forget
+from inference.serving.guard import Guard, State
 from inference.serving.known import Known
 from inference.serving.paid import warn_of_unpriced
 from inference.serving.policy import Policy
@@ -90,13 +91,15 @@ class Cascade(Closing):
         taxonomy: str | Path | Taxonomy | None = None,
         policy: str | Path | Policy | None = None,
         redactor: Redactor | None = None,
+        on_alarm: Callable[[State], object] | None = None,
         **settings: Any,
     ) -> Cascade:
         """Serve `path`, models/<name> or one version's folder, with one teacher or several in order.
 
         Before there is a bundle, `taxonomy` says what the intents are, and the teachers answer everything. `policy` is
-        a Policy or a TOML file; `settings` overrule it (see Policy). Raises ValueError if an argument or a setting is
-        invalid or a store does not work (see `stores`), BundleError if the bundle must not be served.
+        a Policy or a TOML file; `settings` overrule it (see Policy). `on_alarm` is called, on another thread, with the
+        state of the promise once audited answers broke it. Raises ValueError if an argument or a setting is invalid or
+        a store does not work (see `stores`), BundleError if the bundle must not be served.
         """
         rules = policy.with_values(settings) if isinstance(policy, Policy) else Policy.load(policy, **settings)
         root = Path(path).absolute()
@@ -115,6 +118,7 @@ class Cascade(Closing):
         ledger = Ledger(rules.ledger or home / "spend.db", rules.daily_usd) if teachers else None
         warn_of_unpriced(teachers, rules.daily_usd)
         check_stores(rules, log, ledger, cache := make_cache(rules, intents, redact))
+        watch.watched_by(Guard(log, home, rules, bool(teachers), on_alarm))
         return cls(watch, rules, teachers, intents, log, ledger, redact, cache)
 
     def classify(self, text: str, id: str | None = None) -> Answer:
@@ -261,6 +265,7 @@ class Cascade(Closing):
             "answers": self._recorder.counts(),
             "bundle_id": tier.bundle_id if tier else None,
             "refused_bundle": self._watch.refused,
+            "promise": self._watch.promise(),
             "other_redaction": (tier.other_redaction or None) if tier else None,
             "breakers": self._deferral.states(),
             "redis": self._redis.stats() if self._redis else None,

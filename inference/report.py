@@ -5,7 +5,8 @@
 Counts are kept by the hour, so the period is made of whole hours (UTC). Latencies come from histograms with bins 12 %
 wide. Accuracy is the live agreement of accepted local answers with the teacher, on the uniform sample; where labels are
 missing, it is "incomplete" unless they cannot change the verdict. With --check the exit status is 1 if a target is
-missed, or not known to be met; without any data there is nothing to miss.
+missed, or not known to be met; without any data there is nothing to miss. A promise that is suspended is said with what
+that costs a day; --resume ends it by hand.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from inference.common.commands import DONE, SOME_FAILED, Parser, command
 from inference.log.counts import HOUR_S
 from inference.log.decision_log import DecisionLog
 from inference.log.figures import Figure, summarise
+from inference.log.suspension import resume, suspensions
 
 UNITS_S = {"h": 3600, "d": 86_400, "w": 604_800}
 
@@ -49,7 +51,7 @@ def render(report: Mapping[str, Any]) -> str:
     head = f"{report['log']}, {_utc(report['since'])} to {_utc(report['until'])} UTC (whole hours)"
     if not report["requests"]:
         return f"{head}: no requests"
-    lines = [f"{head}: {report['requests']:,} requests", ""]
+    lines = [f"{head}: {report['requests']:,} requests", "", *map(_suspended, report["suspended"])]
     lines += [_line(figure) for figure in report["figures"]]
     refused = report["refusals"]
     lines += ["", f"teachers named no intent in {refused['answers']:,} of {refused['of']:,} answers, "
@@ -59,6 +61,16 @@ def render(report: Mapping[str, Any]) -> str:
     dropped = ", ".join(f"{n:,} {value}" for value, n in sorted(report["rows_dropped"].items())) or "none"
     lines.append(f"log rows dropped: {dropped}; spilled to files on the way: {report['rows_spilled']:,}")
     return "\n".join(lines)
+
+
+def _suspended(found: Mapping[str, Any]) -> str:
+    level = found["accepts_at"]
+    does = "nothing is accepted" if level is None else f"only what the certificate for {level:g} covers is accepted"
+    text = f"SUSPENDED since {_utc(found['since'])} UTC: the promise of {found['target']:g}; {does}"
+    if found["more_calls_a_day"] is None:
+        return text
+    usd = "" if found["usd_a_day"] is None else f", {_amount(found['usd_a_day'], 'usd')}"
+    return f"{text}; about {found['more_calls_a_day']:,.0f} calls{usd} a day more than before"
 
 
 def _utc(seconds: float) -> str:
@@ -116,6 +128,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--until", default="now", help="where the period ends, in the same form (default %(default)s)")
     parser.add_argument("--bundle", type=Path, help="models/<name>: report drift since its calibration")
+    parser.add_argument(
+        "--resume", action="store_true", help="accept again what a suspended promise left out, and do nothing else"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed, or may be")
     arguments = parser.parse_args(argv)
@@ -125,8 +140,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if since >= until:
         raise ValueError(f"the period is empty: it begins {_utc(since)} and ends {_utc(until)} UTC")
     log = DecisionLog(arguments.log)
+    if arguments.resume:
+        print(f"{resume(log, now)} suspended promises are in force again, within a minute in all processes")
+        return DONE
     report: dict[str, Any] = {"log": log.name, "since": since, "until": until}
-    report |= summarise(log, since, until, arguments.bundle)
+    report |= summarise(log, since, until, arguments.bundle) | {"suspended": suspensions(log, now)}
     print(_to_json(report) if arguments.json else render(report))
     return SOME_FAILED if arguments.check and _missed(report["figures"]) else DONE
 

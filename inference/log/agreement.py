@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from inference.log.decision_log import DecisionLog
 
 LOCAL = ("rules", "student")
-Z_95 = 1.959964
 
 
 @dataclass
@@ -28,7 +27,8 @@ class Agreement:
 class Sample:
     """The uniform sample, and of its accepted local answers how many a teacher agreed with, by intent.
 
-    `refused` of these have a teacher's refusal in place of a label; others may have nothing, for reasons of the time.
+    `by_bundle` counts those with a label by the bundle that answered, the first one first. `refused` have a teacher's
+    refusal in place of a label; others may have nothing, for reasons of the time.
     """
 
     by_intent: Mapping[str, Agreement]
@@ -36,6 +36,7 @@ class Sample:
     local: int
     refused: int
     asked_extra: int
+    by_bundle: Mapping[str, int]
 
     @property
     def agreement(self) -> Agreement:
@@ -51,6 +52,7 @@ class Sample:
             if answer.request_id in sampled and labels.get(answer.request_id) is None:
                 labels[answer.request_id] = answer.label
         by_intent: dict[str, Agreement] = {}
+        by_bundle: Counter[str] = Counter()
         local = [row for row in sampled.values() if row.accepted and row.source in LOCAL and row.intent is not None]
         refused = 0
         for row in local:
@@ -59,13 +61,7 @@ class Sample:
                 intent = by_intent.setdefault(row.intent or "", Agreement())
                 intent.asked += 1
                 intent.agreed += label == row.intent
+                by_bundle[row.bundle_id or ""] += 1
             refused += row.id in labels and label is None
         asked_extra = sum(not sampled[name].deferred for name in labels)
-        return cls(by_intent, len(sampled), len(local), refused, asked_extra)
-
-
-def wilson(agreed: int, asked: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
-    share, spread = agreed / asked, Z_95**2 / asked
-    middle, half = share + spread / 2, Z_95 * math.sqrt(share * (1 - share) / asked + spread / asked / 4)
-    return (middle - half) / (1 + spread), (middle + half) / (1 + spread)
+        return cls(by_intent, len(sampled), len(local), refused, asked_extra, by_bundle)

@@ -113,10 +113,10 @@ class Store:
         (named, usd), (none, lost) = rows.get(False, (0, 0.0)), rows.get(True, (0, 0.0))
         return Costs(named + none, usd + lost, none, lost)
 
-    def counts(self, since: float, until: float | None) -> Iterator[Count]:
-        """All writers' counts with since <= hour < until, added up."""
+    def counts(self, since: float, until: float | None, kind: str = "") -> Iterator[Count]:
+        """All writers' counts with since <= hour < until, added up; of all kinds, or of one."""
         with self._reading() as connection:
-            for record in _stream(connection, counts_query(since, until)):
+            for record in _stream(connection, counts_query(since, until, kind)):
                 yield Count(record["hour"], record["kind"], record["key"], int(record["n"]))
 
     def purge(self, before: float) -> int:

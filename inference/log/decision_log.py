@@ -101,6 +101,12 @@ class DecisionLog(ProcessLocal, Reader):
         if not self.worker.running:
             self.worker.start()
 
+    def note(self, kind: str, key: str) -> None:
+        """Count something else, for all processes to read."""
+        notice()
+        self._tally.note(kind, key)
+        self.worker.start()
+
     def put(self, row: Decision | TeacherAnswer | Correction) -> None:
         """Have a row written some time soon."""
         notice()

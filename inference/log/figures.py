@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inference.log.agreement import Agreement, Sample, wilson
+from inference.log.agreement import Agreement, Sample
 from inference.log.counts import latency_edge
 from inference.log.decision_log import DecisionLog
 from inference.log.drift import NONE, Counts, drift
 from inference.log.rows import Costs
+from inference.log.sequence import interval
 
 QUANTILES = (50, 95, 99)
+ACCURACY = 0.95
 
 
 @dataclass(frozen=True)
@@ -118,9 +120,18 @@ def accuracy(counts: Counts, sample: Sample) -> Figure:
         bounds = detail["worst_case"], detail["best_case"] = found.agreed / local, (found.agreed + missing) / local
         note = f"worst case {bounds[0] * 100:.1f} %, if all that is missing is wrong; {note}"
     if found.asked:
-        low, high = detail["interval_95"] = wilson(found.agreed, found.asked)
-        note = f"95 % interval {low * 100:.1f} to {high * 100:.1f} %; {note}"
-    return Figure("accuracy", found.share, 0.95, "share", True, note, detail, bounds)
+        low, high = detail["interval_95"] = interval(found.agreed, found.asked, ACCURACY)
+        note = f"95 % at every look: {low * 100:.1f} to {high * 100:.1f} %; {_mix(sample)}{note}"
+        detail["bundles"] = dict(sample.by_bundle)
+    return Figure("accuracy", found.share, ACCURACY, "share", True, note, detail, bounds)
+
+
+def _mix(sample: Sample) -> str:
+    """Which bundles the labelled answers are of, where there are several: the share is that of their mix."""
+    if len(sample.by_bundle) < 2:
+        return ""
+    parts = [f"{bundle[:8]} {n:,}" for bundle, n in sample.by_bundle.items()]
+    return f"of {len(parts)} bundles: {', '.join(parts)}; "
 
 
 def _latency(counts: Counts) -> Figure:

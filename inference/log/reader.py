@@ -46,6 +46,6 @@ class Reader:
         """Corrections in the order of time."""
         return self._store.read(Correction, since, until)
 
-    def read_counts(self, since: float = 0.0, until: float | None = None) -> Iterator[Count]:
-        """Counts by hour, kind and key, of all processes together."""
-        return self._store.counts(since, until)
+    def read_counts(self, since: float = 0.0, until: float | None = None, kind: str = "") -> Iterator[Count]:
+        """Counts by hour, kind and key, of all processes together; of one `kind` alone where it is given."""
+        return self._store.counts(since, until, kind)

@@ -101,13 +101,14 @@ def costs_query(since: float, until: float | None) -> Any:
     return _within(query, table.c.time, since, until)
 
 
-def counts_query(since: float, until: float | None) -> Any:
-    """The query for all writers' counts, added up."""
+def counts_query(since: float, until: float | None, kind: str) -> Any:
+    """The query for all writers' counts, added up, of one kind alone where it is given."""
     import sqlalchemy as sa
 
     (table,) = tables()[Count]
     names = (table.c.hour, table.c.kind, table.c.key)
     query = sa.select(*names, sa.func.sum(table.c.n).label("n")).group_by(*names).order_by(*names)
+    query = query.where(table.c.kind == kind) if kind else query
     return _within(query, table.c.hour, since, until)
 
 

@@ -65,7 +65,7 @@ class Known:
             return
         request.guess = guess
         if guess.accepted:
-            entry = Entry(str(guess.intent), guess.confidence, guess.source, tier.bundle_id)
+            entry = Entry(str(guess.intent), guess.confidence, guess.source, tier.serving[0])
             self._keep(request.text, key, entry, tier)
 
     def _find(self, text: str, key: str, tier: Tier | None) -> Entry | None:

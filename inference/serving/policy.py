@@ -21,6 +21,11 @@ DEFERRALS = {
     "background": "answer at once with the marked guess; the teacher's answer serves the next identical query",
     "never": "answer with the marked guess",
 }
+BROKEN = {
+    "tighten": "accept only what the loosest stricter certificate covers that nothing speaks against, else defer all",
+    "defer": "defer all",
+    "warn": "a warning, and nothing else changes",
+}
 STORES = {
     "require": "no start while the log or the ledger cannot be written, or Redis is a cluster or a replica",
     "warn": "a warning",
@@ -44,6 +49,7 @@ class Policy:
     )
     sample_rate: float = setting(0.01, "share of all requests that the teacher labels too, to measure live agreement")
     day_zero_rate: float = setting(0.45, "the same while there is no bundle yet and a teacher answers everything")
+    on_broken: str = setting("tighten", f"what follows once audited answers broke the promise: {', '.join(BROKEN)}")
     concurrency: int = setting(16, "calls to teachers at once")
     daily_usd: float | None = setting(None, "no call may take the day's spending over this; none: no limit")
     sample_share: float = setting(
@@ -68,6 +74,7 @@ class Policy:
         _check_one_of("strategy", self.strategy, STRATEGIES)
         _check_one_of("deferral", self.deferral, DEFERRALS)
         _check_one_of("stores", self.stores, STORES)
+        _check_one_of("on_broken", self.on_broken, BROKEN)
         for name in ("max_teacher_rate", "sample_rate", "day_zero_rate", "sample_share"):
             _check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "must lie in [0, 1]")
         for name in ("deadline_s", "call_limit_s", "cache_ttl_s", "redis_timeout_ms"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,6 +49,19 @@ class Tier:
         self.answers = not set(bundle.taxonomy.names) <= set(bundle.manifest.never_accepted)
         self.local_first = policy.strategy == "local-first"
         self.rules = Rules.earned(self.taxonomy, bundle.manifest.rules if policy.strategy == "hybrid" else ())
+
+    def limited(self, target: float | None) -> Tier:
+        """The same, accepting only what the certificate for `target` covers, or nothing where there is none.
+
+        Answers that were cached without that limit do not hold for it, nor the other way round.
+        """
+        found, bundle_id = copy.copy(self), f"{self.bundle_id} at {target}"
+        manifest = self.classifier.bundle.manifest
+        if target not in [certificate.target for certificate in manifest.certificates]:
+            manifest, target = replace(manifest, certificates=()), manifest.target
+        found.classifier = self.classifier.at(target or manifest.target, manifest)
+        found.serving = bundle_id, self.serving[1]
+        return found
 
     def guess(self, text: str) -> Guess:
         """The answer of a rule or of the student, or the student's guess. `text` is redacted."""

@@ -10,6 +10,7 @@ from inference.bundle.manifest import CURRENT
 from inference.bundle.redact import Redactor
 from inference.common.logs import Condition
 from inference.common.workers import Worker
+from inference.serving.guard import Guard
 from inference.serving.policy import Policy
 from inference.serving.tier import Tier
 
@@ -29,13 +30,15 @@ class Watch:
         self, path: Path, policy: Policy, redactor: Redactor | None = None, every_s: float = LOOK_EVERY_S
     ) -> None:
         self.path, self.policy, self.redactor, self.every_s = path, policy, redactor, every_s
-        self.tier: Tier | None = None
+        self.tier: Tier | None = None  # what serves: all of what is loaded, or less of it
+        self.loaded: Tier | None = None
+        self.guard: Guard | None = None
         self.refused: str | None = None
         self.names: tuple[str, ...] | None = None  # the intents that the teachers know
         self._refusing = Condition("serving", "a newer bundle is served again")
         self._refused_as: Any = None
         if self._version() is not None or (path / "manifest.json").exists():
-            self.tier = Tier(path, policy, redactor)
+            self.tier = self.loaded = Tier(path, policy, redactor)
         self.worker = Worker("monoku-watch", self.look, pauses_s=(every_s, 30 * every_s))
 
     def _version(self) -> str | None:
@@ -47,12 +50,19 @@ class Watch:
     def look(self) -> float:
         """Load the serving bundle if it is another than the one loaded; the seconds until the next look."""
         version = self._version()
-        if self.tier is not None and version in (None, self.tier.classifier.bundle.root.name):
+        if self.loaded is not None and version in (None, self.loaded.classifier.bundle.root.name):
             self.refused = self._refused_as = None
             self._refusing.end()
         elif version is not None and self._refused_as != (found := _look_of(self.path / version)):
             self._load(version, found)
+        if self.guard is not None:
+            self.guard.start()
+            self.tier = self.guard.serves(self.loaded)
         return self.every_s
+
+    def watched_by(self, guard: Guard) -> None:
+        """Have `guard` say what may serve of what is loaded."""
+        self.guard, self.tier = guard, guard.begin(self.loaded)
 
     def _load(self, version: str, found: Any) -> None:
         try:
@@ -68,11 +78,18 @@ class Watch:
             return
         self.refused = self._refused_as = None
         self._refusing.end()
-        self.tier = tier
+        self.loaded = tier
+        self.tier = tier if self.guard is None else self.guard.serves(tier)
+
+    def promise(self) -> dict[str, Any]:
+        """Whether accepted answers are known to keep their target."""
+        return self.guard.state() if self.guard is not None else {"state": "off", "why": "nothing watches it"}
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the threads."""
         self.worker.stop(LOOK_EVERY_S + 5)
+        if self.guard is not None:
+            self.guard.worker.stop(LOOK_EVERY_S + 5)
 
 
 def _look_of(folder: Path) -> Any:

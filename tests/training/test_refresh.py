@@ -15,6 +15,7 @@ from inference.classifier import Classifier
 from inference.common.commands import BUSY, FAILED, KEPT, SOME_FAILED
 from inference.common.locks import Busy, take_lock
 from inference.log.decision_log import Correction, Decision, DecisionLog, TeacherAnswer
+from inference.log.marks import KIND, Alarm
 from tests.programs import Program
 from tests.tiny import TAXONOMY, TINY_SETTINGS, fail_on_a_full_disk, tiny_rows
 from training import change, refresh
@@ -127,6 +128,22 @@ def test_a_round_trains_on_what_was_deferred_and_publishes(
     assert "nothing new" in capsys.readouterr().out
     assert resolve(home).name == before
     assert len(versions.versions(home)) == 1
+
+
+@pytest.mark.soak
+def test_after_an_alarm_a_round_does_not_wait_for_more_rows_and_says_so(
+    start: Callable[..., list[str]], after_a_round: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Traffic(tmp_path / "log.db").add(fresh(100, 2)[60:65])
+    assert refresh.main(start()) == 0
+    assert "are too few" in capsys.readouterr().out
+    log = DecisionLog(tmp_path / "log.db")
+    log.note(KIND, Alarm(time.time() - 60, TAXONOMY.question_id(), 0.9, 0.95).key)
+    log.close()
+    assert refresh.main(start()) in (0, KEPT)
+    out = capsys.readouterr().out
+    assert "this round goes first" in out
+    assert "are too few" not in out
 
 
 def test_a_poisoned_round_is_kept_back_with_its_reasons(

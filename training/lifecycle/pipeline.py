@@ -9,7 +9,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,14 +77,15 @@ def train(
     judge: Judge | None = None,
     data: Dataset | None = None,
     looks: Looks | None = None,
-    live_until: float = 0.0,
+    live: Mapping[str, float] | None = None,
 ) -> Trained:
     """Run every stage and publish the new version.
 
     `judge` looks at the finished bundle; a version with reasons in its verdict is kept as rejected and does not serve.
     `data` is what `config.data` names unless it is given, redacted and split; `looks` counts the looks at its
-    calibration rows, by default beside the splits of `config.data`. `live_until` is the time up to which persons'
-    corrections are in the data: a cascade that serves the version gives up its cached ones from before.
+    calibration rows, by default beside the splits of `config.data`. `live` says, in seconds since 1970, how new the
+    data's live rows are: `live_until`, up to when they hold persons' corrections (a cascade that serves the version
+    gives up its cached ones of before), and `recent_since`, since when enough requests calibrate to end an alarm.
 
     Raises ValueError if the data or a setting is invalid, Busy if another run trains the model, ParityError if the
     exported file does not answer as the student does.
@@ -117,8 +118,8 @@ def train(
             report |= {"parity": asdict(parity), "settings": config.shown(), "tally": data.tally}
             report["calibration"] |= judged.reference
         with stage("publish"):
-            lineage = {"version": look.number, "delta_spent": look.delta}
-            lineage |= {"live_until": live_until} if live_until else {}
+            lineage: dict[str, Any] = {"version": look.number, "delta_spent": look.delta}
+            lineage |= live or {}
             manifest = _described(manifest, data, base, lineage, report)
             _write_report(classifier.bundle.root, manifest, report | {"seconds": stage.seconds})
             verdict = judge(classifier.at(config.target, manifest)) if judge else None

@@ -17,6 +17,7 @@ from inference.bundle.taxonomy import Taxonomy
 from inference.classifier import Classifier
 from inference.common.files import write_atomically
 from inference.common.locks import take_lock
+from inference.log.lookout import RECENT
 from training.data import dataset
 from training.data.rows import Row, text_key
 from training.data.splits import SPLITS
@@ -32,7 +33,7 @@ from training.lifecycle.harvest import Harvest, harvest
 from training.lifecycle.live import UNANSWERED, LiveRow
 from training.lifecycle.options import Options, Summary
 from training.lifecycle.questions import follow, read_steps, renamed
-from training.lifecycle.state import FILE, open_log, read_before, read_state
+from training.lifecycle.state import FILE, open_log, read_before, read_state, recent_since, told_of
 from training.lifecycle.window import LIVE_LOOKS, Sample, WindowLooks
 from training.lifecycle.window import sample as draw
 from training.student.config import Config
@@ -51,6 +52,7 @@ class Refresh:
         self.summary = Summary(round=self.round)
         self.anchor: Anchor | None = None
         self.changed = False  # the serving bundle answers another question
+        self.suspended: list[str] = []  # what is said of promises that are suspended: this round goes first
         self.calibrating = 0
         self.redact = load_redactor(config.redactor)
         self.base = self._base() if options.from_data else None
@@ -85,7 +87,7 @@ class Refresh:
             return self.summary
         rows = self._ask(rows, wanted)
         new = [row for row in rows if row.round == self.round and row.why != UNANSWERED]
-        if len(new) < max(1, self.options.least_new) and not self.changed:
+        if len(new) < max(1, 0 if self.suspended else self.options.least_new) and not self.changed:
             self.summary.reasons += [
                 f"{len(new)} new labelled rows are too few, a round needs {self.options.least_new}"
             ]
@@ -113,6 +115,8 @@ class Refresh:
         asked = (self.round, self.question, self.config.model_name)
         log = open_log(self.options.log, self.home, self.summary.reasons)
         since = read_before(self.state, until, self.summary.reasons)
+        self.suspended = told_of(log, until, self.question) if log else []
+        self.summary.reasons += self.suspended
         found = harvest(log, known.rows, since, until, *asked) if log else Harvest()
         new = follow(found.rows, self.steps, self.question, first)
         rows = {row.identity: row for row in (*known.rows, *new.rows)}
@@ -196,13 +200,13 @@ class Refresh:
         options = self.options
         shutil.rmtree(self.home / ".refresh" / "data", ignore_errors=True)  # texts that versions before 0.3.0 left
         data = compose(self.base, rows, sample, self.taxonomy, options.half_life_days, options.human_weight)
-        looks = None
+        looks, times = None, [row.time for row in sample.split("calibration")] if sample is not None else []
         if sample is not None:
-            times = [row.time for row in sample.split("calibration")]
             looks = WindowLooks(self.home / LIVE_LOOKS, times, options.window)
         config = replace(self.config, name=self.config.model_name)
         held = (*held_out(self.base, rows, sample and self._every(rows), self.round, self.suspect), requests(sample))
-        trained = train(config, lambda challenger: self._judge(challenger, *held), data, looks, until)
+        live_since = {"live_until": until} | ({RECENT: recent_since(times)} if sample is not None else {})
+        trained = train(config, lambda challenger: self._judge(challenger, *held), data, looks, live_since)
         self.summary.version = trained.folder.name
         if sample is not None and sample.holes:
             challenger = at(Classifier.load(trained.folder, redactor=self.redact), config.target)

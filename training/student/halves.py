@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from training.data.dataset import target_matrix
 from training.data.rows import Row
 from training.evaluation.calibrate import fit_temperature
 from training.student.config import Config
 from training.student.folds import by_heads, opinion, out_of_fold
 from training.student.model import name_as_text
 from training.student.probe import fit_probe
+from training.student.targets import Target, dense
 
 Features = Callable[[Sequence[Row]], np.ndarray]
 LEAST = 1e-30
@@ -53,11 +53,10 @@ class Known:
         """Embed the rows, and what training adds to them."""
         named = [Row(label, name_as_text(label), label) for label in labels]
         vectors = torch.tensor(features([*rows, *named]), dtype=torch.float32)
-        smoothing = Config.label_smoothing
-        target = target_matrix(rows, labels) * (1 - smoothing) + smoothing / len(labels)
+        index = {label: i for i, label in enumerate(labels)}
+        target = torch.from_numpy(dense([Target.of(row, index, Config.label_smoothing) for row in rows]))
         weight = torch.tensor([row.weight for row in rows], dtype=torch.float32)
-        one_hot = torch.tensor(target, dtype=torch.float32)
-        return cls(tuple(rows), vectors[: len(rows)], one_hot, weight, vectors[len(rows) :])
+        return cls(tuple(rows), vectors[: len(rows)], target, weight, vectors[len(rows) :])
 
     @property
     def given(self) -> np.ndarray:

@@ -16,24 +16,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from optimum.exporters.tasks import TasksManager
 from tokenizers.processors import TemplateProcessing
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
-from training.data.dataset import target_matrix
 from training.data.rows import Row
 from training.student import mixture
 from training.student.mixture import Mixture
+from training.student.targets import Target, dense
 
 EMBEDDED_BASE = "all-MiniLM-L6-v2"
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 SCALE = 16.0
 OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")  # whose first positions stand for padding
 MIXTURE = "mixture.pt"
-Item = dict[str, Any]  # one tokenized row: its token ids, target distribution and weight
+Item = dict[str, Any]  # one tokenized row: its token ids, Target and weight
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,7 @@ class Collator:
         names = self.tokenizer.model_input_names
         batch = dict(self.tokenizer.pad([{k: item[k] for k in names} for item in items], return_tensors="pt"))
         if "target" in items[0]:
-            batch["target"] = torch.tensor(np.stack([item["target"] for item in items]))
+            batch["target"] = torch.from_numpy(dense([item["target"] for item in items]))
             batch["weight"] = torch.tensor([item["weight"] for item in items], dtype=torch.float32)
         return batch
 
@@ -202,12 +201,12 @@ def encode(rows: Sequence[Row], student: Student, tokenizer: PreTrainedTokenizer
     if not rows:
         return []
     inputs = tokenizer([row.text for row in rows], truncation=True)
-    targets = target_matrix(rows, student.labels)
-    targets = (targets * (1 - smoothing) + smoothing / len(student.labels)).astype(np.float32)
+    index = {label: i for i, label in enumerate(student.labels)}
     columns = {name: inputs[name] for name in tokenizer.model_input_names}
     return [
-        {**{name: column[i] for name, column in columns.items()}, "target": targets[i], "weight": rows[i].weight}
-        for i in range(len(rows))
+        {name: column[i] for name, column in columns.items()}
+        | {"target": Target.of(row, index, smoothing), "weight": row.weight}
+        for i, row in enumerate(rows)
     ]
 
 

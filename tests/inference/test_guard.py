@@ -1,0 +1,199 @@
+import os
+import shutil
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inference.bundle.manifest import CURRENT, read_manifest
+from inference.cascade import Cascade
+from inference.log.decision_log import DecisionLog
+from inference.log.lookout import RECENT
+from inference.log.marks import BY_HAND, KIND, End
+from inference.serving.guard import Guard
+from inference.serving.policy import Policy
+from inference.serving.tier import Tier
+from tests.audited import audited, write
+from tests.forks import holds_in_child, needs_fork
+from tests.inference.test_watch import publish
+from tests.logged import wait_until
+from tests.tiny import tiny_rows
+
+CLEAR = "send the invoice please"
+
+
+@pytest.fixture
+def home(tiny_home: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_home, tmp_path / "tiny"))
+
+
+@pytest.fixture
+def tier(home: Path) -> Tier:
+    return Tier(home, Policy(target=0.9), None)
+
+
+def break_promise(home: Path, tier: Tier, confidence: float = 0.0) -> None:
+    """Forty audited answers in a row that are wrong, of a while ago."""
+    question = tier.taxonomy.question_id()
+    wrong = audited([False] * 40, time.time() - 100, tier.bundle_id, question, confidence)
+    write(DecisionLog(home / "decisions.db"), wrong)
+
+
+def guard(home: Path, **settings: Any) -> Guard:
+    values: dict[str, Any] = {"target": 0.9, **settings}
+    return Guard(DecisionLog(home / "decisions.db"), home, Policy(**values), every_s=0.02)
+
+
+def looked(home: Path, tier: Tier, **settings: Any) -> tuple[Guard, Tier | None]:
+    found = guard(home, **settings)
+    found.begin(tier)
+    found.start()
+    wait_until(lambda: "audited" in found.state() or found.state()["state"] == "off")
+    found.worker.stop(5)
+    return found, found.serves(tier)
+
+
+def look_again(cascade: Cascade) -> str:
+    """Have it look now, and not within ten seconds; the promise's state until then."""
+    watching = cascade._watch.guard
+    assert watching is not None
+    watching.worker.wake()
+    return str(cascade.stats()["promise"]["state"])
+
+
+def test_while_the_promise_holds_what_is_loaded_serves(home: Path, tier: Tier) -> None:
+    question = tier.taxonomy.question_id()
+    write(DecisionLog(home / "decisions.db"), audited([True] * 40, time.time() - 1000, tier.bundle_id, question))
+    found, serves = looked(home, tier)
+    assert serves is tier
+    assert found.state()["state"] == "watching"
+    assert (found.state()["audited"], found.state()["agreed"]) == (40, 40)
+
+
+def test_a_broken_promise_is_suspended_and_a_stricter_threshold_serves(home: Path, tier: Tier) -> None:
+    break_promise(home, tier)
+    found, serves = looked(home, tier)
+    state = found.state()
+    assert (state["state"], state["target"]) == ("suspended", 0.9)
+    assert state["accepts_at"] > 0.9
+    assert "the promise of 0.9 is suspended" in state["why"]
+    assert serves is not None
+    assert serves.classifier.certificate is not None
+    assert serves.classifier.certificate.target == state["accepts_at"]
+    assert serves.bundle_id == tier.bundle_id
+    assert serves.serving != tier.serving, "what was cached before does not hold"
+
+
+@pytest.mark.parametrize(("on_broken", "accepted"), [("defer", False), ("warn", True)])
+def test_the_policy_says_what_follows(home: Path, tier: Tier, on_broken: str, accepted: bool) -> None:
+    assert tier.guess(CLEAR).accepted
+    break_promise(home, tier)
+    found, serves = looked(home, tier, on_broken=on_broken)
+    assert found.state()["state"] == "suspended"
+    assert serves is not None
+    assert serves.guess(CLEAR).accepted is accepted
+    assert found.state()["accepts_at"] == (0.9 if accepted else None)
+
+
+def test_a_process_that_starts_later_serves_less_from_its_first_request_on(home: Path, tier: Tier) -> None:
+    break_promise(home, tier)
+    first, _ = looked(home, tier, on_broken="defer")
+    first._log.close()  # type: ignore[union-attr]
+    second = guard(home, on_broken="defer")
+    serves = second.begin(tier)
+    assert serves is not None
+    assert not serves.guess(CLEAR).accepted
+
+
+def test_the_applications_own_alarm_is_called_once_with_the_state(home: Path, tier: Tier) -> None:
+    told: list[Mapping[str, Any]] = []
+    called = threading.Event()
+
+    def on_alarm(state: Mapping[str, Any]) -> None:
+        told.append(state)
+        called.set()
+        raise RuntimeError("a pager that is out of order")
+
+    break_promise(home, tier)
+    with Cascade.load(home, lambda text: "account", target=0.9, on_alarm=on_alarm) as cascade:
+        cascade.classify(CLEAR)
+        assert called.wait(60)
+        wait_until(lambda: cascade.stats()["promise"]["state"] == "suspended")
+    assert [state["state"] for state in told] == ["suspended"]
+    with Cascade.load(home, lambda text: "account", target=0.9, on_alarm=on_alarm) as cascade:
+        cascade.classify(CLEAR)
+        wait_until(lambda: "audited" in cascade.stats()["promise"])
+    assert len(told) == 1, "a restart is no new alarm"
+
+
+def test_a_cascade_answers_from_the_teacher_then_and_from_no_cache_of_before(home: Path, tier: Tier) -> None:
+    with Cascade.load(home, lambda text: "account", target=0.9, on_broken="defer") as cascade:
+        assert [cascade.classify(CLEAR).source for _ in range(2)] == ["student", "student"]
+        break_promise(home, tier)
+        wait_until(lambda: look_again(cascade) == "suspended")
+        wait_until(lambda: cascade.classify(CLEAR).source == "teacher")
+        assert cascade.classify("stop the refund please").source == "teacher"
+        log = cascade.log
+        assert log is not None
+        log.note(KIND, End(time.time(), tier.taxonomy.question_id(), BY_HAND).key)
+        wait_until(lambda: look_again(cascade) == "watching")
+        fresh = iter([row["text"] for row in tiny_rows() if row["label"] == "payments"])
+        wait_until(lambda: cascade.classify(next(fresh)).source == "student")
+
+
+def test_a_bundle_that_was_calibrated_since_the_alarm_ends_it(home: Path, tier: Tier) -> None:
+    break_promise(home, tier)
+    found, _ = looked(home, tier, on_broken="defer")
+    assert found.state()["state"] == "suspended"
+    lineage = {**read_manifest(home / (home / CURRENT).read_text().strip()).lineage, RECENT: time.time()}
+    publish(home, lineage=lineage)
+    newer = Tier(home, Policy(target=0.9), None)
+    found, serves = looked(home, newer, on_broken="defer")
+    assert serves is newer
+    assert found.state()["state"] == "watching"
+
+
+@pytest.mark.parametrize(
+    ("settings", "teachers", "why"),
+    [
+        ({}, False, "there is no teacher"),
+        ({"deferral": "never"}, True, "the policy never defers"),
+        ({"sample_rate": 0.0}, True, "sample_rate is 0"),
+        ({"strategy": "hybrid"}, True, "the strategy hybrid accepts nothing by a certificate"),
+    ],
+)
+def test_what_cannot_be_watched_is_off_and_says_why(
+    home: Path, settings: dict[str, Any], teachers: bool, why: str
+) -> None:
+    policy = Policy(target=0.9, **settings)
+    tier = Tier(home, policy, None)
+    found = Guard(DecisionLog(home / "decisions.db"), home, policy, teachers)
+    assert found.begin(tier) is tier
+    assert found.state() == {"state": "off", "why": why}
+
+
+def test_without_a_log_or_a_bundle_it_is_off(home: Path, tier: Tier) -> None:
+    found = Guard(None, home, Policy(target=0.9))
+    assert found.begin(tier) is tier
+    assert found.state()["why"] == "there is no decision log"
+    found = guard(home)
+    assert found.begin(None) is None
+    assert found.state()["why"] == "there is no bundle yet"
+
+
+def test_a_log_that_cannot_be_read_makes_it_blind_and_changes_nothing(home: Path, tier: Tier) -> None:
+    (home / "decisions.db").write_bytes(b"no database" * 100)
+    found = guard(home)
+    assert found.begin(tier) is tier
+    assert found.state()["state"] == "blind"
+    assert found.state()["since"] == pytest.approx(time.time(), abs=60)
+
+
+@needs_fork
+def test_a_forked_child_serves_no_more_than_its_parent(home: Path, tier: Tier) -> None:
+    break_promise(home, tier)
+    found, serves = looked(home, tier, on_broken="defer")
+    assert holds_in_child(os.fork, lambda: found.serves(tier) is serves)
