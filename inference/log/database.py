@@ -16,7 +16,7 @@ from inference.common.places import Place, database
 from inference.common.postgresql import connect_arguments, cut_after
 from inference.common.sqlite import inode, log_ahead, open_file, scrub
 from inference.log.limits import USUAL, Limits
-from inference.log.rows import TABLES, Count, R, Row, from_record, to_record
+from inference.log.rows import KEPT, TABLES, Count, R, Row, from_record, to_record
 from inference.log.schema import (
     MIGRATIONS,
     PARTS,
@@ -136,8 +136,10 @@ class Store:
         with self._reading() as connection:
             for name in itertools.chain.from_iterable(PARTS.values()):
                 age = "hour" if name == "counts" else "time"
+                # What broke a promise outlives the rows that did: it is not for the clock to end a suspension.
+                old = f"{age} < {float(before)!r}" + (f" AND kind <> '{KEPT}'" if name == "counts" else "")
                 place = "ctid" if self._file is None else "rowid"
-                some = f"SELECT {place} FROM {name} WHERE {age} < {float(before)!r} LIMIT {self.limits.purged_at_once}"
+                some = f"SELECT {place} FROM {name} WHERE {old} LIMIT {self.limits.purged_at_once}"
                 if counts or name != "counts":
                     with self._limited(connection), self._transaction(connection):
                         done = connection.exec_driver_sql(f"DELETE FROM {name} WHERE {place} IN ({some})")

@@ -99,6 +99,19 @@ def test_an_alarm_is_known_to_other_processes_even_without_the_answers(
     assert (other.alarm.time, other.alarm.to) == (alarm.time, alarm.to)
 
 
+def test_the_end_of_the_rows_time_does_not_end_an_alarm(log: DecisionLog, tmp_path: Path, bundle_id: str) -> None:
+    write(log, audited(WRONG, START, bundle_id))
+    alarm = look(log, tmp_path).alarm
+    log.count("student", "payments", False, False, True, None, 1.0)
+    log.close()
+    log.purge(0)
+    assert list(log.read_decisions()) == []
+    lookout = look(log, tmp_path)
+    assert alarm is not None
+    assert lookout.alarm is not None
+    assert lookout.alarm.time == alarm.time
+
+
 def test_a_publish_restarts_nothing(log: DecisionLog, tmp_path: Path, bundle_id: str) -> None:
     newer = write_version(tmp_path, day=2).bundle_id
     for part, of in enumerate([bundle_id, newer] * 10):
