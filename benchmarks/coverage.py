@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 from scipy.special import softmax
 
-from training.data import dataset
+from training.data import dataset, kept
 from training.data.dataset import Dataset
 from training.data.looks import look_delta
 from training.data.rows import Row
 from training.data.sizes import Goal
-from training.evaluation.certificate import certify, delta_shares, thresholds_to_test
+from training.evaluation.certificate import Sample, certify_goal
 from training.evaluation.statistics import binomial_p_value
 from training.labelling.second_opinion import features
 
@@ -86,8 +86,8 @@ def nearest(vectors: np.ndarray, known: np.ndarray, one_hot: np.ndarray) -> np.n
 def load(pool: Pool, chosen: np.ndarray, salt: str, goal: Goal) -> tuple[Dataset, dict[str, int]]:
     """The chosen rows as the project reads and splits them, and each text's place in the pool."""
     with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder) / salt
-        home.mkdir()
+        home = Path(folder)
+        kept.write(home, kept.Kept(salt))  # new data would all be split by one salt
         lines = [json.dumps({"text": pool.texts[i], "label": str(pool.labels[i])}) for i in chosen]
         (home / "queries.jsonl").write_text("\n".join(lines), encoding="utf-8")
         return dataset.load(str(home), goal=goal), {pool.texts[i]: int(i) for i in chosen}
@@ -120,12 +120,9 @@ def outcomes(pool: Pool, rows: int, target: float, splits: int, seeds: int) -> I
             yield outcome(scores[order[rows:]], correct[order[rows:]], threshold, target)
 
 
-def certified(parts: Sequence[tuple[np.ndarray, np.ndarray]], goal: Goal) -> float:
+def certified(parts: Sequence[Sample], goal: Goal) -> float:
     """The threshold that dev and calibration certify; inf for none."""
-    dev, calibration = parts
-    share = delta_shares(goal.delta, goal.target)[goal.target]
-    order = thresholds_to_test(*dev, goal.target)
-    found = certify(order, *calibration, goal.target, share).accept_above
+    found = certify_goal(*parts, goal).accept_above
     return float("inf") if found is None else found
 
 

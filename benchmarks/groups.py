@@ -139,7 +139,8 @@ def _checked(of: np.ndarray, keys: list[str], split: np.ndarray, cell: Cell, sal
         places[names[-1]] = i
         seen[group] += 1
     firsts = {group: i for i, group in reversed(list(enumerate(of)))}
-    linked = Linked(tuple(names), ("",) * len(names), [(firsts[g], i) for i, g in enumerate(of) if firsts[g] != i])
+    pairs = [(firsts[g], i) for i, g in enumerate(of) if firsts[g] != i]
+    linked = Linked([(name,) for name in names], ("",) * len(names), pairs)
     placed = divide(linked, {"": shares(cell.size, cell.goal)}, {}, salt, collections.Counter())
     assert [placed[name] for name in names] == [SPLITS[split[group]] for group in of]
     rows = tuple(Row(n, n, "a", split=placed[n], group=keys[of[places[n]]]) for n in names)

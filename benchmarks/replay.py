@@ -1,16 +1,17 @@
 """A day of traffic through the real cascade, in each deferral mode: the five figures beside their targets.
 
     python -m benchmarks.replay [--bundle models/clinc150] [--data DIR] [--requests 20000]
-        [--deferral wait|background|never|all] [--seed 0]
+        [--stream NAME] [--deferral wait|background|never|all] [--seed 0]
 
 What is real: the cascade with its bundle, memory cache, decision log, spend ledger and uniform sample; its own time.
 What is made up, all of it seeded:
 
-- The requests are Zipf-distributed (exponent 1) over the texts of CLINC150's test and out-of-scope test sets, in an
-  order drawn by chance. There are some 5,500, 1,000 of them out of scope: far more than in the data that certified the
-  bundle. At least 40 % of requests have a text that did not come before. So few texts cannot give as many as that is of
+- The requests are Zipf-distributed over the texts of CLINC150's test and out-of-scope test sets, in an order drawn by
+  chance. There are some 5,500, 1,000 of them out of scope: far more than in the data that certified the bundle. Of the
+  requests a stated share or more have a text that did not come before. So few texts cannot give as many as that is of
   20,000, so the rest are repeats with a light edit that keeps the intent: a prefix or suffix ("hi, ", " please"), a
-  capital letter, or both. That leaves at most 60 % which a cache could answer.
+  capital letter, or both. A cache can answer the others at most.
+- STREAMS differ in the exponent, in that share, and in how many of the requests are out of scope.
 - The teacher knows the gold label, so it is never wrong, and it answers at once. The time it would have taken is drawn
   for each text, log-normal with a median of 600 ms, and added to the latency of a request that waited for it, without
   sleeping. A request that would have passed the deadline counts as the marked guess that it would have got.
@@ -58,6 +59,25 @@ EDITS = tuple(product(PREFIXES, SUFFIXES, (False, True)))[1:]
 
 
 @dataclass(frozen=True)
+class Kind:
+    """What a stream is like: Zipf's exponent, the least share of unseen texts, and the share that is out of scope.
+
+    `outside` None leaves that to chance: which texts are the popular ones.
+    """
+
+    exponent: float = 1.0
+    unseen: float = UNSEEN
+    outside: float | None = None
+
+
+STREAMS = {
+    "a third out of scope": Kind(),
+    "10 % out of scope": Kind(outside=0.10),
+    "Zipf 1.1, 25 % unseen": Kind(exponent=1.1, unseen=0.25),
+}
+
+
+@dataclass(frozen=True)
 class Request:
     """One request of the stream. `unseen`: its text has not come before."""
 
@@ -78,12 +98,13 @@ class Played:
     calls: Sequence[TeacherAnswer]
 
 
-def make_stream(gold: Mapping[str, str], requests: int, unseen: float = UNSEEN, seed: int = 0) -> list[Request]:
-    """Zipf over the texts of `gold`; edits make a share of at least `unseen` new. Raises ValueError if they cannot."""
-    rng = np.random.default_rng(seed)
+def make_stream(gold: Mapping[str, str], requests: int, kind: Kind | None = None, seed: int = 0) -> list[Request]:
+    """Zipf over the texts of `gold`; edits make enough of them new. Raises ValueError if they cannot."""
+    kind, rng = kind or Kind(), np.random.default_rng(seed)
+    unseen = kind.unseen
     texts = [list(gold)[i] for i in rng.permutation(len(gold))]
-    weights = 1 / np.arange(1, len(texts) + 1)
-    drawn = [texts[i] for i in rng.choice(len(texts), requests, p=weights / weights.sum())]
+    weights = popularity(np.array([gold[text] == OUTSIDE for text in texts]), kind)
+    drawn = [texts[i] for i in rng.choice(len(texts), requests, p=weights)]
     first = dict(zip(reversed(drawn), range(requests - 1, -1, -1), strict=True))
     repeats = [i for i, text in enumerate(drawn) if first[text] != i]
     edited: dict[int, str] = {}
@@ -98,6 +119,16 @@ def make_stream(gold: Mapping[str, str], requests: int, unseen: float = UNSEEN, 
     if len(first) + len(edited) < unseen * requests:
         raise ValueError(f"{len(gold)} texts and their edits do not give {unseen:.0%} of {requests} unseen requests")
     return [Request(edited.get(i, text), gold[text], first[text] == i or i in edited) for i, text in enumerate(drawn)]
+
+
+def popularity(outside: np.ndarray, kind: Kind) -> np.ndarray:
+    """How likely each text is, by Zipf's law in the order given, with the wanted share for those that are `outside`."""
+    weights = np.arange(1, len(outside) + 1, dtype=float) ** -kind.exponent
+    weights /= weights.sum()
+    if kind.outside is not None:
+        share = weights[outside].sum()
+        weights *= np.where(outside, kind.outside / share, (1 - kind.outside) / (1 - share))
+    return weights
 
 
 def edits_of(text: str, rng: np.random.Generator, taken: set[str]) -> Iterator[str]:
@@ -229,24 +260,48 @@ def print_table(columns: Mapping[str, Mapping[str, float]]) -> None:
         print(f"{name:<29}{target:<11}{''.join(cells)}".rstrip())
 
 
-def describe(stream: Sequence[Request], gold: Mapping[str, str], classifier: Classifier, all_teacher: float) -> None:
-    prompt, n = Prompt.of(classifier.bundle.taxonomy), len(stream)
-    new = [request for request in stream if request.unseen]
-    edited = sum(request.text not in gold for request in new)
-    outside = sum(request.gold == OUTSIDE for request in stream) / n
-    warm, cold = (call_usage(prompt, stream[0].text, stream[0].gold, cached) for cached in (True, False))
+def missed(columns: Mapping[str, Mapping[str, float]], cacheable: float) -> Iterator[str]:
+    """A line on every target that a deferral mode missed: why it is out of reach in this stream."""
+    for mode, column in columns.items():
+        reasons = {
+            "cost per request, $": f"{column['LLM call rate']:.1%} of requests are asked about",
+            "LLM call rate": f"the student may answer {column['misses: accepted locally']:.1%} of what is not cached",
+            "accuracy": f"{column['marked guesses']:.1%} of answers are marked guesses, right in "
+            f"{column['marked guesses: accuracy']:.1%}; the local ones in {column['accepted locally: accuracy']:.1%}",
+            "p95 ms": f"{column['LLM call rate']:.1%} of requests are asked about, and these wait; under 5 % need be",
+            "cache hit rate": f"at most {cacheable:.1%} of requests can be cached, and deferred ones are "
+            f"where a teacher answered: {column['cache hit rate']:.1%}",
+        }
+        for name in TARGETS:
+            if verdict(name, column[name]) == "missed":
+                yield f"{mode}, {name} missed: {reasons[name]}"
+
+
+def describe(classifier: Classifier, example: Request) -> None:
+    """What all streams have in common."""
+    prompt = Prompt.of(classifier.bundle.taxonomy)
+    warm, cold = (call_usage(prompt, example.text, example.gold, cached) for cached in (True, False))
     counted = f"{warm.cache_read_tokens} + {warm.input_tokens} + {warm.output_tokens} tokens (prompt, query, answer)"
     p95 = LATENCY_MS * math.exp(1.645 * LATENCY_SIGMA)
     print(f"{machine()}, requests one after the other\n")
-    print(f"{n} requests of {len(gold)} texts; {outside:.1%} are out of scope")
-    print(
-        f"{len(new) / n:.1%} have a text not seen before: {len(new) - edited} as in the data, {edited} lightly edited"
-    )
-    print(f"so {1 - len(new) / n:.1%} at most can be cached")
     print(f"teacher: gold labels, simulated; {LATENCY_MS:.0f} ms median, {p95:.0f} ms p95, are added and not slept")
     print(f"cost of a call, estimated at {MODEL}'s prices: {counted}, ${cost(MODEL, warm) / 1e9:.7f};")
-    print(f"${cost(MODEL, cold) / 1e9:.7f} where it writes the provider's cache. The teacher asked for every request:")
-    print(f"${all_teacher / n:.7f} a request\n")
+    print(f"${cost(MODEL, cold) / 1e9:.7f} where it writes the provider's cache")
+
+
+def describe_stream(name: str, stream: Sequence[Request], gold: Mapping[str, str], all_teacher: float) -> float:
+    """Print what a stream is like; the share of requests that a cache could answer."""
+    new, n = [request for request in stream if request.unseen], len(stream)
+    edited = sum(request.text not in gold for request in new)
+    outside = sum(request.gold == OUTSIDE for request in stream) / n
+    print(f"\n{name}: {n} requests of {len(gold)} texts; {outside:.1%} are out of scope")
+    print(
+        f"{len(new) / n:.1%} have a text not seen before: {len(new) - edited} as in the data, {edited} lightly edited;"
+    )
+    print(
+        f"{1 - len(new) / n:.1%} at most can be cached. The teacher asked for all: ${all_teacher / n:.7f} a request\n"
+    )
+    return 1 - len(new) / n
 
 
 def teach_all(stream: Sequence[Request], classifier: Classifier) -> float:
@@ -260,21 +315,26 @@ def main() -> None:
     parser.add_argument("--bundle", default="models/clinc150")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/clinc150"))
     parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--stream", choices=STREAMS, help="one of them; all where it is not given")
     parser.add_argument("--deferral", choices=[*DEFERRALS, "all"], default="all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--target", type=float, default=0.95, help="which certificate an accepted answer has")
     arguments = parser.parse_args()
     gold = dict(read_rows(arguments.data, ("test.jsonl", "oos_test.jsonl")))
-    stream = make_stream(gold, arguments.requests, seed=arguments.seed)
     classifier = Classifier.load(arguments.bundle, arguments.target)
-    all_teacher = teach_all(stream, classifier)
-    describe(stream, gold, classifier, all_teacher)
-    columns = {}
-    for mode in DEFERRALS if arguments.deferral == "all" else (arguments.deferral,):
-        with tempfile.TemporaryDirectory() as folder:
-            played = play(arguments.bundle, stream, mode, arguments.target, Path(folder))
-        columns[mode] = figures(played, all_teacher)
-    print_table(columns)
+    modes = DEFERRALS if arguments.deferral == "all" else (arguments.deferral,)
+    describe(classifier, Request(*next(iter(gold.items())), True))
+    for name in [arguments.stream] if arguments.stream else STREAMS:
+        stream = make_stream(gold, arguments.requests, STREAMS[name], arguments.seed)
+        all_teacher = teach_all(stream, classifier)
+        cacheable = describe_stream(name, stream, gold, all_teacher)
+        columns = {}
+        for mode in modes:
+            with tempfile.TemporaryDirectory() as folder:
+                played = play(arguments.bundle, stream, mode, arguments.target, Path(folder))
+            columns[mode] = figures(played, all_teacher)
+        print_table(columns)
+        print("", *missed(columns, cacheable), sep="\n")
 
 
 if __name__ == "__main__":

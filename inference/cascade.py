@@ -184,10 +184,11 @@ class Cascade(Closing):
         check_query(text, id)
         started = time.perf_counter()
         notice()
-        if not self._watch.worker.running:
-            self._watch.worker.start()
+        watch = self._watch
+        if not watch.worker.running:
+            watch.worker.start()
         self._asking.rate.earn()
-        tier = self._watch.tier
+        tier = watch.tier
         draw = self._sampler.draw(text, id or None, tier is not None and tier.answers)
         guess = self._known.hit(text, tier) or NO_GUESS
         return Request(draw, id or None, text, None, started, guess, tier.bundle_id if tier else None, tier)

@@ -8,7 +8,6 @@ alone that the bundle's own certificate does not let the local model answer.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any
 
 from inference.bundle.manifest import BundleError, read_manifest, resolve
 from inference.common import jsonl
-from inference.common.commands import DONE, Parser, command
+from inference.common.commands import DONE, Parser, command, count
 from inference.money.prices import CACHED_FROM_TOKENS, Usage, add_prices_flag, cost, price_of
 
 DAYS = 30
@@ -142,24 +141,16 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
-    return int(text)
-
-
 @command()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = Parser(description="What classification costs a month, by strategy.")
     parser.add_argument("--bundle", help="models/<name>, or the folder of one version: adds the cascade")
-    parser.add_argument("--requests-per-day", type=_count, default=10_000, help="requests a day (default %(default)s)")
-    parser.add_argument("--tokens-in", type=_count, default=200, help="input tokens of a request (default %(default)s)")
+    parser.add_argument("--requests-per-day", type=count, default=10_000, help="requests a day (default %(default)s)")
+    parser.add_argument("--tokens-in", type=count, default=200, help="input tokens of a request (default %(default)s)")
+    parser.add_argument("--tokens-out", type=count, default=10, help="output tokens of a request (default %(default)s)")
     parser.add_argument(
-        "--tokens-out", type=_count, default=10, help="output tokens of a request (default %(default)s)"
-    )
-    parser.add_argument(
-        "--prompt-tokens", type=_count, default=700, help="tokens of the system prompt (default %(default)s)"
+        "--prompt-tokens", type=count, default=700, help="tokens of the system prompt (default %(default)s)"
     )
     add_prices_flag(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -7,7 +7,7 @@ from monoku import __version__, load
 
 COMMANDS = dict.fromkeys(("classify", "report", "costs"), "inference")
 COMMANDS |= dict.fromkeys(
-    ("train", "label", "refresh", "dataset", "change", "publish", "forget", "suspects"), "training"
+    ("train", "label", "refresh", "dataset", "change", "publish", "forget", "suspects", "scan"), "training"
 )
 
 

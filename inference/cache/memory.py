@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 from inference.common.fork import ProcessLocal, notice, register
 from inference.common.text import Forgotten
@@ -33,9 +34,12 @@ class Entry:
     """An answer that may be given again.
 
     `bundle_id` names what a local answer depends on; `confidence` and `bundle_id` are None from a teacher or a person.
-    `at` is when a person said so, in seconds since 1970.
+    `at` is when a person said so, in seconds since 1970. An entry is read as what is said of a query (a Guess), so that
+    a cache hit makes nothing new.
     """
 
+    accepted: ClassVar[bool] = True
+    cached: ClassVar[bool] = True
     intent: str
     confidence: float | None
     source: str
@@ -80,7 +84,6 @@ class MemoryCache(ProcessLocal):
 
     def get(self, text: str, bundle_id: str | None, learned_until: float = 0.0) -> Entry | None:
         """What is known of `text` while `bundle_id` serves; None where nothing is, or only what is stale."""
-        notice()
         key: Key = text if len(text) <= LONGEST_KEY else digest(text)
         with self._lock:
             found = self._kept.get(key)
@@ -101,14 +104,17 @@ class MemoryCache(ProcessLocal):
                 return None
             return entry
 
-    def put(self, text: str, entry: Entry) -> None:
-        """Keep an answer; not in the place of a person's. Raises ValueError if it must not be given again."""
+    def put(self, text: str, entry: Entry, link: str | None = None) -> None:
+        """Keep an answer under `text`, and have `link` find it; not in the place of a person's.
+
+        Raises ValueError if it must not be given again.
+        """
         refuse_unfit(entry)
-        notice()
-        key = _key(text)
+        key = text if len(text) <= LONGEST_KEY else digest(text)
         with self._lock:
-            now = self._now()
-            known = self._kept.get(key)
+            if link is not None and link != text:
+                self._set(_key(link), key)
+            now, known = self._now(), self._kept.get(key)
             by_person = isinstance(known, tuple) and known[0].source == "human" and known[1] > now
             if entry.source == "human" or not by_person:
                 self._set(key, (entry, now + self.ttl_s))

@@ -39,6 +39,13 @@ class Parser(argparse.ArgumentParser):
         self.exit(FAILED, f"error: {message}; --help lists the arguments\n")
 
 
+def count(text: str) -> int:
+    """The type of a flag that is a number of things, at least one."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
 def command(resumes: bool = False) -> Callable[[Callable[P, int]], Callable[P, int]]:
     """Make a function from arguments to an exit status the `main` of a command.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, make_dataclass
 from typing import Any, Generic, TypeVar, cast
 
 from inference.bundle.redact import beginning
+from inference.cache.memory import Entry
 from inference.common.text import MOST_CHARACTERS
 from inference.serving.flight import Outcome, Wish
 from inference.serving.paid import Question
@@ -65,7 +66,7 @@ class Request:
     text: str
     redacted: str | None
     started: float
-    guess: Guess
+    guess: Guess | Entry
     bundle_id: str | None
     tier: Tier | None = None
     asked: Future[Outcome] | None = None

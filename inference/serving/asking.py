@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 
 from inference.bundle.redact import Redactor
+from inference.cache.memory import Entry
 from inference.serving.answer import Request
 from inference.serving.deferral import Deferral
 from inference.serving.flight import Outcome, Wish
@@ -89,7 +90,7 @@ class Asking:
         answered = bool(done) and not asked.cancelled() and asked.exception() is None
         return asked.result() if answered else None
 
-    def judge(self, request: Request, outcome: Outcome | None) -> tuple[Guess, str | None]:
+    def judge(self, request: Request, outcome: Outcome | None) -> tuple[Guess | Entry, str | None]:
         """The answer to a query about which teachers were asked, or why it is not theirs."""
         if outcome is None:
             late = f"no answer within {self._policy.deadline_s:g} s"

@@ -9,7 +9,7 @@ from inference.bundle.redact import Redactor
 from inference.cache.memory import Entry, MemoryCache, normalise
 from inference.cache.shared import Cache
 from inference.serving.answer import Request
-from inference.serving.tier import Guess, Tier
+from inference.serving.tier import Tier
 
 DAY_ZERO: tuple[str | None, float] = (None, 0.0)  # as Tier.serving
 
@@ -25,12 +25,11 @@ class Known:
         self._redis = cache.redis if cache is not None else None
         self._redact, self._note = redact, note
 
-    def hit(self, text: str, tier: Tier | None) -> Guess | None:
+    def hit(self, text: str, tier: Tier | None) -> Entry | None:
         """The answer that this process knows to `text` as it was typed: all that most requests need."""
         if self._memory is None:
             return None
-        entry = self._memory.get(text, *(DAY_ZERO if tier is None else tier.serving))
-        return None if entry is None else Guess(entry.intent, entry.confidence, True, entry.source, True)
+        return self._memory.get(text, *(DAY_ZERO if tier is None else tier.serving))
 
     def redact(self, request: Request) -> None:
         """Redact the query; where that fails the reason says so."""
@@ -53,7 +52,7 @@ class Known:
         key = normalise(request.redacted)
         entry = self._find(request.text, key, tier)
         if entry is not None:
-            request.guess = Guess(entry.intent, entry.confidence, True, entry.source, True)
+            request.guess = entry
         elif tier is not None:
             self._guess(request, request.redacted, key, tier)
 
@@ -98,12 +97,12 @@ class Known:
         if self._memory is None:
             return
         try:
-            self._memory.link(text, key)
             if entry.source == "teacher":  # asked a while ago: a person may have spoken since, in another process too
                 known = self._under(key, self._memory, tier)
                 if known is not None and known.source == "human":
+                    self._memory.link(text, key)
                     return
-            self._memory.put(key, entry)
+            self._memory.put(key, entry, text)
             if self._redis is not None:
                 self._redis.put(key, entry)
         except Exception as error:

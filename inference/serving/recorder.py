@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from inference.bundle.redact import Redactor
 from inference.common.fork import ProcessLocal, register
+from inference.common.text import MOST_CHARACTERS
 from inference.log.decision_log import Correction, Decision, DecisionLog
 from inference.serving.answer import Answer, Request
 from inference.serving.own import OwnAnswers
@@ -61,7 +62,7 @@ class Recorder(ProcessLocal):
         """Record one answer. Deferred, fallen back and sampled requests become rows of the log, the rest counts."""
         with self._lock:
             self._answers[answer.source, answer.cached, answer.deferred] += 1
-            text = request.beginning
+            text = request.text if len(request.text) <= MOST_CHARACTERS else request.beginning
             self._recent.append((answer.id, request.draw.row_id, text))
             self._characters += len(answer.id) + len(text)
             if len(self._recent) > self._remembered or self._characters > self._most:

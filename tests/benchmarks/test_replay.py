@@ -5,7 +5,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.replay import LATENCY_MS, Played, Request, call_usage, figures, make_stream, play, verdict
+from benchmarks.replay import (
+    LATENCY_MS,
+    OUTSIDE,
+    STREAMS,
+    Kind,
+    Played,
+    Request,
+    call_usage,
+    figures,
+    make_stream,
+    missed,
+    play,
+    popularity,
+    verdict,
+)
 from inference.bundle.taxonomy import Taxonomy
 from inference.cascade import Answer
 from inference.classifier import Classifier
@@ -20,7 +34,7 @@ CALL = TeacherAnswer("b", 0.0, "two", "gold", "prompt", "yes", None, {}, 0.5, No
 
 @pytest.mark.parametrize("share", [0.1, 0.4, 0.9])
 def test_a_stream_has_its_share_of_unseen_texts_and_their_gold_labels(share: float) -> None:
-    stream = make_stream(GOLD, 600, share)
+    stream = make_stream(GOLD, 600, Kind(unseen=share))
     seen: set[str] = set()
     for request in stream:
         assert request.unseen is (request.text not in seen)
@@ -33,16 +47,28 @@ def test_a_stream_has_its_share_of_unseen_texts_and_their_gold_labels(share: flo
 
 
 def test_a_stream_repeats_the_popular_texts_most_and_comes_again_from_its_seed() -> None:
-    stream = make_stream(GOLD, 2000, 0.1)
+    stream = make_stream(GOLD, 2000, Kind(unseen=0.1))
     counts = sorted((sum(r.text == text for r in stream) for text in {r.text for r in stream}), reverse=True)
     assert counts[0] > 1.3 * counts[1] > counts[9]
-    assert stream == make_stream(GOLD, 2000, 0.1)
-    assert stream != make_stream(GOLD, 2000, 0.1, seed=1)
+    assert stream == make_stream(GOLD, 2000, Kind(unseen=0.1))
+    assert stream != make_stream(GOLD, 2000, Kind(unseen=0.1), seed=1)
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_stream_is_of_its_kind(name: str) -> None:
+    kind, gold = STREAMS[name], {text: OUTSIDE if i % 3 == 0 else "yes" for i, text in enumerate(GOLD)}
+    weights = popularity(np.array([label == OUTSIDE for label in gold.values()]), kind)
+    assert weights.sum() == pytest.approx(1)
+    outside = sum(weight for weight, label in zip(weights, gold.values(), strict=True) if label == OUTSIDE)
+    assert kind.outside is None or outside == pytest.approx(kind.outside)
+    assert weights[0] / weights[3] == pytest.approx(4**kind.exponent)
+    stream = make_stream(gold, 600, kind)
+    assert sum(request.unseen for request in stream) >= kind.unseen * 600
 
 
 def test_more_unseen_texts_than_there_are_edits_are_refused() -> None:
     with pytest.raises(ValueError, match="100% of 1000"):
-        make_stream({"one": "x", "two": "y"}, 1000, 1.0)
+        make_stream({"one": "x", "two": "y"}, 1000, Kind(unseen=1.0))
 
 
 def test_figures_are_sums_over_requests_and_calls() -> None:
@@ -70,6 +96,15 @@ def test_the_nothing_of_a_share_is_no_number_and_targets_are_strict() -> None:
     assert math.isnan(figures(played, 1.0)["marked guesses: accuracy"])
     assert [verdict("cache hit rate", share) for share in (0.6, 0.61)] == ["missed", "met"]
     assert [verdict("LLM call rate", share) for share in (0.3, 0.29)] == ["missed", "met"]
+
+
+def test_every_target_that_is_missed_has_a_line() -> None:
+    played = Played(
+        [Request("one", "yes", True)] * 2, [ANSWER] * 2, ["yes", "no"], np.ones(2), np.array([False] * 2), []
+    )
+    lines = list(missed({"wait": figures(played, 1.0)}, cacheable=0.5))
+    assert [line.partition(" missed: ")[0] for line in lines] == ["wait, accuracy", "wait, cache hit rate"]
+    assert "at most 50.0% of requests can be cached" in lines[1]
 
 
 def test_a_call_that_writes_the_providers_cache_has_the_same_tokens(tiny_data: Path) -> None:

@@ -18,6 +18,7 @@ INVALID = {
     "training.label": ["{no}", "--taxonomy", "{no}", "--out", "{no}/out.jsonl"],
     "training.refresh": ["--data", "{no}", "--models", "{no}"],
     "training.dataset": ["{no}"],
+    "training.scan": ["{no}"],
     "training.change": ["--data", "{no}", "--taxonomy", "{no}", "--out", "{no}"],
     "training.publish": ["--models", "{no}", "--name", "x", "--rollback"],
 }

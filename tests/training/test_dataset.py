@@ -7,7 +7,7 @@ import pytest
 
 from inference.bundle.redact import load_redactor
 from tests.tiny import tiny_rows
-from training.data.dataset import load, target_matrix
+from training.data.dataset import load
 from training.data.rows import Row, to_record
 from training.data.splits import SPLITS
 from training.dataset import main
@@ -152,11 +152,6 @@ def test_the_reference_is_that_of_the_calibration_rows(tmp_path: Path) -> None:
     assert data.reference == "teacher"
     models = {"model-0": (count + 1) // 2, "model-1": count // 2}
     assert data.teacher == {"models": models, "prompt_ids": {"p": count}}
-
-
-def test_targets_are_one_hot_or_shares() -> None:
-    rows = [Row("1", "x", "b"), Row("2", "y", "a", shares={"a": 0.5, "b": 0.5})]
-    assert target_matrix(rows, ["a", "b"]).tolist() == [[0, 1], [0.5, 0.5]]
 
 
 def test_the_command_prints_the_figures(tiny_data: Path, capsys: pytest.CaptureFixture[str]) -> None:

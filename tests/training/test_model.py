@@ -3,14 +3,20 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 
+from tests.encoders import BERTS, byte_pairs, word_pieces
 from training.data.rows import Row
 from training.student import fit
 from training.student import model as student
 from training.student.config import Config
 from training.student.mixture import Mixture
+from training.student.targets import dense
 
 ROWS = [Row(str(i), text, label) for i, (text, label) in enumerate([("pay the bill", "a"), ("open the door", "b")] * 8)]
+T5 = transformers.T5Config(vocab_size=600, d_model=32, d_kv=16, d_ff=64, num_layers=1, num_heads=2)
+FUNNEL = transformers.FunnelConfig(vocab_size=600, block_sizes=[1, 1], d_model=32, n_head=2, d_head=16, d_inner=32)
+GPT2 = transformers.GPT2Config(vocab_size=600, n_embd=32, n_layer=1, n_head=2)
 
 
 def test_the_embedded_base_has_the_published_hash() -> None:
@@ -46,7 +52,7 @@ def test_a_text_has_no_separator_and_is_cut(tiny_base: Path) -> None:
     items = student.encode([Row("1", "word " * 50, "a"), Row("2", "word", "b")], made, tokenizer, 0.1)
     assert [len(item["input_ids"]) for item in items] == [16, 2]
     assert tokenizer.sep_token_id not in items[1]["input_ids"]
-    assert items[0]["target"].tolist() == pytest.approx([0.95, 0.05])
+    assert dense([items[0]["target"]])[0].tolist() == pytest.approx([0.95, 0.05])
 
 
 def test_row_weights_and_shares_reach_the_loss(tiny_base: Path) -> None:
@@ -125,3 +131,30 @@ def test_training_goes_as_it_was_set(tiny_base: Path, tmp_path: Path, config: Co
     assert (state["num_train_epochs"], state["max_steps"]) == (config.epochs, steps * config.epochs)
     rates = [entry["learning_rate"] for entry in state["log_history"]]
     assert config.learning_rate / 2 < max(rates) <= config.learning_rate or config.epochs == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "specials", "reason"),
+    [
+        (T5, BERTS, r"is an encoder with a decoder \(t5\)"),
+        (FUNNEL, BERTS, r"cannot be exported by optimum \(funnel\)"),
+        (GPT2, {"unk_token": "[UNK]"}, "has no token for padding, as decoders have none"),
+    ],
+)
+def test_what_cannot_become_a_student_is_refused_before_anything_is_done(
+    config: transformers.PretrainedConfig, specials: dict[str, str], reason: str, tmp_path: Path
+) -> None:
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=byte_pairs(specials), **specials)
+    tokenizer.save_pretrained(tmp_path)
+    config.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=f"the base model '.+' {reason}: choose an encoder such as BERT"):
+        student.check_base(student.resolve_base(str(tmp_path)), 16)
+
+
+def test_more_tokens_than_the_base_reads_are_refused(tmp_path: Path) -> None:
+    tokenizer = transformers.MPNetTokenizerFast(tokenizer_object=word_pieces(BERTS), **BERTS)
+    tokenizer.save_pretrained(tmp_path)
+    transformers.MPNetConfig(max_position_embeddings=66, pad_token_id=1).save_pretrained(tmp_path)
+    student.check_base(student.resolve_base(str(tmp_path)), 64)
+    with pytest.raises(ValueError, match=r"--max-tokens 65: the base model '.+' reads at most 64 tokens"):
+        student.check_base(student.resolve_base(str(tmp_path)), 65)

@@ -6,6 +6,7 @@ import torch
 from training.data.rows import Row
 from training.student import model as student
 from training.student import probe
+from training.student.targets import dense
 
 ROWS = [Row(str(i), text, label) for i, (text, label) in enumerate([("pay the bill", "a"), ("open the door", "b")] * 8)]
 
@@ -16,7 +17,7 @@ def test_the_probe_separates_what_is_separable(tiny_base: Path) -> None:
     items = student.encode(ROWS, made, tokenizer, 0.0)
     collate = student.Collator(tokenizer)
     features = probe.embeddings(made, items, collate)
-    target = torch.tensor(np.stack([item["target"] for item in items]))
+    target = torch.from_numpy(dense([item["target"] for item in items]))
     probe.fit_probe(made.head, features, target, torch.ones(len(items)))
     with torch.no_grad():
         logits = made.head(features)

@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.duplicates import near_pairs
+from tests.training.test_duplicates import near_pairs
 from training.data.splits import SPLITS, Linked, components, divide, pick
 
 SHARES = (0.55, 0.10, 0.25, 0.10)
@@ -16,7 +16,7 @@ def split(
 ) -> tuple[dict[str, str], collections.Counter[str]]:
     """The splits of queries k0, k1, …, divided by SHARES where they came without one, and the tally."""
     tally: collections.Counter[str] = collections.Counter()
-    keys = tuple(f"k{i}" for i in range(len(texts)))
+    keys = tuple((f"k{i}",) for i in range(len(texts)))
     linked = Linked(keys, tuple(given_splits or [""] * len(texts)), near_pairs(texts))
     return divide(linked, {"": SHARES}, kept, "salt", tally), tally
 

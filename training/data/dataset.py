@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import collections
+import contextlib
+import gc
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from inference.bundle.redact import Redactor
 from inference.bundle.taxonomy import Taxonomy
@@ -23,6 +23,7 @@ from training.data.sizes import Goal
 from training.data.source import Reading, read_source
 from training.data.splits import SPLITS
 
+_CANONICAL = json.JSONEncoder(sort_keys=True)
 LARGE_SHARE = 0.10  # of all rows: a group of near-duplicates that is so large is named
 
 
@@ -57,17 +58,21 @@ class Dataset:
 
         A sampled live request is a trial of its own. Of every group of near-duplicates one row is drawn, by a hash.
         """
-        drawn: dict[str, Row] = {}
+        groups: dict[str, list[Row]] = {}
         for i, row in enumerate(self.split(name)):
-            group = str(i) if row.request or not row.group else f"group {row.group}"
-            if group not in drawn or _draw(row) < _draw(drawn[group]):
-                drawn[group] = row
-        return tuple(drawn.values())
+            groups.setdefault(str(i) if row.request or not row.group else f"group {row.group}", []).append(row)
+        return tuple(min(rows, key=_draw) if len(rows) > 1 else rows[0] for rows in groups.values())
 
     def id(self) -> str:
         """Content id over rows, splits and taxonomy: the order of the files' lines does not matter."""
-        rows = sorted(json.dumps(asdict(row), sort_keys=True) for row in self.rows)
-        return hashlib.sha256("\n".join([self.taxonomy.id(), *rows]).encode()).hexdigest()
+        return self._id
+
+    @cached_property
+    def _id(self) -> str:
+        digest = hashlib.sha256(self.taxonomy.id().encode())
+        for line in sorted(_CANONICAL.encode(vars(row)) for row in self.rows):
+            digest.update(b"\n" + line.encode())
+        return digest.hexdigest()
 
     @cached_property
     def never_accepted(self) -> tuple[str, ...]:
@@ -124,19 +129,38 @@ def load(
     `goal` says for which certificate data without splits are divided. Raises ValueError if the data cannot be read and,
     unless `whole` is false because other rows will join them, if there are too few rows to train, tune and test.
     """
+    with _uncollected():
+        dataset = _load(data, redact, fallback, goal or Goal(), remember, reading)
+    if whole:
+        _check(dataset, data)
+    return dataset
+
+
+def _load(
+    data: str, redact: Redactor | None, fallback: Path | None, goal: Goal, remember: bool, reading: Reading | None
+) -> Dataset:
     source = read_source(data, reading)
     tally: collections.Counter[str] = collections.Counter(source.counts())
     merged = merge(source.rows, redact, tally)
     home = splits_home(Path(data), fallback)
-    placed = place(merged, goal or Goal(), home, FIRST_SALT, tally, remember)
+    placed = place(merged, goal, home, FIRST_SALT, tally, remember)
     rows = [_row(merged[key], placed, key, tally) for key in merged if key in placed.splits]
     rows.sort(key=lambda row: (SPLITS.index(row.split), row.id, row.text))
     tally["reserved_for_training"] += len(placed.reserved)
     dataset = Dataset(tuple(rows), source.taxonomy, dict(tally), ())
-    dataset = replace(dataset, warnings=(*source.notes, *_warnings(dataset, placed)))
-    if whole:
-        _check(dataset, data)
-    return dataset
+    return replace(dataset, warnings=(*source.notes, *_warnings(dataset, placed)))
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Millions of rows are made, none of which refers to itself: to look for garbage among them costs seconds."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _row(merged: Merged, placed: Placed, key: str, tally: collections.Counter[str]) -> Row:
@@ -195,13 +219,3 @@ def _check(dataset: Dataset, data: str) -> None:
         raise ValueError(
             f"{data}: {len(dataset.rows)} distinct rows are too few: the split {', '.join(empty)} is empty"
         )
-
-
-def target_matrix(rows: Sequence[Row], labels: Sequence[str]) -> np.ndarray:
-    """Target distributions, shape (rows, labels): vote shares where there are any, else one-hot."""
-    index = {label: i for i, label in enumerate(labels)}
-    matrix = np.zeros((len(rows), len(labels)))
-    for i, row in enumerate(rows):
-        for label, share in (row.shares or {row.label: 1.0}).items():
-            matrix[i, index[label]] = share
-    return matrix

@@ -29,12 +29,18 @@ def merge(rows: Iterable[Row], redact: Redactor | None, tally: collections.Count
     """Rows by the key of their redacted text, in the order of the keys."""
     groups: dict[str, Merged] = {}
     for row in rows:
-        seen = row if redact is None else replace(row, text=redact(row.text))
-        group = groups.setdefault(seen.key, Merged([], {seen.key}))
+        text = row.text if redact is None else redact(row.text)
+        seen = row if text == row.text else replace(row, text=text)
+        key = seen.key
+        group = groups.get(key)
+        if group is None:
+            group = groups[key] = Merged([], {key})
         group.rows.append(seen)
-        if seen.text != row.text:
+        if seen is not row:
             group.keys.add(row.key)
     for group in groups.values():
+        if len(group.rows) == 1:
+            continue
         keep = min((row.split for row in group.rows), key=JUDGING_FIRST.index)
         kept = [row for row in group.rows if row.split == keep]
         tally["leaks"] += len(group.rows) - len(kept)

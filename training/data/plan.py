@@ -8,9 +8,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from training.data import kept as keeping
-from training.data.duplicates import near_pairs
 from training.data.kept import OLD_HALVED, OLD_HELD_OUT, OLD_SHARES, Kept
+from training.data.linking import groups_of, link
 from training.data.merge import JUDGING_FIRST, Merged
 from training.data.sizes import Goal, Shares, shares, shares_of_train, shares_of_val
 from training.data.splits import SPLITS, Linked, components, divide
@@ -46,11 +48,12 @@ def place(
 
     Raises ValueError if the file in `home` is damaged.
     """
-    texts = [group.rows[0].text for group in merged.values()]
-    linked = Linked(tuple(merged), tuple(group.split for group in merged.values()), near_pairs(texts))
-    tally["near_duplicates"] += len(linked.near)
     stored = keeping.read(home, salt)
     known = _known(merged, stored.splits)
+    keys, texts = tuple(merged), [group.rows[0].text for group in merged.values()]
+    groups = groups_of(keys, texts, home if remember else None)
+    linked = link(keys, [group.split for group in merged.values()], known, texts, groups)
+    tally["near_duplicates"] += int((np.bincount(groups, minlength=1)[groups] > 1).sum())
     stored = replace(stored, reserved=_reserved(merged, known, stored))
     stored, plan = _plan(linked, known, stored, goal)
     splits = divide(linked, plan, known, stored.salt, tally)
@@ -58,9 +61,9 @@ def place(
     splits |= moved
     if remember:
         _remember(merged, splits, plan, stored, home)
-    groups = {key: group[0] for group in _within(linked, splits) for key in group}
+    group_of = {key: group[0] for group in _within(linked, splits) for key in group}
     reserved = frozenset(key for key in splits if merged[key].keys & (stored.reserved or frozenset()))
-    return Placed(splits, groups, reserved, _near_train(linked, splits), torn)
+    return Placed(splits, group_of, reserved, _near_train(linked, splits), torn)
 
 
 def _known(merged: Mapping[str, Merged], splits: Mapping[str, str]) -> dict[str, str]:
@@ -100,7 +103,7 @@ def _plan(linked: Linked, known: Mapping[str, str], stored: Kept, goal: Goal) ->
         elif "calibration" in names and not rule[source][2] and now[2]:
             # From here on there are enough: rows that come may calibrate, those that came before could not.
             rule[source] = now
-            reserved |= {linked.keys[i] for i in rows if known.get(linked.keys[i]) == "train"}
+            reserved |= {key for i in rows for key in linked.units[i] if known.get(key) == "train"}
     plan = {source: rule[source] for source in missing}
     return replace(stored, shares=rule, reserved=frozenset(reserved)), plan
 
@@ -145,7 +148,7 @@ def _filled(
     for name in ("train", "dev", "test"):
         if name in now.values():
             continue
-        fresh = {key for i, key in enumerate(linked.keys) if key in now and linked.given[i] in plan}
+        fresh = {key for i, keys in enumerate(linked.units) if linked.given[i] in plan for key in keys if key in now}
         movable = (fresh - known.keys()) or fresh
         by_split: dict[str, list[list[str]]] = collections.defaultdict(list)
         for group in _within(linked, now):
@@ -162,20 +165,23 @@ def _filled(
 
 def _within(linked: Linked, splits: Mapping[str, str]) -> list[list[str]]:
     """The groups of near-duplicates in one split, as sorted keys."""
-    of = {i: splits.get(key) for i, key in enumerate(linked.keys)}
-    placed = [i for i, split in of.items() if split is not None]
-    found = components(placed, lambda i: [j for j in linked.near.get(i, ()) if of[j] == of[i]])
-    return [[linked.keys[i] for i in group] for group in found]
+    parts: dict[tuple[int, str], list[str]] = {}
+    for i, keys in enumerate(linked.units):
+        for key in keys:
+            if key in splits:
+                parts.setdefault((i, splits[key]), []).append(key)
+    found = components(parts, lambda part: ((j, part[1]) for j in linked.near.get(part[0], ())))
+    return [sorted(key for part in group for key in parts[part]) for group in found]
 
 
 def _near_train(linked: Linked, splits: Mapping[str, str]) -> dict[str, int]:
-    near = collections.defaultdict(set)
-    for pair in linked.pairs:
-        for one, other in (pair, pair[::-1]):
-            split = splits.get(linked.keys[other])
-            if splits.get(linked.keys[one]) == "train" and split not in ("train", None):
-                near[split].add(one)
-    return {split: len(rows) for split, rows in near.items()}
+    near: collections.Counter[str] = collections.Counter()
+    held = [collections.Counter(splits[key] for key in keys if key in splits) for keys in linked.units]
+    for i, own in enumerate(held):
+        if own["train"]:
+            for split in {split for j in (i, *linked.near.get(i, ())) for split in held[j]} - {"train"}:
+                near[split] += own["train"]
+    return dict(near)
 
 
 def _remember(

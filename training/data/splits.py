@@ -22,11 +22,14 @@ SPLITS = ("train", "dev", "calibration", "test")
 
 @dataclass
 class Linked:
-    """Distinct queries, by key, with the split of the file that each came in ("" for none) and their near pairs."""
+    """Units of queries that go together, and the pairs of units that are near-duplicates.
 
-    keys: tuple[str, ...]
-    given: tuple[str, ...]
-    pairs: Sequence[Pair]
+    A unit is the keys of its queries, in order; `given` has the split of the file that they came in, "" for none.
+    """
+
+    units: Sequence[tuple[str, ...]]
+    given: Sequence[str]
+    pairs: Iterable[Pair]
     near: dict[int, list[int]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -36,7 +39,7 @@ class Linked:
             self.near[j].append(i)
 
     def of(self, source: str) -> list[int]:
-        """The rows that came in a file of this split."""
+        """The units that came in a file of this split."""
         return [i for i, split in enumerate(self.given) if split == source]
 
 
@@ -64,13 +67,15 @@ def divide(
 ) -> dict[str, str]:
     """Query key → split. Rows in `kept` and rows whose file's split is not in `plan` stay where they are.
 
+    `kept` has all queries of a unit, in one split, or none.
+
     A row without a split of its own that would bridge two groups in different splits is left out, and counted.
     """
     fixed = {i: split for i, split in enumerate(linked.given) if split not in plan}
-    fixed |= {i: kept[key] for i, key in enumerate(linked.keys) if i not in fixed and key in kept}
+    fixed |= {i: kept[keys[0]] for i, keys in enumerate(linked.units) if i not in fixed and keys[0] in kept}
     for source in sorted(plan, reverse=True):  # rows without a split of their own come last: they join the others
         fixed |= _divided(linked, source, fixed, plan[source], salt, tally)
-    return {linked.keys[i]: split for i, split in sorted(fixed.items())}
+    return {key: split for i, split in sorted(fixed.items()) for key in linked.units[i]}
 
 
 def _divided(
@@ -85,10 +90,10 @@ def _divided(
         known = set().union(*touched.values())
         if len(known) > 1:
             joined = _torn(group, near, touched)
-            tally["bridging"] += len(group) - len(joined)
+            tally["bridging"] += sum(len(linked.units[i]) for i in group if i not in joined)
             result |= joined
         else:
-            split = known.pop() if known else pick(min(linked.keys[i] for i in group), shares, salt)
+            split = known.pop() if known else pick(min(linked.units[i][0] for i in group), shares, salt)
             result |= dict.fromkeys(group, split)
     return result
 

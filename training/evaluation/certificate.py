@@ -17,15 +17,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from inference.bundle.manifest import Certificate
-from training.data.sizes import MOST_OF_DELTA
+from training.data.sizes import MOST_OF_DELTA, Goal
 from training.evaluation.statistics import binomial_p_value
 
 TARGETS = (0.90, 0.95, 0.97, 0.99)
-CANDIDATES = 400  # so that of some hundred dev rows every score is one
+CANDIDATES = 800  # most of them between two dev scores: steps as fine as the calibration rows (docs/LOG.md)
 # The smallest dev p-value is a noisy choice. The strictest threshold whose p-value is nearly as small fails less often
 # as the first of the sequence (docs/LOG.md).
 NEARLY = 2.0
 RULES_ALONE = 1.0  # no probability exceeds it
+Sample = tuple[np.ndarray, np.ndarray]  # of each row the score, and whether its answer agrees with the reference
 
 
 def thresholds_to_test(dev_scores: np.ndarray, dev_correct: np.ndarray, target: float) -> list[float]:
@@ -33,7 +34,7 @@ def thresholds_to_test(dev_scores: np.ndarray, dev_correct: np.ndarray, target: 
     student = dev_scores[np.isfinite(dev_scores)]
     levels = np.array([RULES_ALONE] if (dev_scores == np.inf).any() else [])
     if len(student):
-        quantiles = np.quantile(student, np.linspace(0, 1, CANDIDATES, endpoint=False), method="lower")
+        quantiles = np.quantile(student, np.linspace(0, 1, CANDIDATES, endpoint=False))
         levels = np.unique(np.concatenate([quantiles, levels]))
     if not len(levels):
         return []
@@ -77,6 +78,12 @@ def certify(
         agreement=float(calibration_correct[accepted].mean()),
         accepted=int(accepted.sum()),
     )
+
+
+def certify_goal(dev: Sample, calibration: Sample, goal: Goal) -> Certificate:
+    """The certificate at the goal's target, where `goal.delta` is what the look may spend on all targets together."""
+    order = thresholds_to_test(*dev, goal.target)
+    return certify(order, *calibration, goal.target, delta_shares(goal.delta, goal.target)[goal.target])
 
 
 def delta_shares(delta: float, target: float) -> dict[float, float]:

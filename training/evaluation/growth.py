@@ -6,14 +6,14 @@ with replacement and go through the real tests. The student is held fixed, thoug
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from training.data.advice import price
 from training.data.sizes import Goal, shares
-from training.evaluation.certificate import certify, delta_shares, thresholds_to_test
+from training.evaluation.certificate import Sample, certify_goal
 from training.evaluation.scored import Served
 
 FACTORS = (1, 2, 4)
@@ -34,14 +34,22 @@ def more_labels(judging: Sequence[Served], labels: int, goal: Goal) -> list[dict
 def _grown(
     scores: np.ndarray, correct: np.ndarray, labels: int, now: int, goal: Goal, rng: np.random.Generator
 ) -> dict[str, Any]:
-    share = delta_shares(goal.delta, goal.target)[goal.target]
-    _, dev, calibration, _ = (round(part * labels) for part in shares(labels, goal))
-    coverages = []
-    for _ in range(DRAWS):
-        i, j = (rng.integers(0, len(scores), size) for size in (dev, calibration))
-        order = thresholds_to_test(scores[i], correct[i], goal.target)
-        above = certify(order, scores[j], correct[j], goal.target, share).accept_above
-        coverages.append(0.0 if above is None else float((scores > above).mean()))
+    found = [certify_goal(*pair, goal).accept_above for pair in redrawn((scores, correct), labels, goal, rng)]
+    coverages = [0.0 if above is None else float((scores > above).mean()) for above in found]
     certified = float(np.mean(np.array(coverages) > 0))
-    more = labels - now
-    return {"labels": labels, "usd": price(more), "chance": certified, "coverage": float(np.mean(coverages))}
+    return {"labels": labels, "usd": price(labels - now), "chance": certified, "coverage": float(np.mean(coverages))}
+
+
+def judging_rows(labels: int, goal: Goal) -> tuple[int, int]:
+    """How many of so many labels are dev and calibration rows, where training divides them."""
+    _, dev, calibration, _ = (round(part * labels) for part in shares(labels, goal))
+    return dev, calibration
+
+
+def redrawn(
+    pool: Sample, labels: int, goal: Goal, rng: np.random.Generator, draws: int = DRAWS
+) -> Iterator[tuple[Sample, Sample]]:
+    """Samples of dev and calibration as they would be of so many labels, drawn from `pool` with replacement."""
+    for _ in range(draws):
+        i, j = (rng.integers(0, len(pool[0]), size) for size in judging_rows(labels, goal))
+        yield (pool[0][i], pool[1][i]), (pool[0][j], pool[1][j])

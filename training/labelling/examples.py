@@ -16,8 +16,8 @@ from pathlib import Path
 from inference.bundle.redact import Redactor
 from inference.bundle.taxonomy import Taxonomy
 from inference.common.text import canonical, query_form, repair
-from training.data.duplicates import shingles
 from training.data.records import records
+from training.data.shingles import shingles
 
 Example = tuple[str, str]  # a text and its label
 

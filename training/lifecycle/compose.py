@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from inference.bundle.taxonomy import Taxonomy
 from training.data.dataset import Dataset, warnings_of_intents
-from training.data.duplicates import near_pairs
+from training.data.duplicates import near_groups
+from training.data.linking import link
 from training.data.rows import Row
 from training.lifecycle.gate import MIN_ROWS
 from training.lifecycle.harvest import DAY_S
@@ -52,8 +53,11 @@ def compose(
 
 def _apart(rows: Sequence[Row], judges: Sequence[Row]) -> list[Row]:
     """The rows that are no near-duplicate of a judging one."""
-    near = {max(pair) for pair in near_pairs([row.text for row in (*judges, *rows)]) if min(pair) < len(judges)}
-    return [row for i, row in enumerate(rows, len(judges)) if i not in near]
+    texts = [row.text for row in (*judges, *rows)]
+    numbers = [str(i) for i in range(len(texts))]
+    linked = link(numbers, ["judge"] * len(judges) + [""] * len(rows), {}, texts, near_groups(texts))
+    near = {number for i in linked.of("judge") for j in linked.near.get(i, ()) for number in linked.units[j]}
+    return [row for row, number in zip(rows, numbers[len(judges) :], strict=True) if number not in near]
 
 
 def _weight(row: LiveRow, newest: float, half_life_days: float, human_weight: float) -> float:

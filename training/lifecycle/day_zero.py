@@ -39,7 +39,7 @@ def from_taxonomy(config: Config) -> Path:
     if path.name == TAXONOMY:
         config = replace(config, data=str(path.parent))
     base = model.resolve_base(config.base)
-    model.check_length(base, config.max_tokens)
+    model.check_base(base, config.max_tokens)
     with take_lock(config.home / ".lock", f"another run is training {config.home}"):
         serving = versions.serving(config.home)
         if serving:

@@ -93,7 +93,7 @@ def train(
     stage = Stages()
     with take_lock(config.home / ".lock", f"another run is training {config.home}"):
         base = student.resolve_base(config.base)
-        student.check_length(base, config.max_tokens)
+        student.check_base(base, config.max_tokens)
         with stage("dataset"):
             if data is None and (config.home / "live.jsonl").is_file():
                 print("note: live rows are left out; python -m training.refresh trains on them and asks the gate")

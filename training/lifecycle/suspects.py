@@ -16,7 +16,8 @@ from itertools import chain
 from typing import Any
 
 from inference.classifier import Classifier
-from training.data.duplicates import near_pairs
+from training.data.duplicates import near_groups
+from training.data.linking import link
 from training.data.rows import Row
 from training.labelling.second_opinion import out_of_fold
 
@@ -101,13 +102,13 @@ def _unlikely(rows: Sequence[Row], base: str) -> Iterator[tuple[int, Sign]]:
 
 
 def _contradictions(rows: Sequence[Row]) -> Iterator[tuple[int, Sign]]:
-    near: dict[int, list[int]] = collections.defaultdict(list)
-    for one, other in near_pairs([row.text for row in rows]):
-        near[one].append(other)
-        near[other].append(one)
-    for i, neighbours in near.items():
-        against = [j for j in neighbours if rows[j].label != rows[i].label]
-        if against:
+    texts, labels = [row.text for row in rows], [row.label for row in rows]
+    linked = link([str(i) for i in range(len(rows))], labels, {}, texts, near_groups(texts))
+    units = [[int(number) for number in unit] for unit in linked.units]
+    for unit, near in linked.near.items():
+        against = [i for j in near if labels[units[j][0]] != labels[units[unit][0]] for i in units[j]]
+        neighbours = len(units[unit]) - 1 + sum(len(units[j]) for j in near)
+        for i in units[unit] if against else ():
             first = rows[min(against)]
             told = f"nearly the same as {first.text[:80]!r}, which is {first.label}"
-            yield i, Sign(len(against) / len(neighbours), told, first.label)
+            yield i, Sign(len(against) / neighbours, told, first.label)

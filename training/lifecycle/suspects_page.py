@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import json
 from collections.abc import Sequence
 
+from training.lifecycle.page import escaped
 from training.lifecycle.suspects import Suspect
 
 _STYLE = """
@@ -40,10 +40,10 @@ def page(suspects: Sequence[Suspect], intents: Sequence[str], name: str) -> str:
     rows = "\n".join(_row(suspect, intents) for suspect in suspects)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">
-<title>{_shown(name)}: labels to look at</title><style>{_STYLE}</style></head><body>
-<h1>{_shown(name)}: {len(suspects)} labels to look at</h1>
+<title>{escaped(name)}: labels to look at</title><style>{_STYLE}</style></head><body>
+<h1>{escaped(name)}: {len(suspects)} labels to look at</h1>
 <p>Choose an intent where you are sure, the present one too. Then save, and give the file to
-<code>python -m training.suspects --name {_shown(name)} --decided decided.jsonl</code>.</p>
+<code>python -m training.suspects --name {escaped(name)} --decided decided.jsonl</code>.</p>
 <button id="save">Save the decisions</button>
 <table><tr><th>message</th><th>label</th><th>why</th><th>right is</th></tr>
 {rows}
@@ -53,15 +53,11 @@ def page(suspects: Sequence[Suspect], intents: Sequence[str], name: str) -> str:
 
 def _row(suspect: Suspect, intents: Sequence[str]) -> str:
     first = list(dict.fromkeys((suspect.label, suspect.guess)))
-    options = "".join(f"<option>{_shown(name)}</option>" for name in (*first, *(n for n in intents if n not in first)))
-    reasons = "".join(f"<small>{_shown(reason)}</small>" for reason in suspect.reasons)
-    record = _shown(json.dumps(suspect.to_record(), ensure_ascii=False))
+    options = "".join(f"<option>{escaped(name)}</option>" for name in (*first, *(n for n in intents if n not in first)))
+    reasons = "".join(f"<small>{escaped(reason)}</small>" for reason in suspect.reasons)
+    record = escaped(json.dumps(suspect.to_record(), ensure_ascii=False))
     return (
-        f'<tr data-row="{record}"><td class="text">{_shown(suspect.text)}</td>'
-        f"<td>{_shown(suspect.label)}<small>{_shown(suspect.labeler)}</small></td><td>{reasons}</td>"
+        f'<tr data-row="{record}"><td class="text">{escaped(suspect.text)}</td>'
+        f"<td>{escaped(suspect.label)}<small>{escaped(suspect.labeler)}</small></td><td>{reasons}</td>"
         f'<td><select><option value="">not decided</option>{options}</select></td></tr>'
     )
-
-
-def _shown(text: str) -> str:
-    return html.escape(text.encode("utf-8", "replace").decode())

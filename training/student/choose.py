@@ -17,6 +17,7 @@ from training.evaluation.statistics import selective_risk
 from training.student.mixture import Mixture, mixture
 from training.student.model import Collator, Item, Student
 from training.student.probe import embeddings
+from training.student.targets import dense
 
 # Shares of the fine-tuned weights; of those that are as good the first is kept. A student that was fine-tuned on wrong
 # labels is sure of them, one that was fine-tuned on right ones is the best there is (docs/LOG.md).
@@ -60,7 +61,7 @@ def choose(
     """
     end = {name: value.clone() for name, value in student.state_dict().items()}
     train = _some(judges.train)
-    wanted = np.stack([item["target"] for item in judges.dev]).argmax(1)
+    wanted = np.array([item["target"].best for item in judges.dev])
     found: list[tuple[Tried, Mixture | None, np.ndarray, np.ndarray]] = []
     for tuned in shares_of_tuned:
         blend(student, start, end, tuned)
@@ -109,7 +110,8 @@ def _areas(confidence: np.ndarray, correct: np.ndarray) -> list[float]:
 
 def _mixed(student: Student, train: Sequence[Item], judges: Judges, share: float) -> Mixture:
     features, names = (embeddings(student, items, judges.collate) for items in (train, judges.names))
-    target = torch.tensor(np.stack([item["target"] * item["weight"] for item in train]), dtype=torch.float32)
+    weight = torch.tensor([[item["weight"]] for item in train], dtype=torch.float32)
+    target = torch.from_numpy(dense([item["target"] for item in train])) * weight
     return mixture(student.head, features, target, names, share)
 
 
@@ -123,7 +125,7 @@ def _some(items: Sequence[Item]) -> list[Item]:
     seen: dict[int, int] = {}
     kept = []
     for i in np.random.default_rng(0).permutation(len(items)).tolist():
-        intent = int(items[i]["target"].argmax())
+        intent = items[i]["target"].best
         seen[intent] = seen.get(intent, 0) + 1
         if seen[intent] <= ROWS_OF_AN_INTENT:
             kept.append(items[i])

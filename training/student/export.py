@@ -21,7 +21,6 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers.fusion_options import FusionOptions
 from onnxruntime.transformers.optimizer import optimize_model
 from optimum.exporters.onnx import export as export_onnx
-from optimum.exporters.tasks import TasksManager
 from scipy.stats import binom
 from torch import nn
 from transformers import PreTrainedTokenizerFast
@@ -29,7 +28,7 @@ from transformers import PreTrainedTokenizerFast
 from inference.bundle.manifest import MODEL, TOKENIZER
 from inference.classifier import Classifier
 from inference.common.errors import MonokuError
-from training.student.model import Student, batches_of_equal_length
+from training.student.model import Student, batches_of_equal_length, onnx_recipe
 
 OPSET = 17
 QUANTISED = ["MatMul", "Gather", "Attention", "EmbedLayerNormalization"]
@@ -93,9 +92,7 @@ def _quiet() -> Iterator[None]:
 
 def _onnx_config(config: Any) -> Any:
     """optimum's export recipe for this architecture, with the student's own input and output."""
-    recipe = TasksManager.get_exporter_config_constructor(
-        exporter="onnx", model_type=config.model_type, task="feature-extraction", library_name="transformers"
-    )
+    recipe = onnx_recipe(config.model_type)
 
     class OneTextConfig(type(recipe(config))):  # type: ignore[misc]
         @property

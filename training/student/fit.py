@@ -33,9 +33,11 @@ from training.student.model import (
 )
 from training.student.narrow import narrow
 from training.student.probe import embeddings, fit_probe
+from training.student.targets import dense
 
 HEAD_FACTOR = 5.0
 NARROWING_ROWS = 3000
+CELLS = 50_000_000  # rows times intents from which the head starts: it fits all its rows at once
 STEP_PER_EMBEDDING = 4.0  # how many times as long a row takes to train as to embed
 
 
@@ -89,10 +91,11 @@ def train(
         encode([Row(label, name_as_text(label), label) for label in labels], student, tokenizer, 0.0),
         collate,
     )
+    some = _some(len(rows), CELLS // len(labels), config.seed)
     began = time.perf_counter()
-    features = embeddings(student, items, collate)
-    seconds = (time.perf_counter() - began) * STEP_PER_EMBEDDING * (1 + config.noisy_copies) * config.epochs
-    found = _start_head(student, rows, judges, features)
+    features = embeddings(student, [items[i] for i in some], collate)
+    seconds = (time.perf_counter() - began) * STEP_PER_EMBEDDING * len(everything) / len(some) * config.epochs
+    found = start_head(student, [rows[i] for i in some], [items[i] for i in some], features, judges)
     start = {name: value.clone() for name, value in student.state_dict().items()}
     if tunes := not config.minutes or seconds <= 60 * config.minutes:
         _fine_tune(student, everything, collate, config, folder)
@@ -112,9 +115,18 @@ def _fine_tune(student: Student, items: Sequence[Item], collate: Collator, confi
     student.eval()
 
 
-def _start_head(student: Student, rows: Sequence[Row], judges: Judges, features: torch.Tensor) -> Opinion:
+def _some(rows: int, most: int, seed: int) -> list[int]:
+    """All rows in their order, or `most` of them drawn at random."""
+    if rows <= most:
+        return list(range(rows))
+    return sorted(np.random.default_rng(seed).permutation(rows)[:most].tolist())
+
+
+def start_head(
+    student: Student, rows: Sequence[Row], items: Sequence[Item], features: torch.Tensor, judges: Judges
+) -> Opinion:
     """Fit the head to the frozen encoder; return what the rows say of each other, where there is a dev to judge by."""
-    target = torch.tensor(np.stack([item["target"] for item in judges.train]))
+    target = torch.from_numpy(dense([item["target"] for item in items]))
     weight = torch.tensor([row.weight for row in rows], dtype=torch.float32)
     decay = fit_probe(student.head, features, target, weight)
     print(f"the linear probe chose a weight decay of {decay:g}")

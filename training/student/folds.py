@@ -18,7 +18,7 @@ FOLDS = 4
 SHARES = (0.0, 0.2, 0.4, 0.6)
 
 
-def folds(rows: Sequence[Row], seed: int = 0) -> np.ndarray:
+def folds(rows: Sequence[Row], seed: int = 0, count: int = FOLDS) -> np.ndarray:
     """A fold for every row, shape (rows,): near-duplicates are in one, and every intent is spread over all of them."""
     groups: dict[str, list[int]] = {}
     for i, row in enumerate(rows):
@@ -28,11 +28,10 @@ def folds(rows: Sequence[Row], seed: int = 0) -> np.ndarray:
     dealt = sorted(order.tolist(), key=lambda j: rows[members[j][0]].label)
     found = np.zeros(len(rows), int)
     for place, j in enumerate(dealt):
-        found[members[j]] = place % FOLDS
+        found[members[j]] = place % count
     return found
 
 
-@torch.no_grad()
 def out_of_fold(
     rows: Sequence[Row],
     features: torch.Tensor,
@@ -40,23 +39,39 @@ def out_of_fold(
     weight: torch.Tensor,
     names: torch.Tensor,
     decay: float,
+    count: int = FOLDS,
 ) -> np.ndarray:
     """Probabilities by a linear head alone (0) and by the centres alone (1) that have not seen the row.
 
     Shape (2, rows, labels); the shapes of the arguments are those of `mixture` and of `fit_probe`.
     """
-    fold, out = folds(rows), np.stack([target.numpy()] * 2)
-    for i in range(FOLDS):
-        seen, new = torch.as_tensor(fold != i), torch.as_tensor(fold == i)
-        if not seen.any() or not new.any():
-            continue
-        head = nn.Linear(features.shape[1], target.shape[1])
-        with torch.enable_grad():
-            fit_head(head, features[seen], target[seen], weight[seen], decay)
-        made = mixture(head, features[seen], target[seen] * weight[seen, None], names, 0.0)
-        for share in (0, 1):
-            made.share.fill_(share)
-            out[share, new.numpy()] = made(features[new]).exp().numpy()
+    fold, out = folds(rows, count=count), np.stack([target.numpy()] * 2)
+    for i in range(count):
+        seen, new = np.flatnonzero(fold != i), np.flatnonzero(fold == i)
+        if len(seen) and len(new):
+            known = features[seen], target[seen], weight[seen]
+            out[:, new] = by_heads(*known, names, decay, features[new])
+    return out
+
+
+@torch.no_grad()
+def by_heads(
+    features: torch.Tensor,
+    target: torch.Tensor,
+    weight: torch.Tensor,
+    names: torch.Tensor,
+    decay: float,
+    new: torch.Tensor,
+) -> np.ndarray:
+    """What heads that were fitted to some rows say of `new` embeddings, shape (2, new, labels), as in `out_of_fold`."""
+    head = nn.Linear(features.shape[1], target.shape[1])
+    with torch.enable_grad():
+        fit_head(head, features, target, weight, decay)
+    made = mixture(head, features, target * weight[:, None], names, 0.0)
+    out = np.empty((2, len(new), target.shape[1]), dtype=np.float32)
+    for share in (0, 1):
+        made.share.fill_(share)
+        out[share] = made(new).exp().numpy()
     return out
 
 

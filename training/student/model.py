@@ -8,6 +8,7 @@ the encoder towards noise (Kumar et al. 2022, "Fine-Tuning can Distort Pretraine
 from __future__ import annotations
 
 import hashlib
+import importlib
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -15,23 +16,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from optimum.exporters.tasks import TasksManager
 from tokenizers.processors import TemplateProcessing
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
-from training.data.dataset import target_matrix
 from training.data.rows import Row
 from training.student import mixture
 from training.student.mixture import Mixture
+from training.student.targets import Target, dense
 
 EMBEDDED_BASE = "all-MiniLM-L6-v2"
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 SCALE = 16.0
 OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")  # whose first positions stand for padding
 MIXTURE = "mixture.pt"
-Item = dict[str, Any]  # one tokenized row: its token ids, target distribution and weight
+Item = dict[str, Any]  # one tokenized row: its token ids, Target and weight
 
 
 @dataclass(frozen=True)
@@ -130,17 +131,42 @@ def load_base(base: Base, labels: Sequence[str], max_tokens: int) -> tuple[Stude
     return Student(encoder, labels), tokenizer
 
 
-def check_length(base: Base, max_tokens: int) -> None:
-    """Raises ValueError if the base model cannot be loaded, or reads fewer than `max_tokens` tokens."""
+def check_base(base: Base, max_tokens: int) -> None:
+    """Raises ValueError if the base model cannot become a student, or reads fewer than `max_tokens` tokens."""
     try:
         config = AutoConfig.from_pretrained(base.location)
+        tokenizer = AutoTokenizer.from_pretrained(base.location, use_fast=True)
     except (OSError, ValueError) as error:
         raise ValueError(f"the base model {base.name!r} cannot be loaded: {error}") from error
+    if reason := _unfit(config, tokenizer):
+        raise ValueError(f"the base model {base.name!r} {reason}: choose an encoder such as BERT with a fast tokenizer")
     most = getattr(config, "max_position_embeddings", None)
     if isinstance(most, int) and config.model_type in OFFSET_POSITIONS:
         most -= config.pad_token_id + 1
     if isinstance(most, int) and max_tokens > most:
         raise ValueError(f"--max-tokens {max_tokens}: the base model {base.name!r} reads at most {most} tokens")
+
+
+def _unfit(config: Any, tokenizer: Any) -> str | None:
+    if config.is_encoder_decoder:
+        return f"is an encoder with a decoder ({config.model_type})"
+    if not tokenizer.is_fast:
+        return "has no fast tokenizer (tokenizer.json)"
+    if tokenizer.pad_token is None:
+        return "has no token for padding, as decoders have none"
+    try:
+        onnx_recipe(config.model_type)
+    except (KeyError, ValueError):
+        return f"cannot be exported by optimum ({config.model_type})"
+    return None
+
+
+def onnx_recipe(model_type: str) -> Any:
+    """What makes optimum's export configuration of an architecture. Raises KeyError or ValueError if there is none."""
+    importlib.import_module("optimum.exporters.onnx.model_configs")  # only then are they known
+    return TasksManager.get_exporter_config_constructor(
+        exporter="onnx", model_type=model_type, task="feature-extraction", library_name="transformers"
+    )
 
 
 def _drop_separator(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -160,7 +186,7 @@ class Collator:
         names = self.tokenizer.model_input_names
         batch = dict(self.tokenizer.pad([{k: item[k] for k in names} for item in items], return_tensors="pt"))
         if "target" in items[0]:
-            batch["target"] = torch.tensor(np.stack([item["target"] for item in items]))
+            batch["target"] = torch.from_numpy(dense([item["target"] for item in items]))
             batch["weight"] = torch.tensor([item["weight"] for item in items], dtype=torch.float32)
         return batch
 
@@ -175,12 +201,12 @@ def encode(rows: Sequence[Row], student: Student, tokenizer: PreTrainedTokenizer
     if not rows:
         return []
     inputs = tokenizer([row.text for row in rows], truncation=True)
-    targets = target_matrix(rows, student.labels)
-    targets = (targets * (1 - smoothing) + smoothing / len(student.labels)).astype(np.float32)
+    index = {label: i for i, label in enumerate(student.labels)}
     columns = {name: inputs[name] for name in tokenizer.model_input_names}
     return [
-        {**{name: column[i] for name, column in columns.items()}, "target": targets[i], "weight": rows[i].weight}
-        for i in range(len(rows))
+        {name: column[i] for name, column in columns.items()}
+        | {"target": Target.of(row, index, smoothing), "weight": row.weight}
+        for i, row in enumerate(rows)
     ]
 
 
