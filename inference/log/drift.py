@@ -1,8 +1,8 @@
-"""How far the student's own answers to live traffic have moved from those to the calibration rows.
+"""How far the own answers of exit and student to live traffic have moved from those to the calibration rows.
 
 Like is compared with like: requests with sampled requests, distinct texts with distinct texts, whichever the bundle
-was calibrated on, and on either side only where no rule answers before the student. A shift is what chance does not
-explain, given how many there are on both sides, and what is large enough to matter.
+was calibrated on, and on either side only where no rule answers before them. A shift is what chance does not explain,
+given how many there are on both sides, and what is large enough to matter.
 """
 
 from __future__ import annotations
