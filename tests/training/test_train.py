@@ -40,7 +40,7 @@ def test_the_report_says_how_the_bundle_was_made(tiny_home: Path) -> None:
     report = json.loads((resolve(tiny_home) / "report.json").read_text())
     assert report["rules"] == {"measured": [], "test": [], "unearned": []}
     assert report["settings"]["epochs"] == 2
-    assert set(report["seconds"]) == {"dataset", "student", "export", "calibrate", "evaluate"}
+    assert set(report["seconds"]) == {"dataset", "student", "export", "exit", "calibrate", "evaluate"}
     assert report["parity"]["agreement"] >= 0.95
     assert report["torch_on_test"]["in_scope"]["agreement"] >= 0.95
     assert report["slices"]["typos put in"]["rows"] == report["rows"]
