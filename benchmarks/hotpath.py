@@ -64,7 +64,7 @@ def time_block(cascade: Cascade, classifier: Classifier, texts: Sequence[str], c
 
 
 def is_local(answer: Answer) -> bool:
-    return answer.accepted and answer.source in ("student", "rules") and not answer.cached
+    return answer.accepted and answer.source in ("exit", "student", "rules") and not answer.cached
 
 
 def medians(cascade: Cascade, classifier: Classifier, texts: Sequence[str]) -> dict[str, float]:

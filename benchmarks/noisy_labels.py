@@ -26,7 +26,7 @@ from sklearn.linear_model import LogisticRegression
 from benchmarks.cells import Cells
 from inference.classifier import Classifier
 from training.data import dataset
-from training.data.rows import Row
+from training.data.rows import PREFIX, Row
 from training.evaluation.scored import score
 from training.evaluation.statistics import selective_risk
 from training.labelling.second_opinion import features
@@ -46,7 +46,7 @@ def read(path: Path, **fixed: Any) -> list[dict[str, Any]]:
 
 def teacher_labels(data: Path, seed: int) -> Table:
     rows = [
-        {"text": row["text"], "label": row["gpt4"], "gold": row["gold"], "labeler": "gpt4"}
+        {"text": row["text"], "label": row["gpt4"], PREFIX + "gold": row["gold"], PREFIX + "labeler": "gpt4"}
         for row in read(data / "banking77-gpt4" / "stream.jsonl")
     ]
     order = np.random.default_rng(seed).permutation(len(rows))

@@ -42,7 +42,7 @@ def half(home: Path, stream: list[Request], target: float, rate: float, folder: 
     local = [
         answer.intent == request.gold
         for answer, request in zip(answers, stream, strict=True)
-        if answer.accepted and answer.source in ("student", "rules")
+        if answer.accepted and answer.source in ("exit", "student", "rules")
     ]
     return len(local), sum(local)
 

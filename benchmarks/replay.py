@@ -199,7 +199,7 @@ def figures(played: Played, usd_all_teacher: float) -> dict[str, float]:
     right = np.array([intent == request.gold for intent, request in zip(played.intents, played.stream, strict=True)])
     inside = np.array([request.gold != OUTSIDE for request in played.stream])
     cached = np.array([answer.cached for answer in answers])
-    local = np.array([answer.accepted and answer.source in ("student", "rules") for answer in answers])
+    local = np.array([answer.accepted and answer.source in ("exit", "student", "rules") for answer in answers])
     guessed = np.array([not answer.accepted for answer in answers]) | played.late
     missed = {answer.id for answer in answers if not answer.cached}
     usd = sum(call.cost_usd for call in played.calls)

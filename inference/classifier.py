@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -11,18 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
 
+from inference.bundle.engine import Engine
 from inference.bundle.manifest import Bundle, BundleError, Certificate, Manifest
 from inference.bundle.redact import Redactor, is_builtin, load_redactor, of_the_beginning
 from inference.bundle.rules import Rules
-from inference.common.fork import Hold, ProcessLocal, notice, register
-from inference.common.text import canonical, repair
-
-# onnxruntime 1.32 starts a telemetry thread as it is imported, unless this is set by then: a forked child that exits
-# waits for that thread for ever. `disable_telemetry_events()` is too late: the thread runs already.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-import onnxruntime as ort
+from inference.common.fork import ProcessLocal, notice, register
+from inference.common.text import canonical
 
 ALTERNATIVES = 3
 # Texts longer than this many characters per token are cut before they are tokenized: only their start is read anyway.
@@ -35,10 +29,11 @@ READ_BEFORE_REDACTION = 4
 class Prediction:
     """What the local tier says of one text.
 
-    `source` is "rules" where one of the bundle's certified keyword rules fires, else "student". `confidence` is the
-    precision measured for the rule, or the student's largest calibrated probability. `accepted` says that the bundle's
-    certificate covers the answer; `alternatives` are the student's next likeliest intents with their probabilities,
-    likeliest first, none where a rule answers.
+    `source` is "rules" where one of the bundle's certified keyword rules fires, "exit" where its linear model of word
+    pieces is sure enough that the student need not run, else "student". `confidence` is the precision measured for the
+    rule, or the largest calibrated probability of the model that answers. `accepted` says that the bundle's certificate
+    covers the answer; `alternatives` are that model's next likeliest intents with their probabilities, likeliest first,
+    none where a rule answers.
     """
 
     intent: str
@@ -49,7 +44,7 @@ class Prediction:
 
 
 class Classifier(ProcessLocal):
-    """A bundle, loaded: its certified rules answer first, then its student.
+    """A bundle, loaded: its certified rules answer first, then its exit where it has one, then its student.
 
     Safe to share between threads and across a fork; pickled, it opens in another process.
 
@@ -62,7 +57,7 @@ class Classifier(ProcessLocal):
         target: float | None = None,
         threads: int = 1,
         redactor: Redactor | None = None,
-        engine: _Engine | None = None,
+        engine: Engine | None = None,
     ) -> None:
         if type(threads) is not int or threads < 1:
             raise ValueError(f"threads must be a whole number of at least 1, got {threads!r}")
@@ -74,6 +69,7 @@ class Classifier(ProcessLocal):
         # No threshold means that nothing is accepted: no probability exceeds infinity, and no rule is run.
         accept_above = self.certificate.accept_above if self.certificate else None
         self._accept_above = float("inf") if accept_above is None else accept_above
+        self._exit_above = self.certificate.exit_above if self.certificate and accept_above is not None else None
         self._rules = None if accept_above is None else _certified_rules(bundle, target)
         self._never = frozenset(map(canonical, bundle.manifest.never_accepted))
         self._temperature = bundle.manifest.temperature
@@ -81,7 +77,7 @@ class Classifier(ProcessLocal):
         self.redact = redactor or _redactor(bundle)
         self._target, self._redactor = target, redactor
         self._lock = threading.RLock()
-        self._engine: _Engine | None = engine or _Engine(bundle, threads)
+        self._engine: Engine | None = engine or Engine(bundle, threads)
         register(self)
 
     @classmethod
@@ -112,14 +108,24 @@ class Classifier(ProcessLocal):
     def predict(self, text: str) -> Prediction:
         """Classify one text of any length. Raises TypeError if it is not a string."""
         redacted = self._redacted(text)
-        return self._by_rule(text, redacted) or self._by_student(self._scores(redacted))
+        found = self._by_rule(text, redacted)
+        if found is not None:
+            return found
+        engine = self._engine or self._reopen()
+        ids = engine.ids(redacted[: self._most_characters])
+        return self._by_exit(engine, ids) or self._by_student(self._scores(engine, ids))
 
     def decide(self, text: str, probabilities: np.ndarray) -> Prediction:
         """What `predict` says of `text` where `probabilities(text)` is known: the student does not run again."""
-        return self._by_rule(text, self._redacted(text)) or self._by_student(probabilities)
+        redacted = self._redacted(text)
+        found = self._by_rule(text, redacted)
+        if found is None and self._exit_above is not None:
+            engine = self._engine or self._reopen()
+            found = self._by_exit(engine, engine.ids(redacted[: self._most_characters]))
+        return found or self._by_student(probabilities)
 
     def best_guess(self, text: str) -> tuple[str, float]:
-        """The student's likeliest intent and its probability, whether a rule fires or not."""
+        """The student's likeliest intent and its probability, whatever a rule or the exit says."""
         scores = self.probabilities(text)
         best = int(scores.argmax())
         return self.labels[best], float(scores[best])
@@ -133,9 +139,21 @@ class Classifier(ProcessLocal):
     def probabilities(self, text: str) -> np.ndarray:
         """The student's calibrated probabilities of all intents in the order of `labels`: float64, shape (labels,).
 
-        The rules have no part in them. Raises TypeError if `text` is not a string.
+        Neither the rules nor the exit have a part in them. Raises TypeError if `text` is not a string.
         """
-        return self._scores(self._redacted(text))
+        ids = self.tokens(text)
+        return self._scores(self._engine or self._reopen(), ids)
+
+    def exit_probabilities(self, text: str) -> np.ndarray | None:
+        """The same of the exit; None where the bundle has none, or `text` is too new to it."""
+        ids, engine = self.tokens(text), self._engine or self._reopen()
+        logits = engine.exit.logits(ids) if engine.exit else None
+        return None if logits is None else _softmax(logits)
+
+    def tokens(self, text: str) -> list[int]:
+        """The token ids of `text` as the exit and the student read it: redacted, and cut where it is long."""
+        redacted, engine = self._redacted(text), self._engine or self._reopen()
+        return engine.ids(redacted[: self._most_characters])
 
     def _redacted(self, text: str) -> str:
         if not isinstance(text, str):
@@ -156,23 +174,33 @@ class Classifier(ProcessLocal):
         accepted = rule.intent not in self._never
         return Prediction(rule.intent, self._rules.confidence[rule.name], accepted, (), "rules")
 
+    def _by_exit(self, engine: Engine, ids: list[int]) -> Prediction | None:
+        if self._exit_above is None or engine.exit is None:
+            return None
+        logits = engine.exit.logits(ids)
+        scores = None if logits is None else _softmax(logits)
+        if scores is None or scores.max() <= self._exit_above:
+            return None
+        found = self._ranked(scores, self._exit_above, "exit")
+        return found if found.accepted else None
+
     def _by_student(self, scores: np.ndarray) -> Prediction:
+        return self._ranked(scores, self._accept_above, "student")
+
+    def _ranked(self, scores: np.ndarray, above: float, source: str) -> Prediction:
         order = np.argsort(-scores, kind="stable")[: ALTERNATIVES + 1].tolist()
         confidence = float(scores[order[0]])
         intent, ranked = self.labels[order[0]], tuple([(self.labels[i], float(scores[i])) for i in order[1:]])
-        accepted = confidence > self._accept_above and intent not in self._never
-        return Prediction(intent, confidence, accepted, ranked)
+        accepted = confidence > above and intent not in self._never
+        return Prediction(intent, confidence, accepted, ranked, source)
 
-    def _scores(self, redacted: str) -> np.ndarray:
-        engine = self._engine or self._reopen()
-        logits = engine.logits(redacted[: self._most_characters]).astype(np.float64) / self._temperature
-        exponents = np.exp(logits - logits.max())
-        return np.asarray(exponents / exponents.sum())
+    def _scores(self, engine: Engine, ids: list[int]) -> np.ndarray:
+        return _softmax(engine.logits(ids).astype(np.float64) / self._temperature)
 
-    def _reopen(self) -> _Engine:
+    def _reopen(self) -> Engine:
         with self._lock:
             if self._engine is None:
-                self._engine = _Engine(self.bundle, self.threads)
+                self._engine = Engine(self.bundle, self.threads)
             return self._engine
 
     def after_fork(self) -> None:
@@ -192,57 +220,9 @@ def _reopen(bundle: Bundle, target: float, threads: int, redactor: Redactor | No
     return Classifier(bundle, target, threads, redactor)
 
 
-class _Engine:
-    """The tokenizer and the ONNX session: what does not survive a fork."""
-
-    def __init__(self, bundle: Bundle, threads: int) -> None:
-        self.tokenizer = _tokenizer(bundle)
-        self.session = _session(bundle, threads)
-        self._hold = Hold(self.session)  # its destructor joins threads that a child does not have
-        width = self.session.get_outputs()[0].shape[-1]
-        if width != len(bundle.manifest.labels):
-            raise BundleError(f"{bundle.root}: the model has {width} outputs for {len(bundle.manifest.labels)} labels")
-
-    def logits(self, text: str) -> np.ndarray:
-        try:
-            ids = self.tokenizer.encode(text).ids
-        except TypeError:  # a lone surrogate is no Unicode text
-            ids = self.tokenizer.encode(repair(text)).ids
-        return np.asarray(self.session.run(None, {"input_ids": np.array([ids], dtype=np.int64)})[0][0])
-
-
-def _session(bundle: Bundle, threads: int) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # A thread that spins while it waits would take a core from the application that embeds the classifier.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        # Fusing skip connections with normalisation makes the CPU slower, by a tenth of the whole answer (docs/LOG.md).
-        session = ort.InferenceSession(
-            bundle.model,
-            options,
-            providers=["CPUExecutionProvider"],
-            disabled_optimizers=["SkipLayerNormFusion"],
-        )
-    except Exception as error:  # onnxruntime's exceptions share no base class but this one
-        raise BundleError(f"{bundle.root}: model.onnx cannot be loaded: {error}") from error
-    inputs = [item.name for item in session.get_inputs()]
-    if inputs != ["input_ids"]:
-        raise BundleError(f"{bundle.root}: model.onnx takes {inputs}, expected ['input_ids']")
-    return session
-
-
-def _tokenizer(bundle: Bundle) -> Tokenizer:
-    try:
-        tokenizer = Tokenizer.from_buffer(bundle.tokenizer)
-    except Exception as error:  # the library raises plain Exception
-        raise BundleError(f"{bundle.root}: tokenizer.json cannot be loaded: {error}") from error
-    # The file's own padding and truncation are its author's: all-MiniLM-L6-v2 pads every text to 128 tokens.
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(bundle.manifest.max_tokens)
-    return tokenizer
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    exponents = np.exp(logits - logits.max())
+    return np.asarray(exponents / exponents.sum())
 
 
 def _redactor(bundle: Bundle) -> Redactor:

@@ -102,7 +102,10 @@ def _intent_lines(intents: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _drift(found: Mapping[str, Any]) -> str:
     index = found["index"]
-    return found["verdict"] if index is None else f"{found['verdict']} (population stability index {index:.3f})"
+    if index is None:
+        return str(found["verdict"])
+    apart = f"{found['distance'] * 100:.1f} points apart, by chance in {found['chance'] * 100:.1f} % of cases"
+    return f"{found['verdict']} ({apart}; population stability index {index:.3f})"
 
 
 def _to_json(report: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ from inference.common.commands import DONE, SOME_FAILED, Parser, command
 from inference.money.prices import Usage, add_prices_flag, shown
 from inference.teachers.registry import FORMS, HAIKU, open_teacher
 from inference.teachers.teacher import Teacher
+from training.data.rows import ours
 from training.labelling.job import Job
 from training.labelling.labeller import Options, consent, label
 from training.labelling.queries import Queries, read_queries
@@ -36,7 +37,7 @@ def summary(queries: Queries, job: Job, failed: dict[str, str]) -> str:
     receipts = [receipt for query in queries.queries for receipt in job.answers[query.id]]
     usage = sum((Usage.from_dict(receipt.usage) for receipt in receipts), Usage())
     rows = job.rows()
-    refused = collections.Counter(rows[query.id].get("refusal") for query in queries.queries if query.id in rows)
+    refused = collections.Counter(ours(rows[query.id], "refusal") for query in queries.queries if query.id in rows)
     labelled = refused.pop(None, 0)
     spent = job.ledger.spent()
     lines = [

@@ -19,12 +19,14 @@ from inference.common.errors import MonokuError
 from inference.common.files import fsync, write_atomically
 from inference.common.text import canonical
 
-SCHEMA = 2
+SCHEMA = 3
 NEW_IN_2 = ("target", "never_accepted")  # bundles of schema 1 have neither: their ids are computed without
+NEW_IN_3 = ("exit_above",)  # of a certificate: the same holds of bundles of schema 2
 DEFAULT_TARGET = 0.95
 MANIFEST = "manifest.json"
 CURRENT = "current"
 MODEL, TOKENIZER, TAXONOMY = "model.onnx", "tokenizer.json", "taxonomy.toml"
+EXIT = "exit.npz"  # of some bundles
 VERSION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 
 
@@ -37,8 +39,9 @@ class Certificate:
     """One promise: among accepted queries the answer agrees with the reference at least `target` of the time.
 
     `accept_above` is the score that an accepted answer must exceed, None where no threshold could be certified. What a
-    rule of `Rules.for_target(…, target)` answers is accepted too: the promise is about rules and student together, as
-    `Classifier` runs them.
+    rule of `Rules.for_target(…, target)` answers is accepted too, and what the exit answers with a confidence above
+    `exit_above` (None: it is not asked): the promise is about rules, exit and student together, as `Classifier` runs
+    them.
     `coverage` and `agreement` are what the calibration sample showed above it; `delta` is the probability, over that
     sample, that this promise is broken.
     """
@@ -49,6 +52,7 @@ class Certificate:
     coverage: float = 0.0
     agreement: float | None = None
     accepted: int = 0
+    exit_above: float | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,9 @@ class Manifest:
 
     def _values(self) -> dict[str, Any]:
         values = asdict(self)
-        return values if self.schema > 1 else {name: values[name] for name in values if name not in NEW_IN_2}
+        new = NEW_IN_3 if self.schema < 3 else ()
+        values["certificates"] = [_without(certificate, new) for certificate in values["certificates"]]
+        return values if self.schema > 1 else _without(values, NEW_IN_2)
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,7 @@ class Bundle:
     taxonomy: Taxonomy
     model: bytes
     tokenizer: bytes
+    exit: bytes | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> Bundle:
@@ -114,16 +121,20 @@ class Bundle:
         root = resolve(Path(path))
         manifest = read_manifest(root)
         contents = {name: _verified(root, name, digest) for name, digest in manifest.files.items()}
-        missing = [name for name in (MODEL, TOKENIZER, TAXONOMY) if name not in contents]
+        exits = any(certificate.exit_above is not None for certificate in manifest.certificates)
+        needed = (MODEL, TOKENIZER, TAXONOMY, *([EXIT] if exits else []))
+        missing = [name for name in needed if name not in contents]
         if missing:
             raise BundleError(f"{root}: the manifest does not list {', '.join(missing)}")
-        return cls(root, manifest, _taxonomy(contents[TAXONOMY], manifest, root), contents[MODEL], contents[TOKENIZER])
+        taxonomy = _taxonomy(contents[TAXONOMY], manifest, root)
+        return cls(root, manifest, taxonomy, contents[MODEL], contents[TOKENIZER], contents.get(EXIT))
 
     @classmethod
     def draft(cls, root: Path, manifest: Manifest) -> Bundle:
         """A bundle in the making, unverified: what training evaluates before it seals."""
         contents = [(root / name).read_bytes() for name in (MODEL, TOKENIZER, TAXONOMY)]
-        return cls(root, manifest, _taxonomy(contents[2], manifest, root), contents[0], contents[1])
+        found = (root / EXIT).read_bytes() if (root / EXIT).is_file() else None
+        return cls(root, manifest, _taxonomy(contents[2], manifest, root), contents[0], contents[1], found)
 
 
 def seal(root: Path, manifest: Manifest) -> Manifest:
@@ -176,7 +187,7 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     unknown = sorted(set(values) - known)
     if unknown:
         raise ValueError(f"unknown field {', '.join(unknown)}")
-    certificates = tuple(Certificate(**certificate) for certificate in values.pop("certificates"))
+    certificates = tuple(_certificate(certificate, values["schema"]) for certificate in values.pop("certificates"))
     rules = tuple(MeasuredRule(**rule) for rule in values.pop("rules", ()))
     labels = tuple(values.pop("labels"))
     if not all(isinstance(label, str) for label in labels):
@@ -188,6 +199,16 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     if not manifest.temperature > 0 or manifest.max_tokens < 1:
         raise ValueError("temperature and max_tokens must be positive")
     return manifest
+
+
+def _certificate(values: dict[str, Any], schema: int) -> Certificate:
+    if schema < 3 and set(NEW_IN_3) & set(values):
+        raise ValueError(f"a certificate has {', '.join(NEW_IN_3)}, which came with schema 3")
+    return Certificate(**values)
+
+
+def _without(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}
 
 
 def _verified(root: Path, name: str, digest: str) -> bytes:

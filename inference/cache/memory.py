@@ -20,7 +20,7 @@ from typing import ClassVar
 from inference.common.fork import ProcessLocal, notice, register
 from inference.common.text import Forgotten
 
-SOURCES = ("rules", "student", "teacher", "human")
+SOURCES = ("rules", "exit", "student", "teacher", "human")
 DAY_S = 86_400.0
 Key = str | bytes
 # A longer text is kept under its hash, so that the size of the memory cache bounds its bytes too.

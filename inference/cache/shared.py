@@ -167,7 +167,7 @@ def _read(value: object, labels: Collection[str] | None) -> Entry | None:
         refuse_unfit(entry)
     except (ValueError, TypeError, AttributeError, RecursionError):
         return None
-    own = entry.source in ("rules", "student")  # only these have a confidence
+    own = entry.source in ("rules", "exit", "student")  # only these have a confidence
     share = entry.confidence if own or entry.confidence is not None else 0.0
     good = (
         isinstance(entry.intent, str)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from inference.log.decision_log import DecisionLog
 
-LOCAL = ("rules", "student")
+LOCAL = ("rules", "exit", "student")
 
 
 @dataclass

@@ -16,8 +16,15 @@ from inference.common.places import Place, database
 from inference.common.postgresql import connect_arguments, cut_after
 from inference.common.sqlite import inode, log_ahead, open_file, scrub
 from inference.log.limits import USUAL, Limits
-from inference.log.rows import TABLES, Costs, Count, R, Row, from_record, to_record
-from inference.log.schema import MIGRATIONS, PARTS, costs_query, counts_query, inserts, rows_query, tables
+from inference.log.rows import KEPT, TABLES, Count, R, Row, from_record, to_record
+from inference.log.schema import (
+    MIGRATIONS,
+    PARTS,
+    counts_query,
+    inserts,
+    rows_query,
+    tables,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -105,13 +112,10 @@ class Store:
             for record in _stream(connection, rows_query(kind, since, until, which)):
                 yield from_record(kind, record)
 
-    def costs(self, since: float, until: float | None) -> Costs:
-        """What teachers' answers with since <= time < until come to."""
+    def select(self, query: Any) -> list[Any]:
+        """All rows of a query of `inference.log.schema`, as tuples."""
         with self._reading() as connection:
-            found = connection.execute(costs_query(since, until)).all()
-        rows = {bool(of): (int(count), float(usd)) for of, count, usd in found}
-        (named, usd), (none, lost) = rows.get(False, (0, 0.0)), rows.get(True, (0, 0.0))
-        return Costs(named + none, usd + lost, none, lost)
+            return list(connection.execute(query).all())
 
     def counts(self, since: float, until: float | None, kind: str = "") -> Iterator[Count]:
         """All writers' counts with since <= hour < until, added up; of all kinds, or of one."""
@@ -132,8 +136,10 @@ class Store:
         with self._reading() as connection:
             for name in itertools.chain.from_iterable(PARTS.values()):
                 age = "hour" if name == "counts" else "time"
+                # What broke a promise outlives the rows that did: it is not for the clock to end a suspension.
+                old = f"{age} < {float(before)!r}" + (f" AND kind <> '{KEPT}'" if name == "counts" else "")
                 place = "ctid" if self._file is None else "rowid"
-                some = f"SELECT {place} FROM {name} WHERE {age} < {float(before)!r} LIMIT {self.limits.purged_at_once}"
+                some = f"SELECT {place} FROM {name} WHERE {old} LIMIT {self.limits.purged_at_once}"
                 if counts or name != "counts":
                     with self._limited(connection), self._transaction(connection):
                         done = connection.exec_driver_sql(f"DELETE FROM {name} WHERE {place} IN ({some})")

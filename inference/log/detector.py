@@ -9,7 +9,7 @@ answers or more on average: that is how long it takes to a false alarm, whatever
 from __future__ import annotations
 
 LIMIT = 20_000.0  # answers to a false alarm, on average at least, where agreement is just at the target
-SUSPECT = LIMIT**0.5  # half of the limit as evidence is counted, in orders of magnitude
+SUSPECT = LIMIT / 10  # from which on another threshold is not turned to, or no longer relied on
 # By how much the odds of a wrong answer have grown, if they have, and the share of the stake that is put on it.
 _ODDS = ((1.8, 0.9), (4.0, 0.1))
 

@@ -69,7 +69,7 @@ def summarise(log: DecisionLog, since: float, until: float, bundle: Path | None 
         ],
         "refusals": _refusals(costs),
         "intents": _intents(counts, sample),
-        "drift": None if bundle is None else drift(counts, bundle),
+        "drift": None if bundle is None else drift(counts, bundle, log.read_processes(since, until)),
         "rows_dropped": dict(counts.get("dropped", NONE)),
         "rows_spilled": counts.get("spilled", NONE)["rows"],
     }

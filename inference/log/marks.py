@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from inference.log.rows import Count
+from inference.log.rows import KEPT, Count
 
-KIND = "promise"
+KIND = KEPT
 NOTHING = 1.0  # the target of answers that none can keep: all is deferred
 BY_HAND, BY_BUNDLE = "hand", "bundle"
 

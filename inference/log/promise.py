@@ -37,7 +37,8 @@ class Promise:
                 if target == self.target or self._keeps(answer, target):
                     detector.add(answer.agreed)
             serving = self.detectors.get(level)
-            if serving is not None and serving.evidence >= LIMIT:
+            # While the promise is suspended already, another step is no false alarm.
+            if serving is not None and serving.evidence >= (LIMIT if level == self.target else SUSPECT):
                 alarms.append(Alarm(answer.time, self.question, level, self._next(level)))
                 level = alarms[-1].to
         return alarms

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from inference.log.database import Store
 from inference.log.rows import Correction, Costs, Count, Decision, TeacherAnswer
+from inference.log.schema import costs_query, writers_query
 
 
 class Reader:
@@ -40,7 +41,9 @@ class Reader:
 
     def read_costs(self, since: float = 0.0, until: float | None = None) -> Costs:
         """How many answers teachers gave, how many of them named no intent, and what they cost."""
-        return self._store.costs(since, until)
+        found = {bool(of): (int(n), float(usd)) for of, n, usd in self._store.select(costs_query(since, until))}
+        (named, usd), (none, lost) = found.get(False, (0, 0.0)), found.get(True, (0, 0.0))
+        return Costs(named + none, usd + lost, none, lost)
 
     def read_corrections(self, since: float = 0.0, until: float | None = None) -> Iterator[Correction]:
         """Corrections in the order of time."""
@@ -49,3 +52,11 @@ class Reader:
     def read_counts(self, since: float = 0.0, until: float | None = None, kind: str = "") -> Iterator[Count]:
         """Counts by hour, kind and key, of all processes together; of one `kind` alone where it is given."""
         return self._store.counts(since, until, kind)
+
+    def read_processes(self, since: float = 0.0, until: float | None = None) -> float:
+        """How many processes shared the requests at one time, on average; those that had few of them count less."""
+        hours: dict[int, list[int]] = {}
+        for hour, n in self._store.select(writers_query("requests", since, until)):
+            hours.setdefault(hour, []).append(int(n))
+        all_requests = sum(map(sum, hours.values()))
+        return sum(sum(each) ** 3 / sum(n * n for n in each) for each in hours.values()) / max(1, all_requests) or 1.0

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from inference.common.text import storable
 
 LONGEST_ID = 200  # PostgreSQL's indexes take no long values
+KEPT = "promise"  # the kind of counts that are never purged, see inference.log.marks
 _IDS = ("id", "caller_id", "request_id", "key")
 
 

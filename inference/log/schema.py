@@ -112,6 +112,15 @@ def counts_query(since: float, until: float | None, kind: str) -> Any:
     return _within(query, table.c.hour, since, until)
 
 
+def writers_query(kind: str, since: float, until: float | None) -> Any:
+    """The query for each writer's counts of one kind, by hour."""
+    import sqlalchemy as sa
+
+    (table,) = tables()[Count]
+    query = sa.select(table.c.hour, sa.func.sum(table.c.n)).where(table.c.kind == kind)
+    return _within(query.group_by(table.c.hour, table.c.writer), table.c.hour, since, until)
+
+
 def _within(query: Any, time: Any, since: float, until: float | None) -> Any:
     query = query.where(time >= since)
     return query if until is None else query.where(time < until)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inference.bundle.manifest import BundleError, Manifest, read_manifest
+from inference.bundle.manifest import BundleError, Certificate, Manifest, read_manifest
 from inference.log.audits import Audited
 
 
@@ -19,13 +19,18 @@ class Thresholds:
         self._known: dict[str, Manifest | None] = {}
 
     def keeps(self, answer: Audited, target: float) -> bool:
-        """Whether an accepted answer lies above its bundle's threshold for `target`."""
+        """Whether an accepted answer lies above its bundle's threshold for `target`.
+
+        Of a text that the exit answered, and would leave to the student there, nobody knows: it does not.
+        """
         manifest = self._manifest(answer.bundle_id)
-        above = None if manifest is None else accept_above(manifest, target)
-        if above is None or answer.confidence is None:
+        certificate = None if manifest is None else _certificate(manifest, target)
+        if certificate is None or certificate.accept_above is None or answer.confidence is None:
             return False
-        # A rule answers where its measured precision, which is its confidence, reaches the target.
-        return answer.confidence >= target if answer.source == "rules" else answer.confidence > above
+        if answer.source == "rules":  # it answers where its measured precision, its confidence, reaches the target
+            return answer.confidence >= target
+        above = certificate.exit_above if answer.source == "exit" else certificate.accept_above
+        return above is not None and answer.confidence > above
 
     def _manifest(self, bundle_id: str) -> Manifest | None:
         if bundle_id not in self._known:
@@ -45,7 +50,12 @@ class Thresholds:
 
 def accept_above(manifest: Manifest, target: float) -> float | None:
     """The threshold of the certificate for `target`, None where there is none."""
-    return next((one.accept_above for one in manifest.certificates if one.target == target), None)
+    certificate = _certificate(manifest, target)
+    return None if certificate is None else certificate.accept_above
+
+
+def _certificate(manifest: Manifest, target: float) -> Certificate | None:
+    return next((one for one in manifest.certificates if one.target == target), None)
 
 
 def stricter(manifest: Manifest, target: float) -> list[float]:

@@ -36,7 +36,7 @@ class Answered(BaseModel):
     intent: str | None = Field(description="null where nothing at all could answer")
     confidence: float | None = Field(description="from 0 to 1; null from a teacher or a person")
     accepted: bool = Field(description="false for a fallback: a guess that nothing certifies")
-    source: str = Field(description="rules, student, teacher, human or fallback")
+    source: str = Field(description="rules, exit, student, teacher, human or fallback")
     cached: bool
     deferred: bool = Field(description="given to the teachers")
     cost_usd: float

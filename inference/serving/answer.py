@@ -23,8 +23,8 @@ T = TypeVar("T")
 class Answer:
     """The cascade's answer. `id` is the one that the caller gave, else the request's own.
 
-    `source` is rules, student, teacher, human (a person's correction of this text, see `Cascade.feedback`) or fallback
-    (the best guess, certified by nothing; `reason` says why).
+    `source` is rules, exit, student, teacher, human (a person's correction of this text, see `Cascade.feedback`) or
+    fallback (the best guess, certified by nothing; `reason` says why).
     `accepted` is False for a fallback alone. `intent` is None only where nothing at all could answer. `confidence` is
     None from a teacher or a person. `deferred`: it was given to the teachers. `cost_usd` is what they charged until it
     was given, refusals included.

@@ -1,4 +1,4 @@
-"""What the student itself says of each request, whoever answers it: by that alone drift is measured."""
+"""What exit or student says of each request, whoever answers it: by that alone drift is measured."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ REMEMBERED = 50_000
 
 
 class OwnAnswers:
-    """The student's answers to the last `size` texts: intents and confidences, under hashes of the texts.
+    """Answers of exit or student to the last `size` texts: intents and confidences, under hashes of the texts.
 
     A text that a teacher answered comes from the cache when it is asked again, without the student. Were it not counted
     then, drift would be that of the texts alone which the student is sure of. Not safe between threads.
@@ -21,9 +21,9 @@ class OwnAnswers:
         self._known: collections.OrderedDict[int, tuple[str, float]] = collections.OrderedDict()
 
     def of(self, request: Request) -> tuple[tuple[str, float] | None, bool]:
-        """The student's answer to a request, None if a rule answered or nobody knows; whether its text was seen."""
+        """Exit's or student's answer to a request, None if a rule did or nobody knows; whether its text was seen."""
         guess = request.guess
-        if guess.cached and guess.confidence is not None:  # it was kept with the student's own answer
+        if guess.cached and guess.confidence is not None:  # it was kept with the own answer
             return (None if guess.source == "rules" else (str(guess.intent), guess.confidence)), True
         key = hash((request.bundle_id, request.text))
         known = self._known.get(key)

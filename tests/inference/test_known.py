@@ -228,7 +228,7 @@ def test_a_model_that_fails_at_run_time_asks_the_teacher_and_else_says_why(home:
 
 
 class Broken:
-    def logits(self, text: str) -> Any:
+    def ids(self, text: str) -> Any:
         raise RuntimeError("out of memory")
 
 

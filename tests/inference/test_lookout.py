@@ -12,6 +12,7 @@ from inference.log.lookout import RECENT, Lookout, Serving
 from inference.log.marks import BY_BUNDLE, BY_HAND, KIND, NOTHING, Alarm, End, Marks, read_marks
 from inference.log.rows import Count
 from tests.audited import audited, write, write_version
+from tests.services import fresh_database, postgres_url
 
 START = 1_790_000_000.0
 WRONG, RIGHT = [False] * 40, [True] * 200
@@ -76,6 +77,17 @@ def test_where_all_are_broken_nothing_is_accepted(log: DecisionLog, tmp_path: Pa
     assert alarm.to == NOTHING
 
 
+def test_a_log_in_postgresql_is_watched_as_well(tmp_path: Path, bundle_id: str) -> None:
+    with postgres_url() as server, fresh_database(server) as url:
+        log = DecisionLog(url)
+        write(log, audited(WRONG, START, bundle_id))
+        alarm = look(log, tmp_path).alarm
+        assert alarm is not None
+        log.purge(0)
+        assert look(log, tmp_path).alarm == alarm._replace(question=SERVING.question)
+        assert log.read_processes() == 1.0
+
+
 def test_a_threshold_that_breaks_after_the_alarm_is_left_for_the_next(
     log: DecisionLog, tmp_path: Path, bundle_id: str
 ) -> None:
@@ -97,6 +109,19 @@ def test_an_alarm_is_known_to_other_processes_even_without_the_answers(
     assert other.alarm is not None
     assert alarm is not None
     assert (other.alarm.time, other.alarm.to) == (alarm.time, alarm.to)
+
+
+def test_the_end_of_the_rows_time_does_not_end_an_alarm(log: DecisionLog, tmp_path: Path, bundle_id: str) -> None:
+    write(log, audited(WRONG, START, bundle_id))
+    alarm = look(log, tmp_path).alarm
+    log.count("student", "payments", False, False, True, None, 1.0)
+    log.close()
+    log.purge(0)
+    assert list(log.read_decisions()) == []
+    lookout = look(log, tmp_path)
+    assert alarm is not None
+    assert lookout.alarm is not None
+    assert lookout.alarm.time == alarm.time
 
 
 def test_a_publish_restarts_nothing(log: DecisionLog, tmp_path: Path, bundle_id: str) -> None:

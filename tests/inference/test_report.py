@@ -236,8 +236,8 @@ def histogram(shares: dict[float, float]) -> list[float]:
 
 def test_drift_since_calibration(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(path)
-    same = {"confidence_histogram": histogram({0.97: 2, 0.45: 1}), "intent_mix": {"payments": 0.75, "account": 0.25}}
-    other = {"confidence_histogram": histogram({0.97: 9, 0.45: 1}), "intent_mix": {"payments": 0.2, "tickets": 0.8}}
+    same = {"confidence_histogram": histogram({0.97: 600, 0.45: 300}), "intent_mix": {"payments": 675, "account": 225}}
+    other = {"confidence_histogram": histogram({0.97: 100, 0.45: 900}), "intent_mix": {"payments": 200, "tickets": 800}}
     drift = run_json(capsys, "--log", path, "--bundle", write_reference(tmp_path / "same", same))["drift"]
     assert {kind: found["verdict"] for kind, found in drift.items()} == {"confidence": "stable", "intent": "stable"}
     assert max(found["index"] for found in drift.values()) < 0.001
@@ -245,7 +245,10 @@ def test_drift_since_calibration(path: Path, tmp_path: Path, capsys: pytest.Capt
     drift = run_json(capsys, "--log", path, "--bundle", bundle)["drift"]
     assert drift["intent"]["verdict"] == drift["confidence"]["verdict"] == "large shift"
     _, out, _ = run(capsys, "--log", path, "--bundle", bundle)
-    assert "drift of intent: large shift (population stability index" in out
+    assert (
+        "drift of intent: large shift (80.0 points apart, by chance in 0.2 % of cases; population stability index"
+        in out
+    )
 
 
 def test_drift_without_a_reference_or_with_few_requests(

@@ -76,7 +76,7 @@ def test_a_batch_that_vanished_between_two_runs_blocks_neither_way_of_asking(hom
     job = home / ".out.jsonl.job"
     [row] = rows(home)
     reservation = Ledger(job / "spend.db", period="ever").reserve(1000)
-    lost = Batch("n", 0.0, reservation, url, row["prompt_id"], {"n-0": row["query"]}, True, "msgbatch_0")
+    lost = Batch("n", 0.0, reservation, url, row["monoku_prompt_id"], {"n-0": row["monoku_query"]}, True, "msgbatch_0")
     UnderWay(job).put(lost)
     assert labelling.main([*arguments(home, api.url), "--mode", "sync"]) == 2
     with FakeAPI(fence="query", port=int(api.url.rpartition(":")[2]), batch_delay_s=0.05) as api:

@@ -80,7 +80,7 @@ def test_labelling_shows_redacted_examples_and_is_charged_for_what_was_reserved(
         said = [body["messages"][0]["content"] for body in api.bodies if "max_tokens" in body]
     assert [content.count("<example>") for content in said] == [0] * 6 + [3] * 6
     assert "a.b@example.com" not in json.dumps(said)
-    assert len({row["prompt_id"] for row in rows(home)}) == 2
+    assert len({row["monoku_prompt_id"] for row in rows(home)}) == 2
     capsys.readouterr()
     given_function = ["--teacher", "python:tests.inference.test_teacher:shout"]
     assert labelling.main([*arguments(home, "http://127.0.0.1:9"), *more, *given_function]) == 2

@@ -75,7 +75,7 @@ def test_a_last_row_without_an_end_of_line_is_kept(tmp_path: Path, end: str) -> 
         keep(job, "one")
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert rows[:2] == [GOLD, GOLD]
-    assert rows[2]["query"] == "one"
+    assert rows[2]["monoku_query"] == "one"
 
 
 def test_half_a_row_is_put_aside_and_never_lost(tmp_path: Path) -> None:
@@ -106,5 +106,5 @@ def test_votes_that_came_count_if_they_are_more_than_half(said: list[str], votes
         row = job.rows()["one"]
         assert (row["label"] is not None) == (len(labels) > votes / 2)
         if row["label"] is not None and votes > 1:
-            assert row["shares"] == {name: labels.count(name) / len(labels) for name in sorted(set(labels))}
-        assert ("refusal" in row) == (row["label"] is None)
+            assert row["monoku_shares"] == {name: labels.count(name) / len(labels) for name in sorted(set(labels))}
+        assert ("monoku_refusal" in row) == (row["label"] is None)

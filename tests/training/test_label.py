@@ -84,12 +84,12 @@ def test_every_query_is_labelled_once_at_the_price_that_was_charged(home: Path, 
     found = rows(home)
     assert sorted(row["text"] for row in found) == sorted(texts)
     assert {row["label"] for row in found} <= set(NAMES)
-    assert round(sum(row["cost_usd"] for row in found) * 1e9) == ledger_nano(home) == api.charged_nano
+    assert round(sum(row["monoku_cost_usd"] for row in found) * 1e9) == ledger_nano(home) == api.charged_nano
     for row in found:
-        assert row["labeler"].startswith("anthropic:claude-haiku-5-5")
-        assert row["prompt_id"].startswith("prompt-")
+        assert row["monoku_labeler"].startswith("anthropic:claude-haiku-5-5")
+        assert row["monoku_prompt_id"].startswith("prompt-")
         assert row["id"] == row["text"]
-        assert {"usage", "time"} <= row.keys()
+        assert {"monoku_usage", "monoku_time"} <= row.keys()
 
 
 def test_duplicates_are_asked_once_and_a_given_label_is_kept(home: Path, api: FakeAPI) -> None:
@@ -97,7 +97,7 @@ def test_duplicates_are_asked_once_and_a_given_label_is_kept(home: Path, api: Fa
     (home / "queries.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert labelling.main(arguments(home, api.url)) == 0
     assert sum(api.attempts.values()) == 2
-    assert rows(home)[0]["given"] == "old"
+    assert rows(home)[0]["monoku_given"] == "old"
 
 
 def test_line_separators_in_a_query_do_no_harm(home: Path, api: FakeAPI) -> None:
@@ -157,9 +157,9 @@ def test_refusals_are_reported_with_their_reason_and_cost(home: Path, capsys: py
         assert api.attempts["query number 1 of 4"] == 3
     found = {row["text"].split()[2]: row for row in rows(home)}
     assert [found[number]["label"] is None for number in "0123"] == [True, True, True, False]
-    assert "declined" in found["0"]["refusal"]
-    assert "not an intent" in found["1"]["refusal"]
-    assert "cut off" in found["2"]["refusal"]
+    assert "declined" in found["0"]["monoku_refusal"]
+    assert "not an intent" in found["1"]["monoku_refusal"]
+    assert "cut off" in found["2"]["monoku_refusal"]
     assert "refused         3" in capsys.readouterr().out
 
 
@@ -173,10 +173,10 @@ def test_votes_are_stored_as_shares(home: Path) -> None:
 
     with FakeAPI(answer=wavering, fence="query") as api:
         assert labelling.main(arguments(home, api.url, "--votes", "3")) == 0
-        assert sum(row["cost_usd"] for row in rows(home)) == pytest.approx(api.charged_nano / 1e9)
+        assert sum(row["monoku_cost_usd"] for row in rows(home)) == pytest.approx(api.charged_nano / 1e9)
     for row in rows(home):
         assert row["label"] == "tickets"
-        assert row["shares"] == {"Payments": pytest.approx(1 / 3), "tickets": pytest.approx(2 / 3)}
+        assert row["monoku_shares"] == {"Payments": pytest.approx(1 / 3), "tickets": pytest.approx(2 / 3)}
 
 
 def announced(out: str) -> tuple[int, int, float, float]:
@@ -197,7 +197,9 @@ def test_what_is_announced_is_what_is_asked_and_no_more_is_spent(
     assert labelling.main(arguments(home, api.url, "--timeout-s", "60", "--votes", str(votes), "--mode", mode)) == 0
     answers, tokens, about, most = announced(capsys.readouterr().out)
     assert answers == votes * 20 == sum(api.attempts.values())
-    assert tokens == pytest.approx(sum(Usage.from_dict(row["usage"]).prompt_tokens for row in rows(home)), rel=0.05)
+    assert tokens == pytest.approx(
+        sum(Usage.from_dict(row["monoku_usage"]).prompt_tokens for row in rows(home)), rel=0.05
+    )
     assert about == pytest.approx(answers * cost("claude-haiku-5-5", Usage(tokens // answers, 16)) / 1e9, rel=0.01)
     assert api.charged_nano / 1e9 <= most
 
@@ -526,3 +528,10 @@ def test_labels_that_give_no_reason_to_doubt_get_no_second_opinion(
         assert labelling.main([*arguments(home, api.url), "--second-opinion"]) == 0
         assert sum(api.attempts.values()) == 3
     assert "second opinion  0 training rows" in capsys.readouterr().out
+
+
+def test_a_users_columns_are_carried_whatever_their_names(home: Path, api: FakeAPI) -> None:
+    mine = {"text": "hello there", "time": "noon", "usage": "heavy", "query": 7, "cost_usd": "much", "labeler": "Ann"}
+    (home / "queries.jsonl").write_text(json.dumps(mine) + "\n")
+    assert labelling.main(arguments(home, api.url)) == 0
+    assert mine.items() <= rows(home)[0].items()

@@ -21,7 +21,7 @@ from training.lifecycle.scan_report import DAYS, SAMPLED, Load, record, staying,
 
 GOALS = (Goal(0.9), Goal(0.8))
 NAMES = ("a", "b", "c")
-DRAWS = 50
+DRAWS = 25
 LOAD = Load(1000, "claude-haiku-5-5", 900, 10)
 
 
@@ -80,15 +80,15 @@ def test_more_rows_have_no_smaller_chance_and_a_stricter_target_no_larger_one(cl
 
 
 def test_copies_of_a_row_are_one_row() -> None:
-    data = wrong(0.1)
+    data = wrong(0.1, 240)
     grouped = dataclasses.replace(
         data, rows=tuple(dataclasses.replace(row, group=str(i // 4)) for i, row in enumerate(data.rows))
     )
-    assert scan(grouped, GOALS[:1], spread, 5).rows == 200  # four in a group, two in each split
+    assert scan(grouped, GOALS[:1], spread, 5).rows == 120  # four in a group, two in each split
 
 
 def test_an_intent_that_does_not_go_local_says_why() -> None:
-    labels = [NAMES[i % 3] for i in range(600)]
+    labels = [NAMES[i % 3] for i in range(360)]
     labels[::3] = ["b" if i % 3 else "a" for i in range(len(labels[::3]))]  # most of what looks like a is called b
     rare = ["d"] * 3
     found = scan(dataset([*labels, *rare], (*NAMES, "d")), GOALS, spread, DRAWS)
@@ -151,7 +151,7 @@ def test_the_command_writes_json_and_a_page_and_leaves_the_data_alone(
     tiny_data: Path, tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     traces = tmp_path / "traces.jsonl"
-    traces.write_text("".join((tiny_data / "queries.jsonl").read_text().splitlines(keepends=True)[:120]))
+    traces.write_text("".join((tiny_data / "queries.jsonl").read_text().splitlines(keepends=True)[:80]))
     page_file = tmp_path / "scan.html"
     flags = [str(traces), "--base", str(tiny_base), "--requests-per-day", "500", "--json", "--html", str(page_file)]
     assert command.main(flags) == 0

@@ -66,10 +66,10 @@ def text_key(text: str) -> str:
 
 def ours(values: Mapping[str, Any], name: str) -> Any:
     """What a record says in the field `name` of ours: under its prefix, or without it as earlier versions wrote it."""
-    return values.get(PREFIX + name, values.get(name) if _without_prefix(values) else None)
+    return values.get(PREFIX + name, values.get(name) if without_prefix(values) else None)
 
 
-def _without_prefix(values: Mapping[str, Any]) -> bool:
+def without_prefix(values: Mapping[str, Any]) -> bool:
     """Whether a record is of those that named their labeler before there was a prefix: a person or a teacher."""
     labeler = None if PREFIX + "labeler" in values else values.get("labeler")
     return isinstance(labeler, str) and (labeler in PEOPLE or ":" in labeler or "prompt_id" in values)
@@ -91,7 +91,7 @@ def to_row(values: Mapping[str, Any], place: str, split: str) -> Row | None:
     if not canonical(label):
         raise ValueError(f"{place}: label must be a non-empty string, got {label!r}")
     text, id_ = repair(text), _as_text(values.get("id"), place, "id")
-    read = _READ_BEFORE if _without_prefix(values) else _READ
+    read = _READ_BEFORE if without_prefix(values) else _READ
     return Row(
         id=id_ or text_key(text),
         text=text,

@@ -16,6 +16,7 @@ from inference.classifier import Classifier
 from inference.log.counts import CONFIDENCE_BINS
 from training.data.dataset import Dataset
 from training.evaluation import certificate as calibrate
+from training.evaluation.exits import EarlyAnswers, answers_of_exit, exit_threshold
 from training.evaluation.scored import Scored, score, serve
 
 
@@ -68,9 +69,11 @@ def calibrated(classifier: Classifier, data: Dataset, target: float, delta: floa
     strictest = tuple(Certificate(one, share, calibrate.RULES_ALONE) for one, share in shares.items())
     classifier = classifier.at(target, replace(manifest, certificates=strictest))
     dev, calibration = (score(classifier, data.trials(name)) for name in ("dev", "calibration"))
-    found = [_certified(classifier.at(one), dev, calibration, one, share) for one, share in shares.items()]
-    judged = Calibration((dev, calibration), reference(classifier, calibration))
-    return replace(manifest, certificates=tuple(found)), judged
+    early = answers_of_exit(classifier, dev)
+    found = [_certified(classifier.at(one), dev, early, calibration) for one in shares]
+    manifest = replace(manifest, certificates=tuple(found))
+    judged = Calibration((dev, calibration), reference(classifier.at(target, manifest), calibration))
+    return manifest, judged
 
 
 def tuned(manifest: Manifest, data: Dataset, dev: Scored) -> Manifest:
@@ -83,16 +86,30 @@ def tuned(manifest: Manifest, data: Dataset, dev: Scored) -> Manifest:
     return replace(manifest, temperature=temperature, rules=rules, never_accepted=data.never_accepted)
 
 
-def _certified(classifier: Classifier, dev: Scored, calibration: Scored, target: float, delta: float) -> Certificate:
-    order, sample = (serve(classifier, part) for part in (dev, calibration))
-    thresholds = calibrate.thresholds_to_test(order.scores, order.correct, target)
-    return calibrate.certify(thresholds, sample.scores, sample.correct, target, delta)
+def _certified(classifier: Classifier, dev: Scored, early: EarlyAnswers, calibration: Scored) -> Certificate:
+    """The certificate in place of the strictest one that `classifier` has, with the exit's threshold from dev."""
+    strictest = classifier.certificate
+    assert strictest is not None
+    order = serve(classifier, dev)
+    above = exit_threshold(early, order.scores, order.correct, strictest.target)
+    if above is not None:
+        strictest = replace(strictest, exit_above=above)
+        manifest = replace(classifier.bundle.manifest, certificates=(strictest,))
+        classifier = classifier.at(strictest.target, manifest)
+        order = serve(classifier, dev)
+    sample = serve(classifier, calibration)
+    thresholds = calibrate.thresholds_to_test(order.scores, order.correct, strictest.target)
+    found = calibrate.certify(thresholds, sample.scores, sample.correct, strictest.target, strictest.delta)
+    return found if found.accept_above is None else replace(found, exit_above=above)
 
 
 def reference(classifier: Classifier, calibration: Scored) -> dict[str, Any]:
-    """What drift is measured against: the student's own answers, where no rule answers before it."""
-    own = serve(classifier, calibration).scores != np.inf
-    bins, _ = np.histogram(calibration.confidence[own], CONFIDENCE_BINS, (0, 1))
-    mix = Counter(calibration.labels[i] for i in calibration.predicted[own])
+    """What drift is measured against: the answers of the exit and of the student, where no rule answers before them."""
+    answers = [
+        classifier.decide(row.text, p) for row, p in zip(calibration.rows, calibration.probabilities, strict=True)
+    ]
+    own = [answer for answer in answers if answer.source != "rules"]
+    bins, _ = np.histogram([answer.confidence for answer in own], CONFIDENCE_BINS, (0, 1))
+    mix = Counter(answer.intent for answer in own)
     unit = "requests" if all(row.request for row in calibration.rows) else "texts"
     return {"confidence_histogram": bins.tolist(), "intent_mix": dict(mix), "unit": unit}

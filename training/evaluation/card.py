@@ -146,7 +146,9 @@ def _certificates(manifest: Manifest, report: Mapping[str, Any]) -> str:
     ]
     delta = sum(c.delta for c in manifest.certificates)
     named = next((c for c in manifest.certificates if c.target == manifest.target), None)
-    how = " (a keyword rule that reached *target* on dev fires, or the student scores above)" if manifest.rules else ""
+    ways = ["a keyword rule that reached *target* on dev fires"] if manifest.rules else []
+    ways += ["the early exit is sure enough"] if any(c.exit_above is not None for c in manifest.certificates) else []
+    how = f" ({', or '.join([*ways, 'the student scores above'])})" if ways else ""
     text = (
         f"With probability at least {1 - delta:.4f} over the calibration sample, all of these hold: among "
         f"{manifest.unit} that are accepted{how}, the answer agrees with the reference ({manifest.reference}) at least "
@@ -154,6 +156,9 @@ def _certificates(manifest: Manifest, report: Mapping[str, Any]) -> str:
     )
     if named is not None:
         text += f" The promise at {manifest.target:.1%} alone is broken with probability {named.delta:.4f} at most."
+    shares = [f"{percent(c['test_exits'])} at {c['target']:.0%}" for c in report["certificates"] if c.get("test_exits")]
+    if shares:
+        text += f" Of test the exit answers {', '.join(shares)}: there the student does not run."
     if manifest.never_accepted:
         text += f"\n\nNever accepted, for too few rows of it are known: {', '.join(manifest.never_accepted)}."
     header = ("target", "accept above", "coverage, calibration", "coverage, test", "agreement, test")

@@ -1,9 +1,9 @@
 """Calibrate: a temperature from dev, and the acceptance thresholds with their certificates from calibration.
 
 Promise: with probability at least 1 - delta over the calibration sample, among the queries that the bundle's Classifier
-accepts (a rule fires, or the student's score > threshold) the answer agrees with the reference at least `target` of the
-time. A row that a rule answers has the score inf, so it is accepted at every threshold; one whose answer is an intent
-that is never accepted has -inf.
+accepts (a rule fires, the exit is sure, or the student's score > threshold) the answer agrees with the reference at
+least `target` of the time. A row that a rule or the exit answers has the score inf, so it is accepted at every
+threshold; one whose answer is an intent that is never accepted has -inf. The exit's own threshold comes from dev.
 
 Method: Learn-Then-Test with fixed-sequence testing (Angelopoulos, Bates, Candès, Jordan and Lei 2021). The candidate
 thresholds, their order and the start come from dev alone, so the calibration sample is asked one question at a time and

@@ -49,15 +49,21 @@ class Scored:
 
 @dataclass(frozen=True)
 class Served:
-    """What a classifier answers to rows: each answer's score, whether it is accepted, and whether it is right.
+    """What a classifier answers to rows: each answer's score, whether it is accepted, right, and the exit's (`early`).
 
-    The score is the student's confidence, or inf for a rule's answer, which is accepted at every threshold, or -inf
-    for an intent that is never accepted. A request that the teacher refused has no right answer.
+    The score is the student's confidence, or inf for an answer of a rule or of the exit, which is accepted at every
+    threshold, or -inf for an intent that is never accepted. A request that the teacher refused has no right answer.
     """
 
     scores: np.ndarray
     accepted: np.ndarray
     correct: np.ndarray
+    early: np.ndarray | None = None
+
+    @property
+    def exits(self) -> float:
+        """The share that the exit answers."""
+        return 0.0 if self.early is None or not len(self.early) else float(self.early.mean())
 
     @property
     def coverage(self) -> float:
@@ -71,7 +77,8 @@ class Served:
 
     def of(self, rows: Sequence[int]) -> Served:
         """The same for some of the rows, given as indices."""
-        return Served(self.scores[rows], self.accepted[rows], self.correct[rows])
+        early = None if self.early is None else self.early[rows]
+        return Served(self.scores[rows], self.accepted[rows], self.correct[rows], early)
 
 
 def score(classifier: Classifier, rows: Sequence[Row]) -> Scored:
@@ -91,17 +98,18 @@ def score(classifier: Classifier, rows: Sequence[Row]) -> Scored:
 
 
 def serve(classifier: Classifier, scored: Scored) -> Served:
-    """What `classifier` answers to rows whose probabilities are known: its own decisions, rules included."""
+    """What `classifier` answers to rows whose probabilities are known: its own decisions, rules and exit included."""
     answers = [classifier.decide(row.text, p) for row, p in zip(scored.rows, scored.probabilities, strict=True)]
     never = frozenset(classifier.bundle.manifest.never_accepted)
     return Served(
         np.array([_score(answer, never) for answer in answers]),
         np.array([answer.accepted for answer in answers]),
         np.array([answer.intent == row.label for answer, row in zip(answers, scored.rows, strict=True)]),
+        np.array([answer.source == "exit" for answer in answers]),
     )
 
 
 def _score(answer: Prediction, never: frozenset[str]) -> float:
     if answer.intent in never:
         return -np.inf
-    return np.inf if answer.source == "rules" else answer.confidence
+    return answer.confidence if answer.source == "student" else np.inf

@@ -24,6 +24,7 @@ from inference.common.locks import take_lock
 from inference.money.ledger import Ledger
 from inference.money.prices import Usage, dollars
 from inference.teachers.teacher import Reply, Teacher
+from training.data.rows import PREFIX, ours
 from training.labelling.queries import Query
 from training.labelling.streak import Streak
 
@@ -90,8 +91,8 @@ class Job:
     def rows(self) -> dict[str, dict[str, Any]]:
         """The output's rows from this teacher and prompt, by query id. Raises ValueError if a line is invalid."""
         question = (self.teacher.name, self.teacher.prompt_id)
-        rows = (row for _, row in jsonl.read(self.out) if (row.get("labeler"), row.get("prompt_id")) == question)
-        return {str(row["query"]): row for row in rows if row.get("query")}
+        rows = (row for _, row in jsonl.read(self.out) if (ours(row, "labeler"), ours(row, "prompt_id")) == question)
+        return {str(ours(row, "query")): row for row in rows if ours(row, "query")}
 
     def open(self, queries: Iterable[Query]) -> list[Query]:
         """The queries that still need an answer; rows of those that need none are written if they are not yet."""
@@ -160,23 +161,23 @@ class Job:
         got = self.answers[query.id]
         votes = collections.Counter(receipt.label for receipt in got if receipt.label is not None)
         refusal = self.refusal(query)
-        row: dict[str, Any] = {**query.fields, "text": query.text, "query": query.id}
-        row["label"] = votes.most_common(1)[0][0] if refusal is None else None
+        said: dict[str, Any] = {"query": query.id}
         if refusal is not None:
-            row["refusal"] = refusal
+            said["refusal"] = refusal
         elif self.votes > 1:
-            row["shares"] = {label: count / votes.total() for label, count in sorted(votes.items())}
+            said["shares"] = {label: count / votes.total() for label, count in sorted(votes.items())}
         if query.opinion > 1:
-            row["opinion"] = query.opinion
+            said["opinion"] = query.opinion
         usage = sum((Usage.from_dict(receipt.usage) for receipt in got), Usage())
-        return {
-            **row,
+        said |= {
             "labeler": self.teacher.name,
             "prompt_id": self.teacher.prompt_id,
             "usage": usage.to_dict(),
             "cost_usd": dollars(sum(receipt.nano for receipt in got)),
             "time": datetime.datetime.fromtimestamp(time.time(), datetime.UTC).isoformat(timespec="seconds"),
         }
+        label = votes.most_common(1)[0][0] if refusal is None else None
+        return {**query.fields, "text": query.text, "label": label, **{PREFIX + name: said[name] for name in said}}
 
 
 def _mend(out: Path, home: Path) -> None:

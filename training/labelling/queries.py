@@ -12,9 +12,12 @@ from inference.common import jsonl
 from inference.common.text import repair
 from training.data.files import format_of, lines_of
 from training.data.records import records
-from training.data.rows import named, text_key
+from training.data.rows import PREFIX, named, text_key, without_prefix
 
-OURS = ("label", "refusal", "labeler", "prompt_id", "usage", "cost_usd", "time", "shares", "opinion")
+# What labelling says of a query: in its output these names begin with PREFIX, before 0.3.0 they did not.
+OURS = ("query", "refusal", "labeler", "prompt_id", "usage", "cost_usd", "time", "shares", "opinion", "given")
+_SAID = frozenset(["text", "label", *(PREFIX + name for name in OURS)])
+_SAID_BEFORE = _SAID | set(OURS)
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,11 @@ def read_queries(path: Path, redact: Redactor, encoding: str = "") -> Queries:
 
 
 def to_query(text: str, values: dict[str, Any], redact: Redactor) -> Query:
-    """A record as a redacted query. A label that it came with is kept as `given`."""
-    fields = {name: value for name, value in values.items() if name != "text" and name not in OURS}
+    """A record as a redacted query. A label that it came with is kept as `monoku_given`."""
+    said = _SAID_BEFORE if without_prefix(values) else _SAID
+    fields = {name: value for name, value in values.items() if name not in said}
     if values.get("label") is not None:
-        fields["given"] = values["label"]
+        fields[PREFIX + "given"] = values["label"]
     text = redact(text)
     return Query(text, text_key(text), fields)
 

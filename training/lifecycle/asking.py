@@ -10,6 +10,7 @@ from typing import Any
 from inference.bundle.taxonomy import Taxonomy
 from inference.money.prices import dollars
 from inference.teachers.registry import open_teacher
+from training.data.rows import ours
 from training.labelling.labeller import answers_for
 from training.lifecycle.live import DROPPED, REFUSED, SHARES, UNANSWERED, LiveRow
 
@@ -77,8 +78,8 @@ def answered(row: LiveRow, answer: Mapping[str, Any], number: int, question: str
         row,
         label=label or "",
         why="" if label is not None else REFUSED if row.request else UNANSWERED,
-        labeler=answer["labeler"],
-        prompt_id=answer["prompt_id"],
+        labeler=ours(answer, "labeler"),
+        prompt_id=ours(answer, "prompt_id"),
         round=number,
         question=question,
         shares=None,

@@ -39,6 +39,7 @@ from training.lifecycle.gate import Verdict
 from training.student import export, fit
 from training.student import model as student
 from training.student.config import Config
+from training.student.early import drop_unused, with_exit
 
 LIBRARIES = ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime", "tokenizers", "numpy")
 PARITY_TEXTS = 500
@@ -107,9 +108,12 @@ def train(
             texts = [row.text for row in (*data.split("dev"), *data.split("train"))[:PARITY_TEXTS]]
             draft = _fresh(run / "bundle")
             classifier, parity = exported(config, data.taxonomy, texts, trained, tokenizer, draft)
+        with stage("exit"):
+            classifier = with_exit(classifier, data, config.noisy_copies, config.seed)
         with stage("calibrate"):
             look = _look(config, data, classifier, looks or base_looks(config))
             manifest, judged = calibrated(classifier, data, config.target, look.delta)
+            drop_unused(draft, manifest)
         with stage("evaluate"):
             classifier = classifier.at(config.target, manifest)
             report = _report(classifier, data, trained, tokenizer)
@@ -157,8 +161,8 @@ def _look(config: Config, data: Dataset, classifier: Classifier, looks: Looks) -
     if not data.split("calibration"):
         return Look(0, 0.0)
     settings = [data.id(), config.max_tokens, config.redactor, config.target, config.delta]
-    model = hashlib.sha256(classifier.bundle.model + json.dumps(settings).encode()).hexdigest()
-    return looks.spend(config.delta, model)
+    files = classifier.bundle.model + (classifier.bundle.exit or b"")
+    return looks.spend(config.delta, hashlib.sha256(files + json.dumps(settings).encode()).hexdigest())
 
 
 def exported(
@@ -279,5 +283,6 @@ def summary(report: dict[str, Any]) -> str:
 def _certified(certificate: dict[str, Any]) -> str:
     if certificate["accept_above"] is None:
         return "nothing: defer everything"
+    exits = f", {certificate['test_exits']:.1%} of test by the exit" if certificate["test_exits"] else ""
     coverage = f"accepts {certificate['coverage']:.1%} of calibration, {certificate['test_coverage']:.1%} of test"
-    return f"{coverage}, right on {card.percent(certificate['test_agreement'])} of these"
+    return f"{coverage}, right on {card.percent(certificate['test_agreement'])} of these{exits}"

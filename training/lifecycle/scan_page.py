@@ -12,8 +12,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; max-width: 64rem }
 table { border-collapse: collapse; margin: 1rem 0 }
-td, th { border-bottom: 1px solid #ccc; padding: .3rem .8rem; text-align: right }
-td:first-child, th:first-child, .why { text-align: left; overflow-wrap: anywhere }
+td, th { border-bottom: 1px solid #ccc; padding: .3rem .8rem; text-align: left; overflow-wrap: anywhere }
 svg { font-size: 12px; margin-right: 1rem }
 """
 _COLOURS = ("#1b6ca8", "#d1622b", "#2f8f4e", "#8a4fb0", "#a08000")
@@ -54,20 +53,17 @@ def _plot(title: str, targets: Sequence[Mapping[str, Any]], value: Callable[[Map
             f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{_y(share):.1f}" y2="{_y(share):.1f}" stroke="#ddd"/>'
         )
         marks.append(_text(_LEFT - 6, _y(share) + 4, f"{share:.0%}", "end"))
-    for of_target, colour in zip(targets, _COLOURS, strict=False):
-        points = [(_LEFT + i * step, value(size)) for i, size in enumerate(of_target["sizes"])]
-        marks += _drawn([(x, share) for x, share in points if share is not None], colour, f"{of_target['target']:.1%}")
+    for i, (of_target, colour) in enumerate(zip(targets, _COLOURS, strict=False)):
+        marks.append(_text(_WIDTH - _RIGHT + 12, 44 + 18 * i, f"{of_target['target']:.1%}", colour=colour))
+        points = [(_LEFT + j * step, value(size)) for j, size in enumerate(of_target["sizes"])]
+        marks += _drawn([(x, share) for x, share in points if share is not None], colour)
     return f'<svg width="{_WIDTH}" height="{_HEIGHT}" role="img">{_text(_LEFT, 14, title)}{"".join(marks)}</svg>'
 
 
-def _drawn(points: Sequence[tuple[float, float]], colour: str, name: str) -> list[str]:
-    if not points:
-        return []
+def _drawn(points: Sequence[tuple[float, float]], colour: str) -> list[str]:
     path = " ".join(f"{x:.1f},{_y(share):.1f}" for x, share in points)
     dots = [f'<circle cx="{x:.1f}" cy="{_y(share):.1f}" r="3" fill="{colour}"/>' for x, share in points]
-    last, share = points[-1]
-    line = f'<polyline points="{path}" fill="none" stroke="{colour}"/>'
-    return [line, *dots, _text(last + 8, _y(share) + 4, name, colour=colour)]
+    return [f'<polyline points="{path}" fill="none" stroke="{colour}"/>', *dots]
 
 
 def _y(share: float) -> float:

@@ -20,7 +20,7 @@ from inference.teachers.registry import open_teacher
 from training.data.dataset import Dataset
 from training.data.kept import SPLITS_FILE
 from training.data.looks import LOOKS_FILE
-from training.data.rows import PREFIX, Row, text_key, to_record
+from training.data.rows import PREFIX, Row, ours, text_key, to_record
 from training.labelling.labeller import Options, answers_for, consent
 from training.lifecycle.questions import NOTES
 
@@ -64,7 +64,7 @@ def _changed(row: Row, change: Change, answer: dict[str, Any] | None) -> dict[st
             shares[change.mapping[name]] += share  # type: ignore[assignment]
         record[PREFIX + "shares"] = dict(shares)
     if answer is not None and answer["label"] in change.added:
-        said = {PREFIX + name: answer[name] for name in ("labeler", "prompt_id")}
+        said = {PREFIX + name: ours(answer, name) for name in ("labeler", "prompt_id")}
         record |= {"label": answer["label"], **said}
         record.pop(PREFIX + "shares", None)
     if record["label"] != row.label:

@@ -1,0 +1,95 @@
+"""The early exit: a linear model on a text's token n-grams that answers easy texts before the student runs.
+
+Its features are the text's own tokens, pairs of neighbours, and pairs with one token between them, all hashed into
+buckets. An n-gram that was too rare in training is unknown and says nothing. Training hashes with `buckets` too.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+BITS = 17
+_SHIFT = np.uint64(64 - BITS)
+_ONE, _NEXT, _SECOND, _APART, _MIX = (
+    np.uint64(odd)
+    for odd in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5, 0xD6E8FEB86659FD93)
+)
+_FOLD = np.uint64(32)
+
+
+def buckets(ids: Sequence[int]) -> np.ndarray:
+    """The buckets of a text's n-grams from its token ids: integers in [0, 2^BITS), shape (n-grams,).
+
+    First every token, then every pair of neighbours, then every pair with one token between.
+    """
+    tokens = np.array(ids, dtype=np.uint64)
+    n = len(tokens)
+    first, second = tokens * _ONE, tokens * _NEXT
+    hashed = np.empty(n + max(n - 1, 0) + max(n - 2, 0), dtype=np.uint64)
+    hashed[:n] = first
+    if n > 1:
+        np.add(first[:-1], second[1:], out=hashed[n : 2 * n - 1])
+    if n > 2:
+        np.add(first[:-2], tokens[2:] * _SECOND + _APART, out=hashed[2 * n - 1 :])
+    hashed ^= hashed >> _FOLD
+    hashed *= _MIX
+    return hashed >> _SHIFT
+
+
+@dataclass(frozen=True, eq=False)
+class Exit:
+    """The linear model, immutable.
+
+    `rows` has the row of `weights` for every bucket, uint16 of shape (2^BITS,), 0 where it is unknown; `weights` are
+    int8 of shape (rows, labels), `scale` is what one unit of them counts in logits. A text of which a larger share than
+    `most_unknown` is unknown n-grams is not answered.
+    """
+
+    rows: np.ndarray
+    weights: np.ndarray
+    scale: float
+    most_unknown: float
+
+    def unknown(self, ids: Sequence[int]) -> float:
+        """The share of a text's n-grams that training hardly ever saw; 1 of no tokens."""
+        rows = self.rows[buckets(ids)]
+        return 1 - float(np.count_nonzero(rows)) / len(rows) if len(rows) else 1.0
+
+    def logits(self, ids: Sequence[int]) -> np.ndarray | None:
+        """Logits of all labels, float64 of shape (labels,); None for a text that is too new to answer."""
+        rows = self.rows[buckets(ids)]
+        n = len(rows)
+        if n - np.count_nonzero(rows) > self.most_unknown * n or not n:
+            return None
+        total = np.add.reduce(self.weights.take(rows, axis=0), axis=0, dtype=np.int32)
+        return np.asarray(total * (self.scale / n**0.5))
+
+    def to_bytes(self) -> bytes:
+        """The content of the bundle's file; the same model has the same bytes."""
+        file = io.BytesIO()
+        numbers = np.array([self.scale, self.most_unknown])
+        np.savez_compressed(file, rows=self.rows, weights=self.weights, numbers=numbers)
+        return file.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes, labels: int) -> Exit:
+        """Read what `to_bytes` wrote. Raises ValueError if it is no exit for so many labels."""
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
+                rows, weights, numbers = file["rows"], file["weights"], file["numbers"]
+        except (OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"it cannot be read: {error}") from error
+        if (rows.shape, rows.dtype) != ((1 << BITS,), np.dtype(np.uint16)):
+            raise ValueError(f"it has {rows.dtype} rows of shape {rows.shape}, expected uint16 of ({1 << BITS},)")
+        if weights.ndim != 2 or weights.dtype != np.int8 or rows.max() >= len(weights) or weights.shape[1] != labels:
+            raise ValueError(
+                f"it has {weights.dtype} weights of shape {weights.shape}, expected int8 for {labels} labels"
+            )
+        if numbers.shape != (2,) or not np.isfinite(numbers).all():
+            raise ValueError(f"its numbers are {numbers}, expected a scale and a share")
+        return cls(rows, weights, float(numbers[0]), float(numbers[1]))
