@@ -35,6 +35,7 @@ from inference.serving.flight import Outcome, Wish
 from inference.serving.forget import forget
 from inference.serving.guard import Guard, State
 from inference.serving.known import Known
+from inference.serving.measured import Measured
 from inference.serving.paid import warn_of_unpriced
 from inference.serving.policy import Policy
 from inference.serving.recorder import Recorder
@@ -268,10 +269,16 @@ class Cascade(Closing):
             "promise": self._watch.promise(),
             "other_redaction": (tier.other_redaction or None) if tier else None,
             "breakers": self._deferral.states(),
+            "spend": self.ledger.known() if self.ledger else None,
+            "measured": self._recorder.measured.figures() if self._recorder.measured else None,
             "redis": self._redis.stats() if self._redis else None,
             "log": self.log.stats() if self.log else None,
             "workers": {part.worker.name: part.worker.state() for part in parts if part is not None},
         }
+
+    def measure(self) -> None:
+        """From now on, `stats()["measured"]` counts answers by intent and how long they took: for metrics."""
+        self._recorder.measured = self._recorder.measured or Measured()
 
     def close(self) -> None:
         """Wait a while for calls under way, then write what is to be written and let go of everything."""

@@ -81,6 +81,7 @@ class Ledger(ProcessLocal):
         self._seen: dict[str, int] = {}
         self._open: dict[str, tuple[str, int, float]] = {}  # reservations under way: period, amount, when
         self._known: dict[str, int] = {}  # what is surely spent, by period
+        self._last: tuple[str, Spent] | None = None
 
     def check(self) -> None:
         """Open the database and write to it, once."""
@@ -150,6 +151,16 @@ class Ledger(ProcessLocal):
         with self._transaction() as run:
             return self._spent(run, self._period())
 
+    def known(self) -> dict[str, Any]:
+        """The current period in dollars, as of this process's last transaction: it touches no database."""
+        period, last = self._period(), self._last
+        spent = last[1] if last is not None and last[0] == period else Spent(0, 0, 0)
+        return {
+            "period": period,
+            "cap_usd": None if self.cap is None else self.cap / 1e9,
+            **{f"{name}_usd": getattr(spent, name) / 1e9 for name in ("measured", "unsure", "reserved")},
+        }
+
     def receipts(self) -> list[tuple[str, str]]:
         """All receipts (id, body), oldest first."""
         with self._transaction() as run:
@@ -179,11 +190,13 @@ class Ledger(ProcessLocal):
                 for book in late:
                     book(run)
                 yield run
+                self._last = self._look(run)
                 connection.commit()
                 usable = True
                 del self._late[: len(late)]
                 self._known = dict(sorted((self._known | self._seen).items())[-2:])  # yesterday's calls end today
             except SpendLimit:
+                self._last = self._look(run)
                 connection.commit()  # which reservations are in doubt stays known
                 usable = True
                 raise
@@ -223,6 +236,10 @@ class Ledger(ProcessLocal):
             for reservation, (of, nano, made) in list(self._open.items()):
                 run(RESERVATION, reservation, of, nano, made)
         self._seen[period] = max(found, known)
+
+    def _look(self, run: Run) -> tuple[str, Spent]:
+        period = self._period()
+        return period, read(run, period)
 
     def _spent(self, run: Run, period: str) -> Spent:
         self._measured(run, period)

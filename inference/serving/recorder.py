@@ -12,6 +12,7 @@ from inference.common.fork import ProcessLocal, register
 from inference.common.text import MOST_CHARACTERS
 from inference.log.decision_log import Correction, Decision, DecisionLog
 from inference.serving.answer import Answer, Request
+from inference.serving.measured import Measured
 from inference.serving.own import OwnAnswers
 
 REMEMBERED = 10_000
@@ -36,6 +37,7 @@ class Recorder(ProcessLocal):
     ) -> None:
         self.log, self._redact, self._remembered, self._most = log, redact, remembered, most_characters
         self._own = OwnAnswers()
+        self.measured: Measured | None = None  # nothing is spent on metrics that nobody reads
         self._prompt_id, self._question_id = prompt_id, question_id
         # The last requests, the newest at the end: id, row id, text. An id may be there more than once.
         self._recent: collections.deque[tuple[str, str, str]] = collections.deque()
@@ -62,6 +64,8 @@ class Recorder(ProcessLocal):
         """Record one answer. Deferred, fallen back and sampled requests become rows of the log, the rest counts."""
         with self._lock:
             self._answers[answer.source, answer.cached, answer.deferred] += 1
+            if self.measured is not None:
+                self.measured.count(answer)
             text = request.text if len(request.text) <= MOST_CHARACTERS else request.beginning
             self._recent.append((answer.id, request.draw.row_id, text))
             self._characters += len(answer.id) + len(text)

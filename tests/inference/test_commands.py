@@ -12,6 +12,7 @@ from inference.common.locks import Busy
 
 INVALID = {
     "inference.classify": ["--bundle", "{no}", "hello"],
+    "inference.serve": ["--bundle", "{no}"],
     "inference.report": ["--log", "{no}/log.db"],
     "inference.costs": ["--bundle", "{no}"],
     "training.train": ["--data", "{no}", "--models", "{no}"],

@@ -1,0 +1,92 @@
+"""What a service is started with. It goes to the workers by a pipe, the token too: never by a command line."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from inference.cascade import Cascade
+
+TOKEN = "MONOKU_TOKEN"
+SHORTEST_TOKEN = 16
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may be: bytes of its body, texts in it, and seconds until all of it has come."""
+
+    body_bytes: int = 1 << 20
+    texts: int = 100
+    slow_s: float = 10.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to serve. `folder` is where several workers show each other their figures; None for one worker."""
+
+    bundle: str
+    teachers: tuple[str, ...] = ()
+    taxonomy: str | None = None
+    policy: str | None = None
+    token: str | None = field(default=None, repr=False)
+    limits: Limits = Limits()
+    folder: Path | None = None
+
+    def open(self) -> Cascade:
+        """The cascade. Raises what Cascade.load does."""
+        return Cascade.load(self.bundle, self.teachers, taxonomy=self.taxonomy, policy=self.policy)
+
+
+def read_token(file: str | None, environment: Mapping[str, str] = os.environ) -> str | None:
+    """The token in `file`, else in MONOKU_TOKEN; None without either. Raises ValueError if it cannot be a token."""
+    place, given = TOKEN, environment.get(TOKEN, "")
+    if file is not None:
+        place = file
+        try:
+            given = Path(file).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise ValueError(f"the token cannot be read from {file}: {error}") from error
+    token = given.strip()
+    if not token and file is None:
+        return None
+    if len(token) < SHORTEST_TOKEN or not (token.isascii() and token.isprintable()) or " " in token:
+        raise ValueError(
+            f"the token in {place} must be at least {SHORTEST_TOKEN} printable ASCII characters without spaces; "
+            "`openssl rand -hex 32` makes one"
+        )
+    return token
+
+
+def listen(host: str, port: int, token: str | None) -> socket.socket:
+    """A socket bound to the address. Raises ValueError if it could be reached from elsewhere and there is no token."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise ValueError(f"the host {host!r} and port {port} are no address to listen on: {error}") from error
+    if token is None and not is_loopback(str(address[0])):
+        raise ValueError(
+            f"to listen on {host}, where others can reach it, a service needs a token: set {TOKEN} or --token-file; "
+            "without one it listens on 127.0.0.1 alone"
+        )
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+    except OSError as error:
+        sock.close()
+        raise OSError(f"cannot listen on {host} port {port}: {error.strerror}; choose another --port") from error
+    sock.set_inheritable(True)
+    return sock
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a numeric address, or the name localhost, is this machine's own."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host == "localhost"
