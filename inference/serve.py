@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 
+from inference.cascade import Cascade
 from inference.common.commands import DONE, Parser, command, count
 from inference.common.errors import MonokuError
 
@@ -60,11 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise MonokuError(f"the package {error.name} is not installed; {hint}") from error
     token = settings.read_token(arguments.token_file)
     limits = settings.Limits(arguments.max_body_bytes, arguments.max_texts, float(arguments.slow_s))
-    given = settings.Settings(
-        arguments.bundle, tuple(arguments.teacher), arguments.taxonomy, arguments.policy, token, limits
+    load = partial(
+        Cascade.load, arguments.bundle, tuple(arguments.teacher), taxonomy=arguments.taxonomy, policy=arguments.policy
     )
     with settings.listen(arguments.host, arguments.port, token) as sock:
-        server.serve(given, sock, arguments.workers)
+        server.serve(settings.Settings(load, token, limits), sock, arguments.workers)
     return DONE
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -14,13 +14,15 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
-from inference.cascade import Cascade
 from inference.service.crew import Crew
 from inference.service.door import FAILED, Door, Refusal
 from inference.service.figures import Figures, figures
 from inference.service.metrics import Collector, exposition
 from inference.service.models import Answered, AnsweredAll, Classify, Feedback, Problem, Ready, Version
 from inference.service.settings import Settings
+
+if TYPE_CHECKING:
+    from inference.cascade import Cascade
 
 RELEASE = metadata.version("monoku")
 _PROBLEMS: dict[int | str, dict[str, Any]] = {

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from inference.cascade import Cascade
+if TYPE_CHECKING:
+    from inference.cascade import Cascade
 
 TOKEN = "MONOKU_TOKEN"
 SHORTEST_TOKEN = 16
@@ -26,19 +28,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class Settings:
-    """What to serve. `folder` is where several workers show each other their figures; None for one worker."""
+    """What to serve. `open` loads the cascade, in each worker, so it must be something that pickles.
 
-    bundle: str
-    teachers: tuple[str, ...] = ()
-    taxonomy: str | None = None
-    policy: str | None = None
+    `folder` is where several workers show each other their figures; None for one worker.
+    """
+
+    open: Callable[[], Cascade]
     token: str | None = field(default=None, repr=False)
     limits: Limits = Limits()
     folder: Path | None = None
-
-    def open(self) -> Cascade:
-        """The cascade. Raises what Cascade.load does."""
-        return Cascade.load(self.bundle, self.teachers, taxonomy=self.taxonomy, policy=self.policy)
 
 
 def read_token(file: str | None, environment: Mapping[str, str] = os.environ) -> str | None:
