@@ -119,7 +119,7 @@ class Cascade(Closing):
         ledger = Ledger(rules.ledger or home / "spend.db", rules.daily_usd) if teachers else None
         warn_of_unpriced(teachers, rules.daily_usd)
         check_stores(rules, log, ledger, cache := make_cache(rules, intents, redact))
-        watch.watched_by(Guard(log, home, rules, bool(teachers), on_alarm))
+        watch.watched_by(Guard(log, home, rules, bool(teachers), on_alarm, intents.question_id()))
         return cls(watch, rules, teachers, intents, log, ledger, redact, cache)
 
     def classify(self, text: str, id: str | None = None) -> Answer:
@@ -261,7 +261,7 @@ class Cascade(Closing):
         """Counts by source, and the state of every part: for a person, or for monitoring."""
         notice()
         tier = self._watch.tier
-        parts = (self._watch, self._deferral, self.log, self._redis)
+        parts = (self._watch, self._watch.guard, self._deferral, self.log, self._redis)
         return {
             "answers": self._recorder.counts(),
             "bundle_id": tier.bundle_id if tier else None,

@@ -49,9 +49,10 @@ def moment(text: str, now: float) -> float:
 def render(report: Mapping[str, Any]) -> str:
     """The report for a person to read."""
     head = f"{report['log']}, {_utc(report['since'])} to {_utc(report['until'])} UTC (whole hours)"
+    suspended = list(map(_suspended, report["suspended"]))
     if not report["requests"]:
-        return f"{head}: no requests"
-    lines = [f"{head}: {report['requests']:,} requests", "", *map(_suspended, report["suspended"])]
+        return "\n".join([f"{head}: no requests", *suspended])
+    lines = [f"{head}: {report['requests']:,} requests", "", *suspended]
     lines += [_line(figure) for figure in report["figures"]]
     refused = report["refusals"]
     lines += ["", f"teachers named no intent in {refused['answers']:,} of {refused['of']:,} answers, "

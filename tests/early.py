@@ -27,7 +27,7 @@ def fitted(classifier: Classifier) -> Exit:
 
     rows = tiny_rows()
     target = np.array([[label == row["label"] for label in classifier.labels] for row in rows], np.float32)
-    found = fit([classifier.tokens(row["text"]) for row in rows], target, np.ones(len(rows)))
+    found = fit([classifier.tokens(row["text"]) for row in rows], target, np.ones(len(rows)), np.arange(len(rows)))
     return replace(found, most_unknown=0.5)
 
 

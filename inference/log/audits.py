@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from inference.log.agreement import LOCAL
 from inference.log.reader import Reader
-from inference.log.rows import Decision
 
 SETTLED_S = 30.0  # after which a teacher has answered, as a rule, and the rows are written
 LATE_S = 900.0  # for which a late answer is waited for
@@ -29,6 +28,17 @@ class Audited(NamedTuple):
     agreed: bool
 
 
+class _Local(NamedTuple):
+    """What is needed of a row: there may be years of them, and their texts stay where they are."""
+
+    id: str
+    time: float
+    bundle_id: str | None
+    intent: str | None
+    confidence: float | None
+    source: str
+
+
 class Audits:
     """Reads the audited answers of one question after `since`. For one thread at a time."""
 
@@ -41,7 +51,8 @@ class Audits:
     @property
     def blind_since(self) -> float | None:
         """Since when nobody says whether answers are right (a cap, an outage); None where somebody does."""
-        return min(self._open.values()) if len(self._open) >= BLIND_AFTER else None
+        times = list(self._open.values())  # another thread may empty it meanwhile
+        return min(times) if len(times) >= BLIND_AFTER else None
 
     def new(self, now: float) -> list[Audited]:
         """What has come since the last call, in the order of time. Raises LogError if the log cannot be read."""
@@ -57,11 +68,11 @@ class Audits:
         self._taken = {name: time for name, time in self._taken.items() if time >= self._until - LATE_S}
         return found
 
-    def _rows(self, since: float, until: float) -> Iterator[Decision]:
+    def _rows(self, since: float, until: float) -> Iterator[_Local]:
         for row in self._log.read_sample(since, until):
             local = row.accepted and row.source in LOCAL and row.intent is not None
             if local and row.time > self._since and row.question_id == self._question:
-                yield row
+                yield _Local(row.id, row.time, row.bundle_id, row.intent, row.confidence, row.source)
 
     def _labels(self, wanted: set[str], since: float) -> dict[str, str | None]:
         labels: dict[str, str | None] = {}
@@ -70,7 +81,7 @@ class Audits:
                 labels[answer.request_id] = answer.label
         return labels
 
-    def _take(self, row: Decision, labels: dict[str, str | None], found: list[Audited]) -> None:
+    def _take(self, row: _Local, labels: dict[str, str | None], found: list[Audited]) -> None:
         if row.id in labels:
             agreed = labels[row.id] == row.intent
             found.append(Audited(row.time, row.bundle_id or "", row.intent or "", row.confidence, row.source, agreed))

@@ -121,7 +121,8 @@ def accuracy(counts: Counts, sample: Sample) -> Figure:
         note = f"worst case {bounds[0] * 100:.1f} %, if all that is missing is wrong; {note}"
     if found.asked:
         low, high = detail["interval_95"] = interval(found.agreed, found.asked, ACCURACY)
-        note = f"95 % at every look: {low * 100:.1f} to {high * 100:.1f} %; {_mix(sample)}{note}"
+        shown = f"{low * 100:.1f} to {high * 100:.1f} %"
+        note = f"95 % at every look since then: {shown}; {_mix(sample)}{note}"
         detail["bundles"] = dict(sample.by_bundle)
     return Figure("accuracy", found.share, ACCURACY, "share", True, note, detail, bounds)
 

@@ -68,6 +68,17 @@ class Marks:
         """Since when answers count; 0 from the first."""
         return max((end.time for end in self._ends), default=0.0)
 
+    @property
+    def last_alarm(self) -> float:
+        """When the last alarm came; 0 where there was none."""
+        return max((alarm.time for alarm in self._alarms), default=0.0)
+
+    @property
+    def unended(self) -> bool:
+        """Whether there is an alarm that no person ended: a bundle calibrated before it may be suspended still."""
+        by_hand = max((end.time for end in self._ends if end.by == BY_HAND), default=0.0)
+        return self.last_alarm > by_hand
+
     def open(self) -> Alarm | None:
         """The first alarm since answers count, with what still holds after all later ones; None where there is none."""
         first = next((alarm for alarm in self._alarms if alarm.time > self.began), None)

@@ -11,13 +11,15 @@ from inference.log.detector import LIMIT, SUSPECT, Detector
 from inference.log.marks import NOTHING, Alarm
 from inference.log.sequence import interval
 
-Keeps = Callable[[Audited, float], bool]
+Keeps = Callable[[Audited, float, bool], bool]
 
 
 class Promise:
     """Watches accepted answers at `target`, and those of them that stricter targets would have accepted as well.
 
-    `keeps` says whether an answer lies above the threshold for a target, of its own bundle. A publish changes nothing:
+    `keeps` says whether an answer lies above the threshold for a target, of its own bundle, and takes what is to be
+    said where that bundle is gone: such an answer counts at `target`. One that a looser target accepted does not. A
+    publish changes nothing:
     what serves must keep its target, whichever bundle that is.
     """
 
@@ -27,18 +29,23 @@ class Promise:
         self.agreed = self.asked = 0
         self.by_bundle: Counter[str] = Counter()
 
-    def add(self, answers: Iterable[Audited], level: float) -> list[Alarm]:
-        """Take in answers in the order of time while those above the threshold for `level` serve; the alarms found."""
+    def add(self, answers: Iterable[Audited], level: float, quiet_until: float = 0.0) -> list[Alarm]:
+        """Take in answers in the order of time while those above the threshold for `level` serve; the alarms found.
+
+        What came up to `quiet_until`, the last alarm that is known already, is evidence but raises none.
+        """
         alarms: list[Alarm] = []
         for answer in answers:
             self.agreed, self.asked = self.agreed + answer.agreed, self.asked + 1
             self.by_bundle[answer.bundle_id] += 1
             for target, detector in self.detectors.items():
-                if target == self.target or self._keeps(answer, target):
+                if self._keeps(answer, target, target == self.target):
                     detector.add(answer.agreed)
             serving = self.detectors.get(level)
             # While the promise is suspended already, another step is no false alarm.
-            if serving is not None and serving.evidence >= (LIMIT if level == self.target else SUSPECT):
+            if serving is None or answer.time <= quiet_until:
+                continue
+            if serving.evidence >= (LIMIT if level == self.target else SUSPECT):
                 alarms.append(Alarm(answer.time, self.question, level, self._next(level)))
                 level = alarms[-1].to
         return alarms

@@ -26,8 +26,11 @@ def suspensions(log: DecisionLog, now: float) -> list[dict[str, Any]]:
 
 
 def resume(log: DecisionLog, now: float) -> int:
-    """End all suspensions, by hand; how many there were. Answers count anew from `now` on. Raises LogError."""
-    open_ones = [question for question, marks in _by_question(log).items() if marks.open() is not None]
+    """End all suspensions, by hand; how many there were, those of bundles that do not serve included.
+
+    Answers count anew from `now` on. Raises LogError.
+    """
+    open_ones = [question for question, marks in _by_question(log).items() if marks.unended]
     for question in open_ones:
         log.note(KIND, End(now, question, BY_HAND).key)
     if open_ones:

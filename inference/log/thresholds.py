@@ -18,13 +18,15 @@ class Thresholds:
         self._home = home
         self._known: dict[str, Manifest | None] = {}
 
-    def keeps(self, answer: Audited, target: float) -> bool:
-        """Whether an accepted answer lies above its bundle's threshold for `target`.
+    def keeps(self, answer: Audited, target: float, gone: bool = False) -> bool:
+        """Whether an accepted answer lies above its bundle's threshold for `target`; `gone` where that is not known.
 
         Of a text that the exit answered, and would leave to the student there, nobody knows: it does not.
         """
         manifest = self._manifest(answer.bundle_id)
-        certificate = None if manifest is None else _certificate(manifest, target)
+        if manifest is None:
+            return gone
+        certificate = _certificate(manifest, target)
         if certificate is None or certificate.accept_above is None or answer.confidence is None:
             return False
         if answer.source == "rules":  # it answers where its measured precision, its confidence, reaches the target

@@ -78,13 +78,12 @@ def serve(settings: Settings, sock: socket.socket, workers: int) -> None:
 
     Raises what Cascade.load does before anything is served.
     """
-    cascade = settings.open()  # so that whatever is wrong is one line, and not one of each worker
-    cascade.close()
+    deadline_s = _tried(settings)
     configure()
     with tempfile.TemporaryDirectory(prefix="monoku-") as folder:
         if workers > 1:
             settings = replace(settings, folder=Path(folder))
-        config = _config(settings, workers, cascade.policy.deadline_s)
+        config = _config(settings, workers, deadline_s)
         host, port = sock.getsockname()[:2]
         shown = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         _log.info("serving", extra={"fields": {"url": shown, "workers": workers}})
@@ -93,6 +92,13 @@ def serve(settings: Settings, sock: socket.socket, workers: int) -> None:
         else:
             signal.signal(signal.SIGTERM, _leave)
             Server(config).run(sockets=[sock])
+
+
+def _tried(settings: Settings) -> float:
+    """Load the cascade once, so that whatever is wrong is one line, and not one of each worker; its deadline."""
+    cascade = settings.open()
+    cascade.close()
+    return cascade.policy.deadline_s
 
 
 def _config(settings: Settings, workers: int, deadline_s: float) -> Config:

@@ -27,7 +27,8 @@ State = Mapping[str, Any]
 class Guard(ProcessLocal):
     """Looks at the log every `every_s` seconds on a thread of its own; `serves` says what may serve, at any time.
 
-    `home` is models/<name>, with the versions whose answers are in the log. Without `teachers` nobody says whether an
+    `home` is models/<name>, with the versions whose answers are in the log. `question` is that of the log's rows, by
+    default the bundle's. Without `teachers` nobody says whether an
     answer is right. `on_alarm` is called with the state, on that thread, for an alarm that comes while this process
     runs.
     """
@@ -39,10 +40,11 @@ class Guard(ProcessLocal):
         policy: Policy,
         teachers: bool = True,
         on_alarm: Callable[[State], object] | None = None,
+        question: str | None = None,
         every_s: float = LOOK_EVERY_S,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._log, self._home, self._policy = log, home, policy
+        self._log, self._home, self._policy, self._question = log, home, policy, question
         self._off = _why_never(log, policy, teachers)
         self._on_alarm, self._every_s, self._now = on_alarm, every_s, now
         self._unread = Condition("promise", "the log can be read again: the promise is watched")
@@ -125,7 +127,7 @@ class Guard(ProcessLocal):
         if self._why_off(tier) or tier is None:
             return None
         manifest = tier.classifier.bundle.manifest
-        return Serving.of(manifest, tier.taxonomy.question_id(), self._policy.target)
+        return Serving.of(manifest, self._question or tier.taxonomy.question_id(), self._policy.target)
 
     def _why_off(self, tier: Tier | None) -> str:
         if self._off or tier is None:

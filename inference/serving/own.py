@@ -23,7 +23,8 @@ class OwnAnswers:
     def of(self, request: Request) -> tuple[tuple[str, float] | None, bool]:
         """Exit's or student's answer to a request, None if a rule did or nobody knows; whether its text was seen."""
         guess = request.guess
-        if guess.cached and guess.confidence is not None:  # it was kept with the own answer
+        # Found in this process's memory, as typed: it was kept with the own answer.
+        if guess.cached and guess.confidence is not None and request.redacted is None:
             return (None if guess.source == "rules" else (str(guess.intent), guess.confidence)), True
         key = hash((request.bundle_id, request.text))
         known = self._known.get(key)

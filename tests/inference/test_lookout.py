@@ -70,6 +70,37 @@ def test_a_stricter_threshold_that_is_broken_too_is_passed_over(
     assert look(log, tmp_path).alarm == alarm, "a restart comes to the same"
 
 
+def test_a_stricter_target_is_not_judged_by_what_a_looser_one_accepted(
+    log: DecisionLog, tmp_path: Path, bundle_id: str
+) -> None:
+    write(log, audited(WRONG, START, bundle_id, confidence=0.6))
+    stricter = Serving("q1", 0.99, (), 0.0)
+    assert look(log, tmp_path, serving=stricter).alarm is None
+    write(log, audited(WRONG, START + 500, bundle_id, confidence=0.95))
+    assert look(log, tmp_path, serving=stricter).alarm is not None
+
+
+def test_a_restart_while_suspended_finds_nothing_worse_in_what_came_before(
+    log: DecisionLog, tmp_path: Path, bundle_id: str
+) -> None:
+    suspect = audited([False] * 8, START, bundle_id, confidence=0.8)  # of the threshold for 0.97, but for a while alone
+    sure = audited([True] * 400, START + 100, bundle_id, confidence=0.95)
+    write(log, [*suspect, *sure, *audited(WRONG, START + 1000, bundle_id, confidence=0.6)])
+    alarm = look(log, tmp_path).alarm
+    assert alarm is not None
+    assert (alarm.target, alarm.to) == (0.95, 0.97)
+    assert look(log, tmp_path).alarm == alarm
+
+
+def test_a_person_can_end_what_a_newer_bundle_ended_for_itself_alone() -> None:
+    alarm, end = Alarm(10.0, "q1", 0.95, NOTHING), End(20.0, "q1", BY_BUNDLE)
+    marks = Marks([alarm, end], "q1")
+    assert marks.open() is None
+    assert marks.broken(0.95) == alarm  # for the bundle of before, to which a rollback leads
+    assert marks.unended
+    assert not Marks([alarm, end, End(30.0, "q1", BY_HAND)], "q1").unended
+
+
 def test_where_all_are_broken_nothing_is_accepted(log: DecisionLog, tmp_path: Path, bundle_id: str) -> None:
     write(log, audited(WRONG, START, bundle_id, confidence=0.95))
     alarm = look(log, tmp_path).alarm

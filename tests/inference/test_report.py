@@ -125,7 +125,7 @@ def test_the_text_names_every_figure_with_its_target(path: Path, capsys: pytest.
     assert lines["cost per request"].startswith("cost per request $0.000008 < $0.0001 ok")
     assert lines["LLM call rate"].startswith("LLM call rate 13 % < 30 % ok")
     assert lines["accuracy"].startswith(
-        "accuracy 96.55 % > 95 % incomplete 95 % at every look: 79.9 to 100.0 %; worst case 90.3 %, if all"
+        "accuracy 96.55 % > 95 % incomplete 95 % at every look since then: 79.9 to 100.0 %; worst case 90.3 %, if all"
     )
     assert lines["latency p95"].startswith("latency p95 ")
     assert "< 200 ms missed" in lines["latency p95"]

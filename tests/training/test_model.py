@@ -16,6 +16,7 @@ from training.student.targets import dense
 ROWS = [Row(str(i), text, label) for i, (text, label) in enumerate([("pay the bill", "a"), ("open the door", "b")] * 8)]
 T5 = transformers.T5Config(vocab_size=600, d_model=32, d_kv=16, d_ff=64, num_layers=1, num_heads=2)
 FUNNEL = transformers.FunnelConfig(vocab_size=600, block_sizes=[1, 1], d_model=32, n_head=2, d_head=16, d_inner=32)
+QWEN = transformers.Qwen2Config(vocab_size=600, hidden_size=32, architectures=["Qwen2ForCausalLM"])
 GPT2 = transformers.GPT2Config(vocab_size=600, n_embd=32, n_layer=1, n_head=2)
 
 
@@ -138,6 +139,7 @@ def test_training_goes_as_it_was_set(tiny_base: Path, tmp_path: Path, config: Co
     [
         (T5, BERTS, r"is an encoder with a decoder \(t5\)"),
         (FUNNEL, BERTS, r"cannot be exported by optimum \(funnel\)"),
+        (QWEN, BERTS, r"is a decoder \(qwen2\)"),
         (GPT2, {"unk_token": "[UNK]"}, "has no token for padding, as decoders have none"),
     ],
 )

@@ -51,6 +51,8 @@ class Scored:
 class Served:
     """What a classifier answers to rows: each answer's score, whether it is accepted, right, and the exit's (`early`).
 
+    `intents` are the answers themselves.
+
     The score is the student's confidence, or inf for an answer of a rule or of the exit, which is accepted at every
     threshold, or -inf for an intent that is never accepted. A request that the teacher refused has no right answer.
     """
@@ -59,6 +61,7 @@ class Served:
     accepted: np.ndarray
     correct: np.ndarray
     early: np.ndarray | None = None
+    intents: tuple[str, ...] = ()
 
     @property
     def exits(self) -> float:
@@ -78,7 +81,8 @@ class Served:
     def of(self, rows: Sequence[int]) -> Served:
         """The same for some of the rows, given as indices."""
         early = None if self.early is None else self.early[rows]
-        return Served(self.scores[rows], self.accepted[rows], self.correct[rows], early)
+        intents = tuple(self.intents[i] for i in rows) if self.intents else ()
+        return Served(self.scores[rows], self.accepted[rows], self.correct[rows], early, intents)
 
 
 def score(classifier: Classifier, rows: Sequence[Row]) -> Scored:
@@ -106,6 +110,7 @@ def serve(classifier: Classifier, scored: Scored) -> Served:
         np.array([answer.accepted for answer in answers]),
         np.array([answer.intent == row.label for answer, row in zip(answers, scored.rows, strict=True)]),
         np.array([answer.source == "exit" for answer in answers]),
+        tuple(answer.intent for answer in answers),
     )
 
 

@@ -12,7 +12,7 @@ from inference.common import jsonl
 from inference.common.text import repair
 from training.data.files import format_of, lines_of
 from training.data.records import records
-from training.data.rows import PREFIX, named, text_key, without_prefix
+from training.data.rows import PREFIX, named, ours, text_key, without_prefix
 
 # What labelling says of a query: in its output these names begin with PREFIX, before 0.3.0 they did not.
 OURS = ("query", "refusal", "labeler", "prompt_id", "usage", "cost_usd", "time", "shares", "opinion", "given")
@@ -71,8 +71,9 @@ def to_query(text: str, values: dict[str, Any], redact: Redactor) -> Query:
     """A record as a redacted query. A label that it came with is kept as `monoku_given`."""
     said = _SAID_BEFORE if without_prefix(values) else _SAID
     fields = {name: value for name, value in values.items() if name not in said}
-    if values.get("label") is not None:
-        fields[PREFIX + "given"] = values["label"]
+    given = values.get("label") if values.get("label") is not None else ours(values, "given")
+    if given is not None:
+        fields[PREFIX + "given"] = given
     text = redact(text)
     return Query(text, text_key(text), fields)
 

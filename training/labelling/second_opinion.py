@@ -48,7 +48,7 @@ def second_opinions(labels: Path, queries: Sequence[Query]) -> tuple[Query, ...]
     if len({row["label"] for _, row in jsonl.read(labels) if row.get("label")}) < 2:
         return ()
     rows = dataset.load(str(labels), whole=False).split("train")
-    doubted = {row.extra.get("query") for row in doubtful(rows)}
+    doubted = {row.key for row in doubtful(rows)}
     return tuple(replace(query, opinion=2) for query in queries if query.id in doubted)
 
 

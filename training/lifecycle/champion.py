@@ -84,7 +84,11 @@ def _known(rows: Sequence[Row], challenger: Classifier) -> list[Row]:
 
 def _served(champion: Opponent, scored: Scored, target: float) -> Served:
     found = serve(at(champion.classifier, target), scored)
-    return found if not champion.renamed else replace(found, correct=champion.right(scored))
+    if not champion.renamed:
+        return found
+    said = [champion.renamed.get(intent, intent) for intent in found.intents]
+    right = [name == row.label for name, row in zip(said, scored.rows, strict=True)]
+    return replace(found, correct=np.array(right, bool))
 
 
 def _pairs(champion: Opponent, challenger: Classifier, rows: Sequence[Row]) -> Pairs | None:

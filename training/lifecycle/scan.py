@@ -23,6 +23,7 @@ from training.evaluation.certificate import certify_goal
 from training.evaluation.growth import DRAWS, FACTORS, judging_rows, redrawn
 from training.evaluation.statistics import significantly_below
 from training.student.halves import Answers, Features, Known, Recipe, parts
+from training.student.targets import CELLS
 
 DIVISIONS = 5
 FOLDS = 6
@@ -77,6 +78,9 @@ def scan(data: Dataset, goals: Sequence[Goal], features: Features, draws: int = 
             f"{count} distinct rows (near-duplicates count once) are too few to scan: at least {FEWEST} are needed; "
             "python -m training.label labels more"
         )
+    if len(data.rows) * len(data.taxonomy.names) > CELLS:
+        most = CELLS // len(data.taxonomy.names)
+        raise ValueError(f"{len(data.rows):,} rows are too many to scan: take {most:,} of them at random")
     known = Known.of(data.rows, data.taxonomy.names, features)
     loosest = min(goals, key=lambda goal: goal.target)
     halves, whole = _students(known, groups, judging, round(shares(count, loosest)[0] * count))

@@ -11,7 +11,6 @@ from inference.bundle.exit import Exit
 from inference.bundle.manifest import EXIT, Bundle, Manifest
 from inference.classifier import Classifier
 from training.data.dataset import Dataset
-from training.data.rows import Row
 from training.evaluation.calibrate import fit_temperature
 from training.evaluation.exits import FEWEST_ROWS
 from training.student import exit as exits
@@ -34,13 +33,15 @@ def with_exit(classifier: Classifier, data: Dataset, copies: int, seed: int) -> 
 def distilled(classifier: Classifier, data: Dataset, copies: int, seed: int) -> Exit:
     """An exit fitted to the train rows and `copies` noisy ones of each, half to labels, half to the student."""
     train = data.split("train")
-    rows = _some([*train, *noisy_copies(train, copies, seed)], len(classifier.labels), seed)
+    every = [*train, *noisy_copies(train, copies, seed)]
+    places = _some(len(every), len(classifier.labels), seed)
+    rows = [every[i] for i in places]
     ids = [classifier.tokens(row.text) for row in rows]
     bar = tqdm(rows, "asking the student", unit="row", leave=False, disable=None)
     said = np.array([classifier.probabilities(row.text) for row in bar])
     index = {label: i for i, label in enumerate(classifier.labels)}
     target = OF_LABEL * dense([Target.of(row, index) for row in rows]) + (1 - OF_LABEL) * said
-    found = exits.fit(ids, target, np.array([row.weight for row in rows]), seed)
+    found = exits.fit(ids, target, np.array([row.weight for row in rows]), places % len(train), seed)
     dev = [row for row in data.trials("dev") if row.label]
     dev_ids = [classifier.tokens(row.text) for row in dev]
     logits = np.array([found.logits(one) for one in dev_ids])
@@ -48,10 +49,10 @@ def distilled(classifier: Classifier, data: Dataset, copies: int, seed: int) -> 
     return exits.tuned(found, dev_ids, fit_temperature(logits, wanted))
 
 
-def _some(rows: list[Row], intents: int, seed: int) -> list[Row]:
-    """As many rows as are asked about, drawn at random where there are more."""
+def _some(rows: int, intents: int, seed: int) -> np.ndarray:
+    """The places of as many rows as are asked about, drawn at random where there are more."""
     most = min(MOST_ROWS, MOST_CELLS // intents)
-    return rows if len(rows) <= most else [rows[i] for i in np.random.default_rng(seed).permutation(len(rows))[:most]]
+    return np.arange(rows) if rows <= most else np.random.default_rng(seed).permutation(rows)[:most]
 
 
 def drop_unused(root: Path, manifest: Manifest) -> None:

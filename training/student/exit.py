@@ -17,14 +17,17 @@ BEGIN = 1e-3  # what the squared gradients are taken to have been
 KNOWN_SHARE = 0.99  # of dev's texts, that have no more unknown n-grams than is allowed
 
 
-def fit(ids: Sequence[Sequence[int]], target: np.ndarray, weight: np.ndarray, seed: int = 0) -> Exit:
+def fit(
+    ids: Sequence[Sequence[int]], target: np.ndarray, weight: np.ndarray, source: np.ndarray, seed: int = 0
+) -> Exit:
     """Fit to tokenized texts.
 
-    `target` are their distributions over the labels, float32 of shape (texts, labels), `weight` has shape (texts,).
-    Deterministic. The n-grams that most texts have are known, as many as fit.
+    `target` are their distributions over the labels, float32 of shape (texts, labels), `weight` has shape (texts,);
+    `source`, integers of shape (texts,), says which are copies of one text. Deterministic. The n-grams that most texts
+    have are known, as many as fit.
     """
     found = [buckets(one) for one in ids]
-    rows, known = _rows(found, MOST_BYTES // target.shape[1])
+    rows, known = _rows(found, source, MOST_BYTES // target.shape[1])
     features = _features([rows[one] for one in found], known + 1)
     weights = _logistic(features, target.astype(np.float32), weight.astype(np.float32), seed)
     unit = max(float(np.abs(weights).max()), 1e-6) / 127
@@ -37,9 +40,10 @@ def tuned(model: Exit, dev_ids: Sequence[Sequence[int]], temperature: float) -> 
     return Exit(model.rows, model.weights, model.scale / temperature, most)
 
 
-def _rows(found: Sequence[np.ndarray], most: int) -> tuple[np.ndarray, int]:
+def _rows(found: Sequence[np.ndarray], source: np.ndarray, most: int) -> tuple[np.ndarray, int]:
     """The row of every bucket, from 1, and how many there are."""
-    texts = np.bincount(np.concatenate([np.unique(one) for one in found]).astype(np.int64), minlength=1 << BITS)
+    pairs = [int(text) << BITS | np.unique(one).astype(np.int64) for text, one in zip(source, found, strict=True)]
+    texts = np.bincount(np.unique(np.concatenate(pairs)) & ((1 << BITS) - 1), minlength=1 << BITS)
     known = np.flatnonzero(texts >= FEWEST_TEXTS)
     known = np.sort(known[np.argsort(-texts[known], kind="stable")[: min(most, np.iinfo(np.uint16).max) - 1]])
     rows = np.zeros(1 << BITS, np.uint16)

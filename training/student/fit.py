@@ -33,11 +33,10 @@ from training.student.model import (
 )
 from training.student.narrow import narrow
 from training.student.probe import embeddings, fit_probe
-from training.student.targets import dense
+from training.student.targets import CELLS, dense
 
 HEAD_FACTOR = 5.0
 NARROWING_ROWS = 3000
-CELLS = 50_000_000  # rows times intents from which the head starts: it fits all its rows at once
 STEP_PER_EMBEDDING = 4.0  # how many times as long a row takes to train as to embed
 
 

@@ -150,6 +150,9 @@ def check_base(base: Base, max_tokens: int) -> None:
 def _unfit(config: Any, tokenizer: Any) -> str | None:
     if config.is_encoder_decoder:
         return f"is an encoder with a decoder ({config.model_type})"
+    decoders = ("ForCausalLM", "LMHeadModel")
+    if getattr(config, "is_decoder", False) or any(name.endswith(decoders) for name in config.architectures or ()):
+        return f"is a decoder ({config.model_type})"
     if not tokenizer.is_fast:
         return "has no fast tokenizer (tokenizer.json)"
     if tokenizer.pad_token is None:

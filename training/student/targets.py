@@ -9,6 +9,8 @@ import numpy as np
 
 from training.data.rows import Row
 
+CELLS = 50_000_000  # rows times intents of which a head takes all at once
+
 
 class Target(NamedTuple):
     """A distribution over `width` intents: `shares` for `intents`, and `floor` for each of the others."""
