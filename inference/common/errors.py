@@ -12,6 +12,8 @@
     └── raised and caught inside, never seen by a caller:
         ├── NoReply   Redis gave no reply                             inference.cache.link
         ├── Refused   an answer names no intent                       inference.teachers.prompt
+        ├── Refusal   the service does not answer a request           inference.service.door
+        ├── Gone      a client of the service has left                inference.service.door
         ├── NotAsked  no call is made, and the teacher is not blamed  inference.serving.paid
         ├── _Gone     a batch will never show what became of it       training.labelling.batches
         └── Stopped   labelling ends early                            training.labelling.streak

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from inference.common.errors import MonokuError
 from inference.service.logs import place
 from inference.service.settings import Limits, is_loopback
 
@@ -31,7 +32,7 @@ _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _access, _log = logging.getLogger("monoku.access"), logging.getLogger("monoku.service")
 
 
-class Refusal(Exception):
+class Refusal(MonokuError):
     """A request that is not answered: the status, one word, and a sentence."""
 
     def __init__(self, status: int, error: str, message: str, *headers: tuple[bytes, bytes]) -> None:
@@ -39,7 +40,7 @@ class Refusal(Exception):
         self.status, self.error, self.message, self.headers = status, error, message, headers
 
 
-class Gone(Exception):
+class Gone(MonokuError):
     """The client has left."""
 
 

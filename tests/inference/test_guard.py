@@ -36,9 +36,9 @@ def tier(home: Path) -> Tier:
 
 
 def break_promise(home: Path, tier: Tier, confidence: float = 0.0) -> None:
-    """Forty audited answers in a row that are wrong, of a while ago."""
-    question = tier.taxonomy.question_id()
-    wrong = audited([False] * 40, time.time() - 100, tier.bundle_id, question, confidence)
+    """Forty audited answers that are wrong, of a while ago; without a confidence, of a version that is gone."""
+    question, bundle_id = tier.taxonomy.question_id(), tier.bundle_id if confidence else "gone"
+    wrong = audited([False] * 40, time.time() - 100, bundle_id, question, confidence)
     write(DecisionLog(home / "decisions.db"), wrong)
 
 
