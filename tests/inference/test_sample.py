@@ -364,7 +364,7 @@ def test_the_sample_leaves_the_share_of_deferred_requests_to_the_others(home: Pa
 
 def answered(home: Path, teacher: Any, **settings: Any) -> list[Answer]:
     """Answers of the teacher to twelve new texts."""
-    with Cascade.load(home, teacher, strategy="tiered", daily_usd=1.0, **settings) as cascade:
+    with Cascade.load(home, teacher, strategy="tiered", daily_usd=1.0, deadline_s=30.0, **settings) as cascade:
         # Letters alone: digits might be redacted, and two texts be one.
         answers = [cascade.classify("".join(random.choices("bcdfghjkl", k=12))) for _ in range(12)]
     return [answer for answer in answers if answer.source == "teacher"]
