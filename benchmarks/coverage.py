@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,14 +83,19 @@ def nearest(vectors: np.ndarray, known: np.ndarray, one_hot: np.ndarray) -> np.n
     return votes
 
 
-def load(pool: Pool, chosen: np.ndarray, salt: str, goal: Goal) -> tuple[Dataset, dict[str, int]]:
-    """The chosen rows as the project reads and splits them, and each text's place in the pool."""
+def divided(rows: Sequence[Mapping[str, str]], salt: str, goal: Goal) -> Dataset:
+    """Rows as the project reads and splits them, by this salt: new data would all be split by one."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        kept.write(home, kept.Kept(salt))  # new data would all be split by one salt
-        lines = [json.dumps({"text": pool.texts[i], "label": str(pool.labels[i])}) for i in chosen]
-        (home / "queries.jsonl").write_text("\n".join(lines), encoding="utf-8")
-        return dataset.load(str(home), goal=goal), {pool.texts[i]: int(i) for i in chosen}
+        kept.write(home, kept.Kept(salt))
+        (home / "queries.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+        return dataset.load(folder, goal=goal)
+
+
+def load(pool: Pool, chosen: np.ndarray, salt: str, goal: Goal) -> tuple[Dataset, dict[str, int]]:
+    """The chosen rows, split, and each text's place in the pool."""
+    rows = [{"text": pool.texts[i], "label": str(pool.labels[i])} for i in chosen]
+    return divided(rows, salt, goal), {pool.texts[i]: int(i) for i in chosen}
 
 
 @dataclass(frozen=True)

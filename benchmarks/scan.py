@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,8 +23,8 @@ import torch
 import transformers
 
 from benchmarks.cells import Cells
-from training.data import dataset, kept
-from training.data.dataset import Dataset
+from benchmarks.coverage import divided
+from training.data.kept import FIRST_SALT
 from training.data.looks import look_delta
 from training.data.rows import Row
 from training.data.sizes import Goal
@@ -69,14 +68,6 @@ def rows_of(data: Path, name: str, size: int) -> list[dict[str, str]]:
     return [every[i] for i in order[:size]]
 
 
-def divided(rows: Sequence[dict[str, str]], salt: str) -> Dataset:
-    """The rows as training reads and divides them, by this salt."""
-    with tempfile.TemporaryDirectory() as folder:
-        kept.write(Path(folder), kept.Kept(salt))
-        (Path(folder) / "queries.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
-        return dataset.load(folder, goal=goal_of(TARGETS[0]))
-
-
 def goal_of(target: float) -> Goal:
     return Goal(target, look_delta(Config.delta, 1))
 
@@ -99,7 +90,7 @@ def collate(items: Sequence[Item]) -> dict[str, Any]:
 
 def trained(rows: Sequence[dict[str, str]], split: int, embed: Embed) -> dict[str, Any]:
     """The certificate of each target by a student that was trained on one division of the rows."""
-    data = divided(rows, f"split {split}")
+    data = divided(rows, f"split {split}", goal_of(TARGETS[0]))
     names = data.taxonomy.names
     every = [*data.rows, *(Row(name, name_as_text(name), name) for name in names)]
     index = {name: i for i, name in enumerate(names)}
@@ -140,7 +131,7 @@ def scores(logits: np.ndarray, labels: np.ndarray, temperature: float, never: Se
 
 def foretold(rows: Sequence[dict[str, str]], embed: Embed) -> dict[str, Any]:
     """What the scan says of each target: for n, 2n and 4n rows."""
-    found = scan(divided(rows, kept.FIRST_SALT), [goal_of(target) for target in TARGETS], embed)
+    found = scan(divided(rows, FIRST_SALT, goal_of(TARGETS[0])), [goal_of(target) for target in TARGETS], embed)
     return {str(target): [asdict(outlook) for outlook in outlooks] for target, outlooks in found.outlooks.items()}
 
 

@@ -112,7 +112,7 @@ class Classifier(ProcessLocal):
         if found is not None:
             return found
         engine = self._engine or self._reopen()
-        ids = engine.ids(redacted[: self._most_characters])
+        ids = self._ids(engine, redacted)
         return self._by_exit(engine, ids) or self._by_student(self._scores(engine, ids))
 
     def decide(self, text: str, probabilities: np.ndarray) -> Prediction:
@@ -121,7 +121,7 @@ class Classifier(ProcessLocal):
         found = self._by_rule(text, redacted)
         if found is None and self._exit_above is not None:
             engine = self._engine or self._reopen()
-            found = self._by_exit(engine, engine.ids(redacted[: self._most_characters]))
+            found = self._by_exit(engine, self._ids(engine, redacted))
         return found or self._by_student(probabilities)
 
     def best_guess(self, text: str) -> tuple[str, float]:
@@ -146,13 +146,15 @@ class Classifier(ProcessLocal):
 
     def exit_probabilities(self, text: str) -> np.ndarray | None:
         """The same of the exit; None where the bundle has none, or `text` is too new to it."""
-        ids, engine = self.tokens(text), self._engine or self._reopen()
-        logits = engine.exit.logits(ids) if engine.exit else None
-        return None if logits is None else _softmax(logits)
+        ids = self.tokens(text)
+        return _exit_scores(self._engine or self._reopen(), ids)
 
     def tokens(self, text: str) -> list[int]:
         """The token ids of `text` as the exit and the student read it: redacted, and cut where it is long."""
-        redacted, engine = self._redacted(text), self._engine or self._reopen()
+        redacted = self._redacted(text)
+        return self._ids(self._engine or self._reopen(), redacted)
+
+    def _ids(self, engine: Engine, redacted: str) -> list[int]:
         return engine.ids(redacted[: self._most_characters])
 
     def _redacted(self, text: str) -> str:
@@ -175,10 +177,9 @@ class Classifier(ProcessLocal):
         return Prediction(rule.intent, self._rules.confidence[rule.name], accepted, (), "rules")
 
     def _by_exit(self, engine: Engine, ids: list[int]) -> Prediction | None:
-        if self._exit_above is None or engine.exit is None:
+        if self._exit_above is None:
             return None
-        logits = engine.exit.logits(ids)
-        scores = None if logits is None else _softmax(logits)
+        scores = _exit_scores(engine, ids)
         if scores is None or scores.max() <= self._exit_above:
             return None
         found = self._ranked(scores, self._exit_above, "exit")
@@ -218,6 +219,11 @@ def _reopen(bundle: Bundle, target: float, threads: int, redactor: Redactor | No
         found = Bundle.load(bundle.root)
         bundle = found if found.manifest.bundle_id == bundle.manifest.bundle_id else bundle
     return Classifier(bundle, target, threads, redactor)
+
+
+def _exit_scores(engine: Engine, ids: list[int]) -> np.ndarray | None:
+    logits = engine.exit.logits(ids) if engine.exit else None
+    return None if logits is None else _softmax(logits)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

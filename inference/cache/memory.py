@@ -110,10 +110,10 @@ class MemoryCache(ProcessLocal):
         Raises ValueError if it must not be given again.
         """
         refuse_unfit(entry)
-        key = text if len(text) <= LONGEST_KEY else digest(text)
+        key = _key(text)
         with self._lock:
-            if link is not None and link != text:
-                self._set(_key(link), key)
+            if link is not None:
+                self.link(link, text)
             now, known = self._now(), self._kept.get(key)
             by_person = isinstance(known, tuple) and known[0].source == "human" and known[1] > now
             if entry.source == "human" or not by_person:

@@ -74,10 +74,13 @@ class Marks:
         return max((alarm.time for alarm in self._alarms), default=0.0)
 
     @property
+    def _by_hand(self) -> float:
+        return max((end.time for end in self._ends if end.by == BY_HAND), default=0.0)
+
+    @property
     def unended(self) -> bool:
         """Whether there is an alarm that no person ended: a bundle calibrated before it may be suspended still."""
-        by_hand = max((end.time for end in self._ends if end.by == BY_HAND), default=0.0)
-        return self.last_alarm > by_hand
+        return self.last_alarm > self._by_hand
 
     def open(self) -> Alarm | None:
         """The first alarm since answers count, with what still holds after all later ones; None where there is none."""
@@ -90,8 +93,7 @@ class Marks:
         It ends by hand for every bundle, else for those that were calibrated on enough requests since (`recent_since`:
         since when). Of several alarms the strictest counts, and those of the threshold that it leads to.
         """
-        by_hand = max((end.time for end in self._ends if end.by == BY_HAND), default=0.0)
-        alarms = [alarm for alarm in self._alarms if alarm.time > max(by_hand, recent_since)]
+        alarms = [alarm for alarm in self._alarms if alarm.time > max(self._by_hand, recent_since)]
         found: Alarm | None = None
         level = target
         while here := [alarm for alarm in alarms if alarm.target == level and alarm.to > level]:

@@ -14,7 +14,7 @@ from training.data.dataset import Dataset
 from training.evaluation.calibrate import fit_temperature
 from training.evaluation.exits import FEWEST_ROWS
 from training.student import exit as exits
-from training.student.fit import noisy_copies
+from training.student.fit import drawn, noisy_copies
 from training.student.targets import Target, dense
 
 MOST_ROWS, MOST_CELLS = 40_000, 20_000_000  # texts, and texts times intents, that the student is asked about
@@ -34,7 +34,7 @@ def distilled(classifier: Classifier, data: Dataset, copies: int, seed: int) -> 
     """An exit fitted to the train rows and `copies` noisy ones of each, half to labels, half to the student."""
     train = data.split("train")
     every = [*train, *noisy_copies(train, copies, seed)]
-    places = _some(len(every), len(classifier.labels), seed)
+    places = drawn(len(every), min(MOST_ROWS, MOST_CELLS // len(classifier.labels)), seed)
     rows = [every[i] for i in places]
     ids = [classifier.tokens(row.text) for row in rows]
     bar = tqdm(rows, "asking the student", unit="row", leave=False, disable=None)
@@ -47,12 +47,6 @@ def distilled(classifier: Classifier, data: Dataset, copies: int, seed: int) -> 
     logits = np.array([found.logits(one) for one in dev_ids])
     wanted = np.array([index[row.label] for row in dev])
     return exits.tuned(found, dev_ids, fit_temperature(logits, wanted))
-
-
-def _some(rows: int, intents: int, seed: int) -> np.ndarray:
-    """The places of as many rows as are asked about, drawn at random where there are more."""
-    most = min(MOST_ROWS, MOST_CELLS // intents)
-    return np.arange(rows) if rows <= most else np.random.default_rng(seed).permutation(rows)[:most]
 
 
 def drop_unused(root: Path, manifest: Manifest) -> None:

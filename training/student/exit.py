@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.sparse import csr_array
+from scipy.special import softmax
 
 from inference.bundle.exit import BITS, Exit, buckets
 
@@ -72,14 +73,9 @@ def _logistic(features: csr_array, target: np.ndarray, weight: np.ndarray, seed:
         some = features[batch]
         columns, places = np.unique(some.indices, return_inverse=True)
         some = csr_array((some.data, places, some.indptr), shape=(len(batch), len(columns)))
-        error = (_softmax(some @ weights[columns]) - target[batch]) * weight[batch, None]
+        error = (softmax(some @ weights[columns], axis=1) - target[batch]) * weight[batch, None]
         slope = some.T @ error
         squares[columns] += np.square(slope).mean(1, keepdims=True)
         weights[columns] -= RATE * (1 - step / steps) * slope / np.sqrt(squares[columns])
         weights[0] = 0
     return weights
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    exponents = np.exp(logits - logits.max(1, keepdims=True))
-    return np.asarray(exponents / exponents.sum(1, keepdims=True))

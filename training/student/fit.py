@@ -90,7 +90,7 @@ def train(
         encode([Row(label, name_as_text(label), label) for label in labels], student, tokenizer, 0.0),
         collate,
     )
-    some = _some(len(rows), CELLS // len(labels), config.seed)
+    some = sorted(drawn(len(rows), CELLS // len(labels), config.seed).tolist())
     began = time.perf_counter()
     features = embeddings(student, [items[i] for i in some], collate)
     seconds = (time.perf_counter() - began) * STEP_PER_EMBEDDING * len(everything) / len(some) * config.epochs
@@ -114,11 +114,9 @@ def _fine_tune(student: Student, items: Sequence[Item], collate: Collator, confi
     student.eval()
 
 
-def _some(rows: int, most: int, seed: int) -> list[int]:
-    """All rows in their order, or `most` of them drawn at random."""
-    if rows <= most:
-        return list(range(rows))
-    return sorted(np.random.default_rng(seed).permutation(rows)[:most].tolist())
+def drawn(rows: int, most: int, seed: int) -> np.ndarray:
+    """The places of all rows in their order, or of `most` of them drawn at random, in the order of the draw."""
+    return np.arange(rows) if rows <= most else np.random.default_rng(seed).permutation(rows)[:most]
 
 
 def start_head(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from torch import nn
 
 from training.data.rows import Row
@@ -94,8 +95,7 @@ class Recipe:
         logits = np.log(np.maximum((1 - self.share) * heads[0] + self.share * heads[1], LEAST)).astype(float)
         given = known.given[new]
         logits /= fit_temperature(logits, given)
-        said = np.exp(logits - logits.max(1, keepdims=True))
-        return Answers(new, given, logits.argmax(1), 1 / said.sum(1))
+        return Answers(new, given, logits.argmax(1), softmax(logits, axis=1).max(1))
 
 
 def parts(groups: np.ndarray, size: int, count: int, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
