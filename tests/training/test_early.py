@@ -18,9 +18,9 @@ from training.student.early import drop_unused, with_exit
 
 
 def divided(dev: int) -> Dataset:
-    """The tiny data with so many dev rows; half of the rest trains, half calibrates."""
+    """The tiny data with so many dev rows; two thirds of the rest train, one calibrates."""
     rows = tiny_rows()
-    places = ["dev"] * dev + ["train", "calibration"] * len(rows)
+    places = ["dev"] * dev + ["train", "train", "calibration"] * len(rows)
     found = [Row(str(i), row["text"], row["label"], split=places[i]) for i, row in enumerate(rows)]
     return Dataset(tuple(found), TAXONOMY, {}, ())
 
@@ -39,7 +39,7 @@ def test_a_draft_gets_an_exit_that_the_certificates_then_use(draft: Classifier) 
     dev = data.split("dev")
     shares = [found.exit_probabilities(row.text) for row in dev]
     said = [None if share is None else found.labels[share.argmax()] for share in shares]
-    assert np.mean([name == row.label for name, row in zip(said, dev, strict=True)]) > 0.85
+    assert np.mean([name == row.label for name, row in zip(said, dev, strict=True)]) > 0.9
     manifest, _ = calibrated(found, data, 0.90, delta=0.5)
     certificate = manifest.certificates[0]
     assert certificate.exit_above is not None
