@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from inference.batch import output, parts
-from inference.batch.records import library, records, sources
+from inference.batch.records import records, sources
 from inference.classifier import Classifier
 from inference.common.commands import DONE, SOME_FAILED, Parser, command, count
+from inference.common.extras import library
 from inference.common.files import private_folder
 from inference.common.locks import take_lock
 
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for place in (out, left):
         if "://" not in place and Path(place).exists() and not home.exists():
             raise ValueError(f"{place} exists already: a run never replaces a file; remove it or give another name")
-    library("filelock")  # named with its extra if it is missing
+    library("filelock", "bulk")  # named with its extra if it is missing
     with take_lock(home.with_name(f".{home.name}.lock"), f"another run is writing {out}"):
         private_folder(home)
         found = _run(arguments, home)
@@ -95,7 +96,7 @@ def _run(arguments: Any, home: Path) -> int:
 
 @contextlib.contextmanager
 def _bar() -> Iterator[Callable[[int], object]]:
-    with library("tqdm").tqdm(desc="classifying", unit=" rows", unit_scale=True, disable=None) as bar:
+    with library("tqdm", "bulk").tqdm(desc="classifying", unit=" rows", unit_scale=True, disable=None) as bar:
         yield bar.update
 
 

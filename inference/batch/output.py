@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from inference.batch.parts import answers, deferred, finished
-from inference.batch.records import library, opened
+from inference.batch.records import opened
 from inference.common import jsonl
+from inference.common.extras import library
 
 Writer = Callable[[BinaryIO, Path, int], None]
 
@@ -84,7 +85,7 @@ def _cell(value: Any) -> Any:
 
 
 def _parquet(file: BinaryIO, home: Path, parts: int) -> None:
-    pa, pq = library("pyarrow"), library("pyarrow.parquet")
+    pa, pq = library("pyarrow", "bulk"), library("pyarrow.parquet", "bulk")
     try:
         tables = (pa.Table.from_pylist([_flat(row) for row in rows]) for rows in _parts(home, parts))
         schema = pa.unify_schemas([table.schema for table in tables], promote_options="permissive")

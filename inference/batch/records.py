@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import csv
 import gzip
-import importlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from inference.common import jsonl
+from inference.common.extras import library
 
 FORMATS = (".jsonl", ".ndjson", ".txt", ".csv", ".tsv", ".parquet")
 BATCH = 1024  # rows of a Parquet file that are held at once
@@ -41,14 +41,6 @@ class Source(NamedTuple):
         return Path(self.name.removesuffix(".gz")).suffix.lower()
 
 
-def library(name: str) -> Any:
-    """Import what the extra `bulk` brings. Raises ValueError if it is not installed."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise ValueError(f'the package {name} is not installed: pip install "monoku[bulk]" has it') from error
-
-
 def sources(paths: Sequence[str]) -> list[Source]:
     """The files behind paths, folders and URLs, those of one folder in the order of their names.
 
@@ -66,7 +58,7 @@ def _local(path: Path) -> list[Source]:
 
 
 def _remote(url: str) -> list[Source]:
-    system, root = library("fsspec").core.url_to_fs(url)
+    system, root = library("fsspec", "bulk").core.url_to_fs(url)
     try:
         found = system.find(root, detail=True)
     except Exception as error:  # every store has exceptions of its own
@@ -105,7 +97,7 @@ def records(source: Source, text: str) -> Iterator[Record]:
 def opened(name: str, mode: str) -> Iterator[BinaryIO]:
     """A file here or at a URL, unpacked or packed where its name ends with .gz; `mode` is "rb" or "wb"."""
     with contextlib.ExitStack() as stack:
-        place = library("fsspec").open(name, mode) if "://" in name else Path(name).open(mode)  # noqa: SIM115
+        place = library("fsspec", "bulk").open(name, mode) if "://" in name else Path(name).open(mode)  # noqa: SIM115
         file = stack.enter_context(place)
         if name.endswith(".gz"):
             file = stack.enter_context(gzip.GzipFile(fileobj=file, mode=mode))
@@ -137,12 +129,12 @@ def _separated(separator: str) -> Callable[[BinaryIO], Iterator[Fields]]:
 
 
 def _parquet(file: BinaryIO) -> Iterator[Fields]:
-    pq = library("pyarrow.parquet")
+    pq = library("pyarrow.parquet", "bulk")
     try:
         batches = pq.ParquetFile(file).iter_batches(BATCH)
         for batch in batches:
             yield from ((fields, "") for fields in batch.to_pylist())
-    except library("pyarrow").ArrowInvalid as error:
+    except library("pyarrow", "bulk").ArrowInvalid as error:
         raise EOFError(str(error)) from error
 
 
