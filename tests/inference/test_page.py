@@ -1,9 +1,11 @@
 """The page as a browser without scripts sees it: a real service, with a simulated history in its log."""
 
+import contextlib
 import html
 import json
 import re
 import shutil
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -205,6 +207,8 @@ def test_where_two_disagree_a_persons_word_is_worth_most() -> None:
 
 def test_a_log_that_cannot_be_written_hides_the_queue_and_says_why(home: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(home, tmp_path / "tiny"))
+    with contextlib.closing(sqlite3.connect(copy / "decisions.db")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     with (copy / "decisions.db").open("r+b") as file:
         # A file of a later SQLite, which may be read and not written: root may write any other.
         file.seek(18)
