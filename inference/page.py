@@ -46,10 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise MonokuError(f"the package {error.name} is not installed; {hint}") from error
     with settings.listen("127.0.0.1", arguments.port, None) as sock, _log(arguments) as log:
         given: dict[str, Any] = {"log": log} if log else {}
-        # Nothing is asked here, so nothing is sampled either, and a log that cannot be written is shown all the same.
+        # Nobody is asked here, and a log that cannot be written is shown all the same.
         load = partial(
-            Cascade.load, arguments.bundle, (), policy=arguments.policy, deferral="never", sample_rate=0.0,
-            stores="warn", **given,
+            Cascade.load, arguments.bundle, (), policy=arguments.policy, deferral="never", stores="warn", **given,
         )  # fmt: skip
         bundle = Path(arguments.bundle).absolute()
         print(f"http://127.0.0.1:{sock.getsockname()[1]}/page", flush=True)

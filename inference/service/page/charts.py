@@ -90,7 +90,8 @@ def risk(curve: Sequence[Point], certified: Sequence[tuple[float, float, float]]
     """Points (share answered, share of these that is right); certified ones (share, right, target); and a marker."""
     area = risk_area(curve, certified)
     parts = [_share_axis((area.low, (area.low + 1) / 2, 1), area)]
-    parts += [_text("tick", area.x(share), HEIGHT - 8, f"{share:.0%}", "middle") for share in (0, 0.25, 0.5, 0.75, 1)]
+    parts += [_text("tick", area.x(share), HEIGHT - 8, f"{share:.0%}", "middle") for share in (0, 0.25, 0.5, 0.75)]
+    parts.append(_text("tick", area.x(1), HEIGHT - 8, "100%", "end"))
     parts.append(_path("line", [(area.x(share), area.y(right)) for share, right in curve]))
     for share, right, target in certified:
         x, y = area.x(share), area.y(right)
@@ -161,7 +162,7 @@ def _under(labels: Sequence[str]) -> Markup:
 
 def _across(y: float, label: str) -> Markup:
     line = Markup('<line class="target" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(LEFT, WIDTH - RIGHT, y, y)
-    return line + _text("mark", WIDTH - RIGHT - 2, y - 5 if y > TOP + 16 else y + 14, label, "end")
+    return line + _text("mark", LEFT + 4, y - 5 if y > TOP + 16 else y + 14, label, "start")
 
 
 def _rect(kind: str, x: float, y: float, width: float, height: float, said: str) -> Markup:

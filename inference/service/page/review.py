@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 AT_ONCE = 20
 MOST_TEXTS = 20_000  # distinct texts that are looked at; a longer period is cut
 LATELY = 10
+MOST_REASONS = 3
 # What a person's word on a query is worth: where two that should agree do not, most.
 SUSPECT, FELL_BACK, REFUSED, DEFERRED, SAMPLED = 4.0, 3.0, 3.0, 1.0, 0.0
 
@@ -31,12 +33,18 @@ class Query:
     id: str = ""
     value: float = 0.0
     times: int = 0
-    reasons: dict[str, None] = field(default_factory=dict)
+    reasons: Counter[tuple[float, str]] = field(default_factory=Counter)
 
     @property
     def rank(self) -> float:
         """The value, more where the text was asked often."""
         return self.value + math.log2(self.times)
+
+    @property
+    def why(self) -> list[tuple[str, int]]:
+        """The weightiest reasons, each with how often it was one."""
+        weightiest = sorted(self.reasons.items(), key=lambda item: (-item[0][0], -item[1]))
+        return [(reason, n) for (_, reason), n in weightiest[:MOST_REASONS]]
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ def _look(log: DecisionLog, question: str, period: Period, decided: Mapping[str,
         query = found.setdefault(key, Query(key, row.text))
         query.id, query.times = row.id, query.times + 1
         query.value = max(query.value, value)
-        query.reasons[reason] = None
+        query.reasons[value, reason] += 1
     return found, False
 
 
@@ -107,7 +115,7 @@ def worth(row: Decision, answer: TeacherAnswer | None) -> tuple[float, str]:
         return SUSPECT + (row.confidence or 0.0), f"suspect: {row.source} said {said}{sure}, the teacher {label}"
     if row.deferred:
         return DEFERRED, f"deferred: the teacher said {label or said}"
-    return SAMPLED, f"sampled: {row.source} said {said}{sure}" + (", and so did the teacher" if label else "")
+    return SAMPLED, f"sampled: {row.source} said {said}" + (", and so did the teacher" if label else "")
 
 
 def decide(cascade: Cascade, found: Queue, decisions: Iterable[tuple[str, str]]) -> tuple[int, int]:
