@@ -51,9 +51,14 @@ class Figure:
         return {**values, "status": self.status, **self.detail}
 
 
-def summarise(log: DecisionLog, since: float, until: float, bundle: Path | None = None) -> dict[str, Any]:
-    """The whole report, `figures` as Figures. Raises LogError or BundleError if one cannot be read."""
-    [found] = slices(log, [(since, until)])
+def summarise(
+    log: DecisionLog, since: float, until: float, bundle: Path | None = None, found: Slice | None = None
+) -> dict[str, Any]:
+    """The whole report, `figures` as Figures; `found` is what the log says of the period, if it was read already.
+
+    Raises LogError or BundleError if one cannot be read.
+    """
+    found = found or slices(log, [(since, until)])[0]
     counts = found.counts
     return {
         "requests": found.requests,

@@ -117,12 +117,13 @@ def _money(whole: Slice, days: Sequence[Slice], cap: float | None) -> dict[str, 
 
 def intents(log: DecisionLog, period: Period, bundle: Path | None) -> dict[str, Any]:
     """The report's intents, with what each was of the calibration rows. Raises LogError."""
+    [found] = slices(log, [period])
     try:
-        report, note = summarise(log, *period, bundle), ""
+        report, note = summarise(log, *period, bundle, found), ""
         unit, reference = ("", {}) if bundle is None else read_reference(bundle)
     except BundleError as error:
-        report, note, unit, reference = summarise(log, *period), str(error), "", {}
-    live = slices(log, [period])[0].counts.get(f"student_intent_{unit}", NONE)
+        report, note, unit, reference = summarise(log, *period, None, found), str(error), "", {}
+    live = found.counts.get(f"student_intent_{unit}", NONE)
     mix: Mapping[str, float] = reference.get("intent", {})
     rows = []
     for row in report["intents"]:
