@@ -12,7 +12,7 @@ setup: .venv/.complete
 # A constraints file with every version: without it pip takes ten minutes to resolve the extras.
 .venv/.complete: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[train,bench,haiku,openai,redis,postgres,redact,prices,serve,dev]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[train,bench,haiku,openai,redis,postgres,redact,prices,serve,bulk,dev]"
 	touch $@
 
 demo: setup

@@ -18,6 +18,7 @@ from typing import Any
 from inference.bundle.manifest import VERSION
 from inference.bundle.redact import Redactor, load_redactor, of_the_beginning
 from inference.bundle.taxonomy import Taxonomy
+from inference.bundle.travel import fetch, is_url
 from inference.cache.memory import Entry, normalise
 from inference.cache.shared import Cache
 from inference.common.fork import attempt, forks_later, notice, register
@@ -95,7 +96,9 @@ class Cascade(Closing):
         on_alarm: Callable[[State], object] | None = None,
         **settings: Any,
     ) -> Cascade:
-        """Serve `path`, models/<name> or one version's folder, with one teacher or several in order.
+        """Serve `path`, models/<name>, one version's folder or a URL, with one teacher or several in order.
+
+        What serves at a URL is fetched now and looked at again every half minute (extra `bulk`).
 
         Before there is a bundle, `taxonomy` says what the intents are, and the teachers answer everything. `policy` is
         a Policy or a TOML file; `settings` overrule it (see Policy). `on_alarm` is called, on another thread, with the
@@ -103,11 +106,12 @@ class Cascade(Closing):
         a store does not work (see `stores`), BundleError if the bundle must not be served.
         """
         rules = policy.with_values(settings) if isinstance(policy, Policy) else Policy.load(policy, **settings)
-        root = Path(path).absolute()
+        url = str(path) if is_url(path) else None
+        root = Path(path).absolute() if url is None else fetch(url)
         home = root.parent if VERSION.fullmatch(root.name) else root  # versions come and go
         # A bundle may name a custom redactor, but only the application says which code that is.
         own = redactor or (load_redactor(rules.redactor) if ":" in rules.redactor else None)
-        watch = Watch(root, rules, own)
+        watch = Watch(root, rules, own, url)
         intents = choose_taxonomy(taxonomy, root, watch.tier)
         watch.names = intents.names
         given = [teacher] if isinstance(teacher, str) or not isinstance(teacher, Sequence) else list(teacher)

@@ -15,6 +15,7 @@ from inference.bundle.engine import Engine
 from inference.bundle.manifest import Bundle, BundleError, Certificate, Manifest
 from inference.bundle.redact import Redactor, is_builtin, load_redactor, of_the_beginning
 from inference.bundle.rules import Rules
+from inference.bundle.travel import fetch, is_url
 from inference.common.fork import ProcessLocal, notice, register
 from inference.common.text import canonical
 
@@ -88,14 +89,14 @@ class Classifier(ProcessLocal):
         threads: int = 1,
         redactor: Redactor | None = None,
     ) -> Classifier:
-        """Load `models/<name>` (its serving version) or one version's folder.
+        """Load `models/<name>` (its serving version), one version's folder, or a URL of the former (extra `bulk`).
 
         `target` picks the certificate, by default the one that the bundle was trained for; `threads` is for the
         operators of one text. `redactor` is the custom function that the bundle was trained with, if any: a bundle
         names it, but does not make its loader import code.
         Raises BundleError if the bundle must not be served, ValueError if an argument is invalid.
         """
-        return cls(Bundle.load(path), target, threads, redactor)
+        return cls(Bundle.load(fetch(str(path)) if is_url(path) else path), target, threads, redactor)
 
     def at(self, target: float, manifest: Manifest | None = None) -> Classifier:
         """The same loaded model at another certificate's target, and under another manifest if one is given.

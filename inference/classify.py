@@ -14,15 +14,14 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
-from inference.classifier import Classifier
+from inference.classifier import Classifier, Prediction
 from inference.common import jsonl
 from inference.common.commands import DONE, SOME_FAILED, Parser, command
 from inference.common.text import repair
 
 
-def answer(classifier: Classifier, text: str) -> dict[str, Any]:
-    """What is printed of one text."""
-    prediction = classifier.predict(text)
+def shown(prediction: Prediction) -> dict[str, Any]:
+    """What is printed of one answer."""
     return {
         "intent": prediction.intent,
         "confidence": round(prediction.confidence, 6),
@@ -40,10 +39,11 @@ def answer_lines(classifier: Classifier, lines: Iterable[bytes]) -> Iterator[dic
         except ValueError as error:
             yield {"line": number, "error": str(error)}
             continue
-        yield _with_answer(fields, answer(classifier, fields["text"]))
+        yield with_answer(fields, shown(classifier.predict(fields["text"])))
 
 
-def _with_answer(fields: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+def with_answer(fields: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """A row's own fields and its answer; `given` keeps those of its fields whose names the answer needs."""
     if not fields.keys() & found.keys():
         return {**fields, **found}
     given = {name: value for name, value in fields.items() if name in found or name == "given"}
@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     classifier = Classifier.load(arguments.bundle, arguments.target, arguments.threads)
     if arguments.jsonl:
         return stream(classifier, sys.stdin.buffer)
-    write({"text": arguments.text, **answer(classifier, arguments.text)})
+    write({"text": arguments.text, **shown(classifier.predict(arguments.text))})
     return DONE
 
 

@@ -3,6 +3,7 @@
 python -m training.publish --name support --list
 python -m training.publish --name support --rollback
 python -m training.publish --name support --promote VERSION
+python -m training.publish --name support --push s3://bucket/models/support
 
 A version that did not pass the gate is promoted with --force alone.
 """
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from inference.bundle.travel import push, shown
 from inference.bundle.versions import promote, reasons, rollback, serving, versions
 from inference.common.commands import DONE, Parser, command
 
@@ -32,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     action.add_argument("--list", action="store_true", help="print the versions, the serving one marked")
     action.add_argument("--rollback", action="store_true", help="serve the version before the serving one")
     action.add_argument("--promote", metavar="VERSION", help="serve this version")
+    action.add_argument("--push", metavar="URL", help="copy the serving version to shared storage and serve it there")
     parser.add_argument("--force", action="store_true", help="with --promote: serve a version that was rejected too")
     arguments = parser.parse_args(argv)
     home = Path(arguments.models) / arguments.name
@@ -40,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     elif arguments.promote:
         promote(home, arguments.promote, arguments.force)
         print(f"serving {arguments.promote}")
+    elif arguments.push:
+        print(f"{push(home, arguments.push)} serves at {shown(arguments.push)}")
     else:
         for name in versions(home):
             print(_listed(home, name))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from pathlib import Path
 from typing import Any
 
 from inference.bundle.manifest import CURRENT
 from inference.bundle.redact import Redactor
+from inference.bundle.travel import fetch
 from inference.common.logs import Condition
 from inference.common.workers import Worker
 from inference.serving.guard import Guard
@@ -15,6 +17,7 @@ from inference.serving.policy import Policy
 from inference.serving.tier import Tier
 
 LOOK_EVERY_S = 1.0
+FETCH_EVERY_S = 30.0
 _OF_THE_CONTENT = (ValueError, TypeError, LookupError, type(None))  # causes of refusals; any other may be over soon
 
 
@@ -23,11 +26,18 @@ class Watch:
 
     `path` is models/<name>, which may not hold a bundle yet, or one version's folder, which never changes. `redactor`
     is the application's own, where its bundles were trained with one. A bundle that cannot be loaded is tried again
-    after a pause; one that is refused for its content, once its files have changed.
+    after a pause; one that is refused for its content, once its files have changed. `url` is where `path` was fetched
+    from, if it was: it is fetched again every `fetch_every_s` seconds.
     """
 
     def __init__(
-        self, path: Path, policy: Policy, redactor: Redactor | None = None, every_s: float = LOOK_EVERY_S
+        self,
+        path: Path,
+        policy: Policy,
+        redactor: Redactor | None = None,
+        url: str | None = None,
+        every_s: float = LOOK_EVERY_S,
+        fetch_every_s: float = FETCH_EVERY_S,
     ) -> None:
         self.path, self.policy, self.redactor, self.every_s = path, policy, redactor, every_s
         self.tier: Tier | None = None  # what serves: all of what is loaded, or less of it
@@ -39,6 +49,7 @@ class Watch:
         self._refused_as: Any = None
         if self._version() is not None or (path / "manifest.json").exists():
             self.tier = self.loaded = Tier(path, policy, redactor)
+        self.url, self.fetch_every_s, self._fetched = url, fetch_every_s, time.monotonic()
         self.worker = Worker("monoku-watch", self.look, pauses_s=(every_s, 30 * every_s))
 
     def _version(self) -> str | None:
@@ -49,6 +60,7 @@ class Watch:
 
     def look(self) -> float:
         """Load the serving bundle if it is another than the one loaded; the seconds until the next look."""
+        self._fetch()
         version = self._version()
         if self.loaded is not None and version in (None, self.loaded.classifier.bundle.root.name):
             self.refused = self._refused_as = None
@@ -59,6 +71,11 @@ class Watch:
             self.guard.start()
             self.tier = self.guard.serves(self.loaded)
         return self.every_s
+
+    def _fetch(self) -> None:
+        if self.url is not None and time.monotonic() - self._fetched >= self.fetch_every_s:
+            self._fetched = time.monotonic()
+            fetch(self.url)
 
     def watched_by(self, guard: Guard) -> None:
         """Have `guard` say what may serve of what is loaded."""

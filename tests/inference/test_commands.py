@@ -13,6 +13,7 @@ from inference.common.locks import Busy
 INVALID = {
     "inference.classify": ["--bundle", "{no}", "hello"],
     "inference.serve": ["--bundle", "{no}"],
+    "inference.bulk": ["--bundle", "{no}", "{no}", "--out", "{no}.jsonl"],
     "inference.report": ["--log", "{no}/log.db"],
     "inference.costs": ["--bundle", "{no}"],
     "training.train": ["--data", "{no}", "--models", "{no}"],

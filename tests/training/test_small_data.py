@@ -75,24 +75,27 @@ def test_it_trains_and_publishes_and_says_what_is_not_certified(
     assert all(len(re.split(r"(?<!\\)\|", line)) == 7 for line in table.splitlines() if line.startswith("| "))
 
 
-def drawn(folder: Path, seed: int) -> Path:
-    """250 random rows of the data set that comes with the project."""
-    rows = [json.loads(line) for line in SUPPORT.read_text(encoding="utf-8").splitlines()]
-    return write(folder, ((row["text"], row["label"]) for row in random.Random(seed).sample(rows, 250)))
+def drawn(folder: Path, seed: int) -> tuple[Path, Rows]:
+    """250 random rows of the data set that comes with the project, and 300 others."""
+    records = [json.loads(line) for line in SUPPORT.read_text(encoding="utf-8").splitlines()]
+    rows = [(row["text"], row["label"]) for row in random.Random(seed).sample(records, 550)]
+    return write(folder, rows[:250]), rows[250:]
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_any_250_rows_of_the_default_data_train(seed: int, tiny_base: Path, tmp_path: Path) -> None:
-    version = trained(drawn(tmp_path / "data", seed), tiny_base, tmp_path / "models")
+    version = trained(drawn(tmp_path / "data", seed)[0], tiny_base, tmp_path / "models")
     assert Bundle.load(version).manifest.metrics["rows"] > 0
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(50))
 def test_any_250_rows_of_the_default_data_train_by_the_default_settings(seed: int, tmp_path: Path) -> None:
-    given = ["--data", str(drawn(tmp_path / "data", seed)), "--models", str(tmp_path / "models")]
-    assert train.main(given) == 0
-    assert Bundle.load(tmp_path / "models" / "data").manifest.metrics["accuracy"] > 0.5
+    data, others = drawn(tmp_path / "data", seed)
+    assert train.main(["--data", str(data), "--models", str(tmp_path / "models")]) == 0
+    # Not on the bundle's own test: of its 23 rows an accuracy of 68 % gets fewer than half right now and then.
+    classifier = Classifier.load(tmp_path / "models" / "data")
+    assert sum(classifier.predict(text).intent == label for text, label in others) > len(others) / 2
 
 
 @pytest.mark.soak

@@ -1,0 +1,124 @@
+"""From the parts of a run to its files: JSON Lines, CSV, TSV or Parquet, written whole or not at all."""
+
+from __future__ import annotations
+
+import collections
+import csv
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from inference.batch.parts import answers, deferred, finished
+from inference.batch.records import opened
+from inference.common import jsonl
+from inference.common.extras import library
+
+Writer = Callable[[BinaryIO, Path, int], None]
+
+
+def counts(home: Path, parts: int) -> collections.Counter[str]:
+    """Rows by what became of them: a source that answered, "deferred" or "errors"."""
+    total = collections.Counter[str]()
+    for counted in _counted(home, parts):
+        total.update(counted["counts"])
+    return total
+
+
+def written(name: str, home: Path, parts: int, write: Writer) -> None:
+    """Let `write` fill the file or URL `name`; a file that is here is complete or not there."""
+    if "://" in name:
+        with opened(name, "wb") as file:
+            write(file, home, parts)
+        return
+    path = Path(name)
+    draft = path.with_name(f".draft.{path.name}")  # the same ending: it says what is packed
+    try:
+        with opened(str(draft), "wb") as file:
+            write(file, home, parts)
+        with draft.open("rb") as complete:
+            os.fsync(complete.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def writer(ending: str) -> Writer:
+    """What writes the answers to a file with this ending. Raises ValueError if nothing does."""
+    if ending not in WRITERS:
+        raise ValueError(f"expected a file that ends with {', '.join(WRITERS)}, found {ending or 'no ending'}")
+    return WRITERS[ending]
+
+
+def write_deferred(file: BinaryIO, home: Path, parts: int) -> None:
+    """The rows that no local answer was accepted for, as `training.label` reads them."""
+    _joined(file, [deferred(home, number) for number in range(1, parts + 1)])
+
+
+def _json_lines(file: BinaryIO, home: Path, parts: int) -> None:
+    _joined(file, [answers(home, number) for number in range(1, parts + 1)])
+
+
+def _joined(file: BinaryIO, paths: list[Path]) -> None:
+    for path in paths:
+        with path.open("rb") as part:
+            shutil.copyfileobj(part, file)
+
+
+def _separated(separator: str) -> Writer:
+    def write(file: BinaryIO, home: Path, parts: int) -> None:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+        table = csv.DictWriter(text, _columns(home, parts), delimiter=separator)
+        table.writeheader()
+        for rows in _parts(home, parts):
+            table.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+        text.detach()
+
+    return write
+
+
+def _cell(value: Any) -> Any:
+    return value if isinstance(value, str) or value is None else jsonl.line(value, ensure_ascii=False)
+
+
+def _parquet(file: BinaryIO, home: Path, parts: int) -> None:
+    pa, pq = library("pyarrow", "bulk"), library("pyarrow.parquet", "bulk")
+    try:
+        tables = (pa.Table.from_pylist([_flat(row) for row in rows]) for rows in _parts(home, parts))
+        schema = pa.unify_schemas([table.schema for table in tables], promote_options="permissive")
+        with pq.ParquetWriter(file, schema) as out:
+            for rows in _parts(home, parts):
+                out.write_table(pa.Table.from_pylist([_flat(row) for row in rows], schema))
+    except pa.ArrowException as error:
+        raise ValueError(f"the rows do not fit into Parquet columns, write JSON Lines instead: {error}") from error
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with its alternatives as JSON: a column per intent would be a table of nearly nothing."""
+    return {name: _cell(value) if isinstance(value, dict) else value for name, value in row.items()}
+
+
+def _columns(home: Path, parts: int) -> list[str]:
+    return list(dict.fromkeys(name for counted in _counted(home, parts) for name in counted["columns"]))
+
+
+def _counted(home: Path, parts: int) -> Iterator[dict[str, Any]]:
+    for number in range(1, parts + 1):
+        yield json.loads(finished(home, number).read_text(encoding="utf-8"))
+
+
+def _parts(home: Path, parts: int) -> Iterator[list[dict[str, Any]]]:
+    for number in range(1, parts + 1):
+        with answers(home, number).open("rb") as file:
+            yield [json.loads(line) for line in file]
+
+
+WRITERS: dict[str, Writer] = {
+    ".jsonl": _json_lines,
+    ".csv": _separated(","),
+    ".tsv": _separated("\t"),
+    ".parquet": _parquet,
+}

@@ -1,0 +1,115 @@
+"""Classify whole files, with every core: what is not accepted goes to a file of its own, ready for a teacher.
+
+    python -m inference.bulk --bundle models/support queries.jsonl --out answers.jsonl
+    python -m training.label answers.deferred.jsonl --taxonomy models/support/current/taxonomy.toml --out labelled.jsonl
+
+Reads JSON Lines, CSV, TSV and Parquet, gzipped or not, files, folders and URLs that fsspec knows; writes the same, as
+the ending of --out says. Every row comes out once, in order and with its other fields kept, as `inference.classify
+--jsonl` has them; a row that cannot be read comes out with an `error`, and the exit status is then 1. A run that was
+killed goes on where it was if the same command is run again. Needs the extra `bulk`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from inference.batch import output, parts
+from inference.batch.records import records, sources
+from inference.classifier import Classifier
+from inference.common.commands import DONE, SOME_FAILED, Parser, command, count
+from inference.common.extras import library
+from inference.common.files import private_folder
+from inference.common.locks import take_lock
+
+
+def _parser() -> Parser:
+    parser = Parser(description="Classify whole files with a local bundle, by all cores.")
+    parser.add_argument("data", nargs="+", help="files, folders or URLs: JSON Lines, CSV, TSV, Parquet, also gzipped")
+    parser.add_argument("--bundle", required=True, help="the model to use: models/<name>, or the folder of one version")
+    parser.add_argument("--out", required=True, help="the file or URL for the answers; its ending is the format")
+    parser.add_argument("--deferred", help="the file or URL for the rows that are not accepted (default: beside --out)")
+    parser.add_argument("--text", default="text", help="the field that holds the text (default %(default)s)")
+    parser.add_argument("--target", type=float, help="use the certificate for this agreement")
+    parser.add_argument(
+        "--workers", type=count, default=_cores(), metavar="N", help="processes (default: the cores, %(default)s)"
+    )
+    parser.add_argument(
+        "--part-rows", type=count, default=1000, metavar="N", help="rows that a process takes at once (default 1000)"
+    )
+    parser.add_argument("--work", type=Path, help="the folder for an unfinished run (default: beside --out)")
+    return parser
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@command(resumes=True)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    arguments = _parser().parse_args(argv)
+    out = arguments.out
+    plain = out.removesuffix(".gz")
+    write = output.writer(Path(plain).suffix.lower())
+    left = arguments.deferred or f"{plain.removesuffix(Path(plain).suffix)}.deferred.jsonl"
+    home = arguments.work or _beside(out)
+    for place in (out, left):
+        if "://" not in place and Path(place).exists() and not home.exists():
+            raise ValueError(f"{place} exists already: a run never replaces a file; remove it or give another name")
+    library("filelock", "bulk")  # named with its extra if it is missing
+    with take_lock(home.with_name(f".{home.name}.lock"), f"another run is writing {out}"):
+        private_folder(home)
+        found = _run(arguments, home)
+        output.written(left, home, found, output.write_deferred)
+        output.written(out, home, found, write)
+        counts = output.counts(home, found)
+        shutil.rmtree(home)
+    print(_summary(counts, out, left), file=sys.stderr)
+    return SOME_FAILED if counts["errors"] else DONE
+
+
+def _beside(out: str) -> Path:
+    if "://" in out:
+        raise ValueError("--out is a URL: give --work, the folder here that holds an unfinished run")
+    return Path(f"{out}.parts")
+
+
+def _run(arguments: Any, home: Path) -> int:
+    """Classify what has no part yet; the number of parts."""
+    classifier = Classifier.load(arguments.bundle, arguments.target)  # an invalid one is told here, not by a worker
+    target = classifier.bundle.manifest.target if arguments.target is None else arguments.target
+    found = sources(arguments.data)
+    files = [list(source) for source in found]
+    bundle = classifier.bundle
+    run = {"files": files, "text": arguments.text, "bundle": bundle.manifest.bundle_id, "target": target}
+    parts.described(home, run | {"part-rows": arguments.part_rows})
+    with _bar() as done:
+        rows = parts.cut((record for one in found for record in records(one, arguments.text)), arguments.part_rows)
+        return parts.classify(home, rows, str(bundle.root), target, arguments.workers, done)
+
+
+@contextlib.contextmanager
+def _bar() -> Iterator[Callable[[int], object]]:
+    with library("tqdm", "bulk").tqdm(desc="classifying", unit=" rows", unit_scale=True, disable=None) as bar:
+        yield bar.update
+
+
+def _summary(counts: Mapping[str, int], out: str, left: str) -> str:
+    rows = sum(counts.values())
+    by = ", ".join(f"{counts[source]:,} by the {source}" for source in ("rules", "exit", "student") if counts[source])
+    accepted = rows - counts["deferred"] - counts["errors"]
+    failed = f"; {counts['errors']:,} could not be read" if counts["errors"] else ""
+    return (
+        f"{rows:,} rows in {out}: {accepted:,} accepted{f' ({by})' if by else ''}, "
+        f"{counts['deferred']:,} not accepted, in {left}{failed}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""Bundles on shared storage: any place that fsspec knows, such as s3://, gs://, hf:// or file://.
+
+A version's folder is written once, its manifest last, and `current`, which says what serves, only then. So a reader
+finds the version of before or the new one, whatever is stopped when, and two that push at once never mix their files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from inference.bundle.manifest import CURRENT, MANIFEST, VERSION, Bundle, BundleError, read_manifest
+from inference.common.extras import library
+from inference.common.files import write_atomically
+
+
+def is_url(place: str | Path) -> bool:
+    """Whether a bundle's place is one of fsspec's URLs rather than a folder here."""
+    return "://" in str(place)
+
+
+def cache_of(url: str) -> Path:
+    """The folder here that holds what was fetched from `url`, in the form of models/<name>."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "monoku" / hashlib.sha256(url.encode()).hexdigest()[:16]
+
+
+def fetch(url: str) -> Path:
+    """Bring the version that serves at `url`, models/<name> there, and let it serve in `cache_of(url)`; that folder.
+
+    Only what is missing here is read. Raises BundleError if the storage cannot be read or holds no valid bundle; the
+    version of before then serves on.
+    """
+    home = cache_of(url)
+    system, root = _storage(url)
+    version = _read(system, f"{root}/{CURRENT}", url).decode("utf-8", "replace").strip()
+    if not VERSION.fullmatch(version):
+        raise BundleError(f"{shown(url)}/{CURRENT} names {version!r}, expected a version")
+    if not (home / version / MANIFEST).is_file():
+        _download(system, f"{root}/{version}", url, home / version)
+    pointer = home / CURRENT
+    if not pointer.is_file() or pointer.read_text(encoding="utf-8").strip() != version:
+        write_atomically(pointer, f"{version}\n".encode())
+    return home
+
+
+def push(home: Path, url: str) -> str:
+    """Copy the version that serves in models/<name> to `url` and let it serve there; its name.
+
+    Raises BundleError if it must not be served, or the storage holds another bundle of that name or cannot be written.
+    """
+    version = (home / CURRENT).read_text(encoding="utf-8").strip() if (home / CURRENT).is_file() else ""
+    found = Bundle.load(home)
+    system, root = _storage(url)
+    place = f"{root}/{version}"
+    manifest = (found.root / MANIFEST).read_bytes()
+    with _named(url, "written"):
+        there = system.cat_file(f"{place}/{MANIFEST}") if system.exists(f"{place}/{MANIFEST}") else None
+        if there not in (None, manifest):
+            raise BundleError(f"{shown(url)} holds another bundle that is called {version}")
+        if there is None:
+            for name in found.manifest.files:
+                _put(system, f"{place}/{name}", (found.root / name).read_bytes())
+            _put(system, f"{place}/{MANIFEST}", manifest)
+        _put(system, f"{root}/{CURRENT}", f"{version}\n".encode())
+    return version
+
+
+def _download(system: Any, place: str, url: str, folder: Path) -> None:
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        (draft / MANIFEST).write_bytes(_read(system, f"{place}/{MANIFEST}", url))
+        for name in read_manifest(draft).files:
+            path = draft / name
+            if not path.resolve().is_relative_to(draft.resolve()):
+                raise BundleError(f"{shown(url)}: the manifest names {name!r}, a path outside the folder")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(_read(system, f"{place}/{name}", url))
+        Bundle.load(draft)
+        with contextlib.suppress(OSError):  # another process was first
+            draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _storage(url: str) -> tuple[Any, str]:
+    with _named(url, "opened"):
+        system, root = library("fsspec.core", "bulk").url_to_fs(url)
+        system.invalidate_cache()
+        return system, root.rstrip("/")
+
+
+def _read(system: Any, place: str, url: str) -> bytes:
+    with _named(url, "read"):
+        return bytes(system.cat_file(place))
+
+
+def _put(system: Any, place: str, content: bytes) -> None:
+    system.makedirs(place.rpartition("/")[0], exist_ok=True)
+    system.pipe_file(place, content)
+
+
+@contextlib.contextmanager
+def _named(url: str, what: str) -> Any:
+    try:
+        yield
+    except BundleError:
+        raise
+    except Exception as error:  # every storage has exceptions of its own
+        raise BundleError(f"{shown(url)} cannot be {what}: {type(error).__name__}: {shown(str(error))}") from error
+
+
+def shown(text: str) -> str:
+    """A URL, or a message that may hold one, without what may be secret."""
+    return re.sub(r"[^/@\s]*@", "", re.sub(r"\?\S*", "", text)).rstrip("/")

@@ -1,0 +1,243 @@
+"""Whole files through the command, as people have them, and through kills."""
+
+import contextlib
+import csv
+import gzip
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from inference.bulk import main
+from inference.classifier import Classifier
+from inference.common.locks import take_lock
+
+WORDS = ("refund", "the", "invoice", "reset", "my", "password", "please", "ticket", "ünï", "zebra", "now")
+
+
+def rows_of(count: int) -> list[dict[str, str]]:
+    rng = random.Random(0)
+    return [{"id": f"{i:04}", "text": " ".join(rng.choices(WORDS, k=rng.randrange(1, 9)))} for i in range(count)]
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def start(home: Path, *arguments: object) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "inference.bulk", "--bundle", str(home), *map(str, arguments)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE)
+
+
+def ended(running: subprocess.Popen[bytes]) -> tuple[int, str]:
+    error = running.communicate(timeout=60)[1].decode()
+    return running.returncode, error
+
+
+def wanted(home: Path, rows: list[dict[str, str]]) -> list[tuple[str, str, bool]]:
+    classifier = Classifier.load(home)
+    found = classifier.predict_many(row["text"] for row in rows)
+    return [(row["id"], one.intent, one.accepted) for row, one in zip(rows, found, strict=True)]
+
+
+def write_any(path: Path, rows: list[dict[str, str]]) -> Path:
+    plain = path.with_name(path.name.removesuffix(".gz"))
+    if plain.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif plain.suffix == ".jsonl":
+        write_lines(plain, rows)
+    else:
+        with plain.open("w", newline="", encoding="utf-8-sig") as file:
+            table = csv.DictWriter(file, ["id", "text"], delimiter="\t" if plain.suffix == ".tsv" else ",")
+            table.writeheader()
+            table.writerows(rows)
+    if path != plain:
+        path.write_bytes(gzip.compress(plain.read_bytes()))
+        plain.unlink()
+    return path
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv.gz", "tsv", "parquet"])
+def test_every_format_comes_in_and_goes_out_with_the_answers_of_predict(
+    ending: str, tiny_home: Path, tmp_path: Path
+) -> None:
+    rows = rows_of(25)
+    given, out = write_any(tmp_path / f"in.{ending}", rows), tmp_path / f"out.{ending}"
+    assert main(["--bundle", str(tiny_home), str(given), "--out", str(out), "--workers", "1"]) == 0
+    if ending == "parquet":
+        found = pq.read_table(out).to_pylist()
+    elif ending == "jsonl":
+        found = read_lines(out)
+    else:
+        content = gzip.decompress(out.read_bytes()) if ending.endswith("gz") else out.read_bytes()
+        lines = content.decode().splitlines(keepends=True)
+        found = list(csv.DictReader(lines, delimiter="\t" if ending == "tsv" else ","))
+    told = [(row["id"], row["intent"], row["accepted"] in (True, "true")) for row in found]
+    assert told == wanted(tiny_home, rows)
+    left = read_lines(tmp_path / "out.deferred.jsonl")
+    assert left == [row for row, (_, _, accepted) in zip(rows, told, strict=True) if not accepted]
+
+
+def test_folders_and_urls_are_read_in_the_order_of_their_names(tiny_home: Path, tmp_path: Path) -> None:
+    rows = rows_of(9)
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    write_any(tmp_path / "in" / "a.csv", rows[:3])
+    write_any(tmp_path / "in" / "deep" / "b.jsonl.gz", rows[3:6])
+    (tmp_path / "in" / "notes.md").write_text("not data")
+    store = fsspec.filesystem("memory")
+    store.pipe("/bucket/c.jsonl", write_lines(tmp_path / "c", rows[6:]).read_bytes())
+    arguments = [str(tmp_path / "in"), "memory://bucket", "--workers", "1", "--work", str(tmp_path / "work")]
+    places = ["--out", "memory://answers/out.jsonl", "--deferred", str(tmp_path / "left.jsonl")]
+    assert main(["--bundle", str(tiny_home), *arguments, *places]) == 0
+    told = [json.loads(line) for line in store.cat("/answers/out.jsonl").splitlines()]
+    assert [(row["id"], row["intent"], row["accepted"]) for row in told] == wanted(tiny_home, rows)
+
+
+def test_a_row_that_cannot_be_read_keeps_its_place_and_is_named(
+    tiny_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = tmp_path / "in.jsonl"
+    given.write_bytes(b'{"text": "refund"}\n\xff\xfe\n{"text": 5, "id": 3}\n\nplain text\n{"text": "broken\n{"a": 1}\n')
+    out = tmp_path / "out.jsonl"
+    assert main(["--bundle", str(tiny_home), str(given), "--out", str(out), "--workers", "1"]) == 1
+    told = read_lines(out)
+    assert [sorted({"error", "intent"} & row.keys()) for row in told] == [
+        ["intent"], ["error"], ["error"], ["intent"], ["error"], ["error"]
+    ]  # fmt: skip
+    assert told[1]["error"].startswith("line 2: not UTF-8")
+    assert told[2]["id"] == 3
+    assert "4 could not be read" in capsys.readouterr().err
+
+
+def test_a_field_that_the_answer_needs_is_kept_apart(tiny_home: Path, tmp_path: Path) -> None:
+    given = write_lines(tmp_path / "in.jsonl", [{"query": "refund", "intent": "mine"}])
+    out = tmp_path / "out.jsonl"
+    assert main(["--bundle", str(tiny_home), str(given), "--out", str(out), "--text", "query", "--workers", "1"]) == 0
+    told = read_lines(out)[0]
+    assert (told["query"], told["given"]) == ("refund", {"intent": "mine"})
+
+
+def test_a_run_that_is_killed_loses_no_row_and_doubles_none(tiny_home: Path, tmp_path: Path) -> None:
+    rows = rows_of(3000)
+    given, out = write_lines(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl"
+    arguments = (given, "--out", out, "--workers", "1", "--part-rows", "100")
+    finished = [0]
+    for _ in range(2):
+        running = start(tiny_home, *arguments)
+        deadline = time.monotonic() + 60
+        home = Path(f"{out}.parts")
+        while len(list(home.glob("[0-9]*[0-9].json"))) < finished[-1] + 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        running.send_signal(signal.SIGKILL)
+        ended(running)
+        finished.append(len(list(home.glob("[0-9]*[0-9].json"))))
+    assert not out.exists()
+    assert 0 < finished[1] < finished[2] < 30
+    assert ended(start(tiny_home, *arguments))[0] == 0
+    told = read_lines(out)
+    assert [(row["id"], row["intent"], row["accepted"]) for row in told] == wanted(tiny_home, rows)
+    assert not home.exists()
+
+
+def test_a_worker_that_is_killed_is_told_and_the_run_goes_on(tiny_home: Path, tmp_path: Path) -> None:
+    rows = rows_of(2000)
+    given, out = write_lines(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl"
+    running = start(tiny_home, given, "--out", out, "--workers", "1", "--part-rows", "100")
+    workers: list[int] = []
+    while not workers and running.poll() is None:
+        workers = [child for child in children(running.pid) if "spawn_main" in program(child)]
+    os.kill(workers[0], signal.SIGKILL)
+    status, error = ended(running)
+    assert status == 2
+    assert "run the same command again" in error
+    assert ended(start(tiny_home, given, "--out", out, "--workers", "1", "--part-rows", "100"))[0] == 0
+    assert [row["id"] for row in read_lines(out)] == [row["id"] for row in rows]
+
+
+def children(process: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def program(process: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/cmdline").read_bytes().decode()
+    return ""
+
+
+@pytest.mark.parametrize("what", ["out", "deferred"])
+def test_nothing_that_is_there_is_replaced(
+    what: str, tiny_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = write_lines(tmp_path / "in.jsonl", rows_of(3))
+    place = tmp_path / ("out.jsonl" if what == "out" else "out.deferred.jsonl")
+    place.write_text("precious")
+    assert main(["--bundle", str(tiny_home), str(given), "--out", str(tmp_path / "out.jsonl")]) == 2
+    assert f"{place} exists already" in capsys.readouterr().err
+    assert place.read_text() == "precious"
+
+
+def test_an_unfinished_run_is_not_mixed_with_another(
+    tiny_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, out = write_lines(tmp_path / "in.jsonl", rows_of(3)), tmp_path / "out.jsonl"
+    arguments = ["--bundle", str(tiny_home), str(given), "--out", str(out), "--workers", "1"]
+    assert main([*arguments, "--text", "missing"]) == 1
+    out.unlink()
+    (tmp_path / "out.deferred.jsonl").unlink()
+    home = Path(f"{out}.parts")
+    home.mkdir()
+    (home / "run.json").write_text('{"text": "other", "files": []}')
+    assert main(arguments) == 2
+    assert "unfinished run with other files and text and bundle" in capsys.readouterr().err
+
+
+def test_two_runs_at_once_do_not_meet(tiny_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given, out = write_lines(tmp_path / "in.jsonl", rows_of(3)), tmp_path / "out.jsonl"
+    with take_lock(tmp_path / ".out.jsonl.parts.lock", "test"):
+        assert main(["--bundle", str(tiny_home), str(given), "--out", str(out)]) == 4
+    assert "another run is writing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.jsonl", "--out", "out.jsonl"], "nowhere.jsonl does not exist"),
+        ([".", "--out", "out.jsonl"], "holds no file that ends with"),
+        (["broken.parquet", "--out", "out.jsonl", "--workers", "1"], "cannot be read as .parquet"),
+        (["broken.csv", "--out", "out.jsonl", "--workers", "1"], "broken.csv cannot be read as .csv"),
+        (["queries.csv", "--out", "answers"], "expected a file that ends with .jsonl"),
+        (["queries.csv", "--out", "memory://a/b.jsonl"], "give --work"),
+        (["queries.csv", "--out", "out.jsonl", "--target", "0.123"], "no certificate for target 0.123"),
+    ],
+)
+def test_what_is_invalid_is_named(
+    arguments: list[str],
+    message: str,
+    tiny_home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if not arguments[0].startswith("."):
+        (tmp_path / "broken.parquet").write_bytes(b"nothing of the kind")
+        (tmp_path / "broken.csv").write_bytes(b"text\n\xff\xfe\n")
+        (tmp_path / "queries.csv").write_text("text\nrefund\n")
+    assert main(["--bundle", str(tiny_home), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out.jsonl").exists()
