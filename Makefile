@@ -19,6 +19,9 @@ demo: setup
 	$(BIN)/python -m training.train
 	@echo
 	$(BIN)/python -m inference.classify --bundle models/support --jsonl < data/support/demo.txt
+	@echo
+	@echo "the page of this model, with a simulated history: $(BIN)/python -m inference.page --bundle models/support --simulated"
+	@if [ -n "$(DEMO_PAGE)" ]; then $(BIN)/python -m inference.page --bundle models/support --simulated; fi
 
 check: setup
 	$(BIN)/ruff check .
@@ -57,6 +60,7 @@ bench: setup models/clinc150/current
 	.venv-litellm/bin/python -m pip install --quiet "litellm[proxy]==$(LITELLM)"
 	touch $@
 
+# The page is driven in a browser, which is for you to install (Debian: apt-get install chromium; or set CHROMIUM).
 soak: setup .venv-litellm/.complete
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[soak]"
 	$(BIN)/python -m pytest -m soak

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.certificate import read_rows
+from inference.bundle import versions
 from inference.bundle.taxonomy import Taxonomy
 from inference.cascade import Cascade
 from inference.classifier import Classifier
-from training.lifecycle import versions
 from training.lifecycle.options import Options
 from training.lifecycle.round import refresh
 from training.student.config import Config

@@ -21,13 +21,13 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from inference.bundle import versions
 from inference.classifier import Classifier
 from inference.log.decision_log import Decision, DecisionLog, TeacherAnswer
 from training.data import dataset
 from training.data.dataset import Dataset
 from training.data.rows import Row, to_record
 from training.evaluation.scored import score
-from training.lifecycle import versions
 from training.lifecycle.options import Options, Summary
 from training.lifecycle.pipeline import train
 from training.lifecycle.round import refresh

@@ -138,7 +138,7 @@ FILES = {
         ("inference.bundle.manifest.EXIT", "the early exit; some bundles have none"),
         ("'report.json'", "every figure of the card"),
         ("'README.md'", "the model card; its plots are under plots/"),
-        ("training.lifecycle.versions.REJECTED", "why the gate kept it back; only then"),
+        ("inference.bundle.versions.REJECTED", "why the gate kept it back; only then"),
         ("inference.bundle.manifest.MANIFEST", "all of these with their SHA-256, labels, certificates; written last"),
     ],
     "Of a model: models/NAME/": [
@@ -151,7 +151,7 @@ FILES = {
         ("training.lifecycle.window.LIVE_LOOKS", "looks at the live sample"),
         ("training.lifecycle.anchor.FILE", "the best version so far"),
         ("training.lifecycle.state.FILE", "how far refreshes have read the log"),
-        ("training.lifecycle.versions.OVERRULED", "rejected versions that a person let serve"),
+        ("inference.bundle.versions.OVERRULED", "rejected versions that a person let serve"),
     ],
     "Of data: beside the rows": [
         ("inference.bundle.manifest.TAXONOMY", "the intents; without it they are the labels seen"),

@@ -46,9 +46,17 @@ def moment(text: str, now: float) -> float:
     return (found if found.tzinfo else found.replace(tzinfo=datetime.UTC)).timestamp()
 
 
+def period(since: str, until: str, now: float) -> tuple[float, float]:
+    """The whole hours from one `moment` to the other. Raises ValueError if there are none."""
+    first, last = moment(since, now) // HOUR_S * HOUR_S, -(-moment(until, now) // HOUR_S) * HOUR_S
+    if first >= last:
+        raise ValueError(f"the period is empty: it begins {utc(first)} and ends {utc(last)} UTC")
+    return first, last
+
+
 def render(report: Mapping[str, Any]) -> str:
     """The report for a person to read."""
-    head = f"{report['log']}, {_utc(report['since'])} to {_utc(report['until'])} UTC (whole hours)"
+    head = f"{report['log']}, {utc(report['since'])} to {utc(report['until'])} UTC (whole hours)"
     suspended = list(map(_suspended, report["suspended"]))
     if not report["requests"]:
         return "\n".join([f"{head}: no requests", *suspended])
@@ -56,7 +64,7 @@ def render(report: Mapping[str, Any]) -> str:
     lines += [_line(figure) for figure in report["figures"]]
     refused = report["refusals"]
     lines += ["", f"teachers named no intent in {refused['answers']:,} of {refused['of']:,} answers, "
-              f"for {_amount(refused['cost_usd'], 'usd')} of the cost"]  # fmt: skip
+              f"for {amount(refused['cost_usd'], 'usd')} of the cost"]  # fmt: skip
     lines += ["", "latencies are from histograms with bins 12 % wide", "", *_intent_lines(report["intents"]), ""]
     lines += [f"drift of {kind}: {_drift(found)}" for kind, found in (report["drift"] or {}).items()]
     dropped = ", ".join(f"{n:,} {value}" for value, n in sorted(report["rows_dropped"].items())) or "none"
@@ -67,24 +75,26 @@ def render(report: Mapping[str, Any]) -> str:
 def _suspended(found: Mapping[str, Any]) -> str:
     level = found["accepts_at"]
     does = "nothing is accepted" if level is None else f"only what the certificate for {level:g} covers is accepted"
-    text = f"SUSPENDED since {_utc(found['since'])} UTC: the promise of {found['target']:g}; {does}"
+    text = f"SUSPENDED since {utc(found['since'])} UTC: the promise of {found['target']:g}; {does}"
     if found["more_calls_a_day"] is None:
         return text
-    usd = "" if found["usd_a_day"] is None else f", {_amount(found['usd_a_day'], 'usd')}"
+    usd = "" if found["usd_a_day"] is None else f", {amount(found['usd_a_day'], 'usd')}"
     return f"{text}; about {found['more_calls_a_day']:,.0f} calls{usd} a day more than before"
 
 
-def _utc(seconds: float) -> str:
+def utc(seconds: float) -> str:
+    """A time for a person to read."""
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def _line(figure: Figure) -> str:
-    target = f"{'>' if figure.at_least else '<'} {_amount(figure.target, figure.unit)}"
-    value = "-" if figure.value is None else _amount(figure.value, figure.unit)
+    target = f"{'>' if figure.at_least else '<'} {amount(figure.target, figure.unit)}"
+    value = "-" if figure.value is None else amount(figure.value, figure.unit)
     return f"{figure.name:<18}{value:>12}   {target:<10}{figure.status:<11}{figure.note}".rstrip()
 
 
-def _amount(value: float, unit: str) -> str:
+def amount(value: float, unit: str) -> str:
+    """A figure with its unit: usd, ms or share."""
     if unit == "usd":
         return f"${value:.7f}".rstrip("0").rstrip(".")
     return f"{value:.3g} ms" if unit == "ms" else f"{value * 100:.4g} %"
@@ -143,10 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     arguments = _parser().parse_args(argv)
     now = time.time()
-    since = moment(arguments.since, now) // HOUR_S * HOUR_S
-    until = -(-moment(arguments.until, now) // HOUR_S) * HOUR_S
-    if since >= until:
-        raise ValueError(f"the period is empty: it begins {_utc(since)} and ends {_utc(until)} UTC")
+    since, until = period(arguments.since, arguments.until, now)
     log = DecisionLog(arguments.log)
     if arguments.resume:
         print(f"{resume(log, now)} suspended promises are in force again, within a minute in all processes")

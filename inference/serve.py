@@ -3,8 +3,9 @@
     python -m inference.serve --bundle models/support --teacher anthropic:claude-haiku-5-5
 
 POST /classify answers one text or several, POST /feedback records a correction; GET /healthz, /readyz, /version,
-/metrics and /openapi.json say the rest. It listens on 127.0.0.1 alone unless there is a token, in MONOKU_TOKEN or a
-file. Settings of the policy come from --policy and from MONOKU_* variables. Needs the extra `serve`.
+/metrics and /docs say the rest, /page shows figures, versions and what to review. It listens on 127.0.0.1 alone unless
+there is a token, in MONOKU_TOKEN or a file. Settings of the policy come from --policy and from MONOKU_* variables.
+Needs the extra `serve`.
 """
 
 from __future__ import annotations
@@ -12,17 +13,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from inference.cascade import Cascade
-from inference.common.commands import DONE, Parser, command, count
+from inference.common.commands import DONE, Parser, command, count, port
 from inference.common.errors import MonokuError
-
-
-def port(text: str) -> int:
-    """The type of a flag that is a port; 0 is any that is free."""
-    if not text.isdecimal() or int(text) > 65535:
-        raise ValueError(text)
-    return int(text)
 
 
 def _parser() -> Parser:
@@ -66,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         Cascade.load, arguments.bundle, tuple(arguments.teacher), taxonomy=arguments.taxonomy, policy=arguments.policy
     )
     with settings.listen(arguments.host, arguments.port, token) as sock:
-        server.serve(settings.Settings(load, token, limits), sock, arguments.workers)
+        chosen = settings.Settings(load, token, limits, bundle=Path(arguments.bundle).absolute())
+        server.serve(chosen, sock, arguments.workers)
     return DONE
 
 

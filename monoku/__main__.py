@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from monoku import __version__, load
 
-COMMANDS = dict.fromkeys(("classify", "bulk", "serve", "report", "costs"), "inference")
+COMMANDS = dict.fromkeys(("classify", "bulk", "serve", "page", "report", "costs"), "inference")
 COMMANDS |= dict.fromkeys(
     ("train", "label", "refresh", "dataset", "change", "publish", "forget", "suspects", "scan"), "training"
 )

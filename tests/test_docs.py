@@ -8,7 +8,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import yaml
 
 import inference
 from docs.generate import pages, parser_of
@@ -43,7 +42,7 @@ def name_of(page: Path) -> str:
 def test_every_block_is_of_a_language_that_a_test_here_knows() -> None:
     fences = sum(page.read_text(encoding="utf-8").count("\n```") for page in PAGES)
     assert 2 * len(ALL) == fences
-    assert {block.language for block in ALL} <= {"python", "sh", "toml", "text", "ini", "yaml", "js"}
+    assert {block.language for block in ALL} <= {"python", "sh", "toml", "text", "ini", "js"}
 
 
 @pytest.mark.parametrize(
@@ -102,12 +101,7 @@ def test_a_shell_block_starts_nothing_that_is_not_known() -> None:
                 assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text(), words
 
 
-def test_the_schedulers_files_start_the_refresh_with_arguments_that_it_takes() -> None:
-    (job,) = of("yaml")
-    manifest = yaml.safe_load(job.text)
-    (container,) = manifest["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
-    assert container["command"][:3] == ["python", "-m", "training.refresh"]
-    parser_of("training.refresh").parse_args(container["command"][3:])
+def test_the_file_for_airflow_starts_the_refresh_with_arguments_that_it_takes() -> None:
     (airflow,) = (block for block in of("python") if block.title)
     (command,) = (one.value for one in ast.walk(ast.parse(airflow.text)) if getattr(one, "arg", "") == "bash_command")
     ((module, *arguments),) = module_calls(ast.literal_eval(command))

@@ -52,6 +52,9 @@ def run(command: list[str | Path], folder: Path, **environment: str) -> subproce
 
 def test_the_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
     expected = {path.relative_to(ROOT).as_posix() for name in WINGS for path in (ROOT / name).rglob("*.py")}
+    page = ROOT / "inference/service/page"
+    assets = [*page.glob("templates/*.html"), *page.glob("static/*")]
+    expected |= {path.relative_to(ROOT).as_posix() for path in assets}
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert packed == expected | {f"{name}/py.typed" for name in WINGS}
 

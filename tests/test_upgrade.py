@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from inference.bundle import versions
 from inference.cascade import Cascade
 from inference.classifier import Classifier
 from inference.common.commands import KEPT
@@ -26,7 +27,7 @@ from tests.fake_api import Batch, FakeAPI
 from training import label, publish, refresh
 from training.data import dataset
 from training.data.splits import SPLITS
-from training.lifecycle import versions
+from training.lifecycle.versions import next_lineage_version
 
 OLD = Path(__file__).parent / "old"
 EXPECTED: dict[str, Any] = json.loads((OLD / "expected.json").read_text(encoding="utf-8"))
@@ -148,7 +149,7 @@ def test_the_bundle_is_champion_of_the_next_round_and_live_rows_keep_their_split
     assert figures["champion_accuracy"] == pytest.approx(then["champion_accuracy"], abs=0.03)
     assert figures["coverage"][0] == pytest.approx(then["coverage"], abs=0.03)
     assert versions.serving(home) == EXPECTED["serving"]
-    assert versions.next_lineage_version(home) == EXPECTED["next_lineage_version"] + 1
+    assert next_lineage_version(home) == EXPECTED["next_lineage_version"] + 1
     assert 2 in json.loads((home / "refresh.json").read_text(encoding="utf-8"))["suspect"]
     after = {row["key"]: row for row in lines(home / "live.jsonl")}
     anew = {key for key in before if before[key]["split"] == "dropped" and after[key]["split"] != "dropped"}

@@ -25,6 +25,7 @@ def _parser() -> Parser:
     parser.add_argument("--name", required=True, help="the model's name under --models")
     parser.add_argument("--models", default="models", help="the folder that holds every model (default %(default)s)")
     parser.add_argument("--log", default="", help="decision log: a file or postgresql:// URL; by default the model's")
+    parser.add_argument("--spill", type=Path, help="folder of rows that wait for the log; by default the model's")
     parser.add_argument(
         "--labelled", nargs="+", type=Path, default=[], metavar="FILE", help="outputs of training.label"
     )
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     forgotten = Forgotten(text, redact, of_the_beginning(redact))
     standing = standing_in(arguments.data, forgotten) if arguments.data else []
     home = Path(arguments.models).absolute() / arguments.name
-    found = forget(Places(home, arguments.log, arguments.labelled, arguments.redis), forgotten)
+    found = forget(Places(home, arguments.log, arguments.labelled, arguments.redis, arguments.spill), forgotten)
     for place, count in found.gone.items():
         if count:
             print(f"deleted {count:>6} in {place}")

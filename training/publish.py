@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from inference.bundle.travel import push, shown
+from inference.bundle.versions import promote, reasons, rollback, serving, versions
 from inference.common.commands import DONE, Parser, command
-from training.lifecycle.versions import promote, reasons, rollback, serving, versions
 
 
 def _listed(home: Path, name: str) -> str:

@@ -16,12 +16,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from inference.bundle import versions
 from inference.bundle.manifest import Bundle
 from inference.bundle.redact import load_redactor
 from inference.bundle.taxonomy import Taxonomy
 from inference.common.commands import DONE, Parser, command
 from inference.common.files import write_atomically
-from training.lifecycle import versions
 from training.lifecycle.decisions import decide, to_look_at
 from training.lifecycle.suspects_page import page
 from training.student.config import Config

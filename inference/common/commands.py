@@ -46,6 +46,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def port(text: str) -> int:
+    """The type of a flag that is a port; 0 is any that is free."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise ValueError(text)
+    return int(text)
+
+
 def command(resumes: bool = False) -> Callable[[Callable[P, int]], Callable[P, int]]:
     """Make a function from arguments to an exit status the `main` of a command.
 

@@ -2,6 +2,7 @@
 
     MonokuError
     ├── BundleError   a bundle must not be served; a ValueError too   inference.bundle.manifest
+    ├── Conflict      another version serves than the one seen        inference.bundle.versions
     ├── LogError      the decision log cannot be read or written      inference.log.database
     ├── LedgerDown    the spend ledger cannot be reached              inference.money.ledger
     ├── SpendLimit    the cap leaves no room for a call               inference.money.ledger

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from inference.log.decision_log import DecisionLog
+from inference.log.decision_log import Decision, DecisionLog
 
 LOCAL = ("rules", "exit", "student")
 
@@ -45,12 +45,22 @@ class Sample:
         return Agreement(sum(intent.agreed for intent in found), sum(intent.asked for intent in found))
 
     @classmethod
-    def of(cls, log: DecisionLog, since: float, until: float) -> Sample:
+    def of_each(cls, log: DecisionLog, periods: Sequence[tuple[float, float]]) -> list[Sample]:
+        """The sample of each period (since, until); the log is read once. Raises LogError."""
+        since, until = min(start for start, _ in periods), max(end for _, end in periods)
         sampled = {row.id: row for row in log.read_sample(since, until)}
         labels: dict[str, str | None] = {}
         for answer in log.read_sampled_answers(since):  # some came after the period's end
             if answer.request_id in sampled and labels.get(answer.request_id) is None:
                 labels[answer.request_id] = answer.label
+        return [
+            cls._of({name: row for name, row in sampled.items() if start <= row.time < end}, labels)
+            for start, end in periods
+        ]
+
+    @classmethod
+    def _of(cls, sampled: Mapping[str, Decision], known: Mapping[str, str | None]) -> Sample:
+        labels = {name: known[name] for name in sampled if name in known}
         by_intent: dict[str, Agreement] = {}
         by_bundle: Counter[str] = Counter()
         local = [row for row in sampled.values() if row.accepted and row.source in LOCAL and row.intent is not None]

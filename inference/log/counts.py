@@ -67,6 +67,10 @@ class Tally:
         if len(self._events) >= FOLD_AT:
             self._fold(wait=False)
 
+    def past(self, hour: int, *what: Any) -> None:
+        """Count a request of an earlier hour, `hour` hours after 1970: for a history that is made up."""
+        self._events.append((hour, *what))
+
     def note(self, kind: str, key: str, n: int = 1) -> None:
         """Count something else `n` times."""
         with self._lock:
@@ -128,6 +132,8 @@ def _explode(event: tuple[Any, ...]) -> Iterator[tuple[str, str, int]]:
     for name, flag in (("cached", cached), ("deferred", deferred), ("accepted", accepted)):
         if flag:
             yield "flag", name, 1
+    if cached:
+        yield "cached", source, 1
     if own is not None:
         # Drift compares requests with requests, and distinct texts with distinct texts.
         for unit in UNITS[:1] if seen else UNITS:

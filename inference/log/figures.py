@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from inference.log.agreement import Agreement, Sample
 from inference.log.counts import latency_edge
@@ -51,32 +51,76 @@ class Figure:
         return {**values, "status": self.status, **self.detail}
 
 
-def summarise(log: DecisionLog, since: float, until: float, bundle: Path | None = None) -> dict[str, Any]:
-    """The whole report, `figures` as Figures. Raises LogError or BundleError if one cannot be read."""
-    counts: dict[str, Counter[str]] = {}
-    for count in log.read_counts(since, until):
-        counts.setdefault(count.kind, Counter())[count.key] += count.n
-    sample = Sample.of(log, since, until)
-    costs = log.read_costs(since, until)
+def summarise(
+    log: DecisionLog, since: float, until: float, bundle: Path | None = None, found: Slice | None = None
+) -> dict[str, Any]:
+    """The whole report, `figures` as Figures; `found` is what the log says of the period, if it was read already.
+
+    Raises LogError or BundleError if one cannot be read.
+    """
+    found = found or slices(log, [(since, until)])[0]
+    counts = found.counts
     return {
-        "requests": _requests(counts),
-        "figures": [
-            _cost(counts, costs),
-            _call_rate(counts, sample),
-            accuracy(counts, sample),
-            _latency(counts),
-            _hits(counts),
-        ],
-        "refusals": _refusals(costs),
-        "intents": _intents(counts, sample),
+        "requests": found.requests,
+        "figures": found.figures(),
+        "refusals": _refusals(found.costs),
+        "intents": _intents(counts, found.sample),
         "drift": None if bundle is None else drift(counts, bundle, log.read_processes(since, until)),
         "rows_dropped": dict(counts.get("dropped", NONE)),
         "rows_spilled": counts.get("spilled", NONE)["rows"],
     }
 
 
+class Slice(NamedTuple):
+    """What the log says of one period."""
+
+    since: float
+    until: float
+    counts: Counts
+    sample: Sample
+    costs: Costs
+
+    @property
+    def requests(self) -> int:
+        return _requests(self.counts)
+
+    def figures(self) -> list[Figure]:
+        """The five figures beside their targets."""
+        counts, sample = self.counts, self.sample
+        return [
+            _cost(counts, self.costs),
+            _call_rate(counts, sample),
+            accuracy(counts, sample),
+            _latency(counts),
+            _hits(counts),
+        ]
+
+
+def slices(log: DecisionLog, periods: Sequence[tuple[float, float]]) -> list[Slice]:
+    """Each period (since, until), of which some may be in others; the log's rows are read once. Raises LogError."""
+    found: list[dict[str, Counter[str]]] = [{} for _ in periods]
+    for count in log.read_counts(min(since for since, _ in periods), max(until for _, until in periods)):
+        for (since, until), counts in zip(periods, found, strict=True):
+            if since <= count.hour < until:
+                counts.setdefault(count.kind, Counter())[count.key] += count.n
+    samples = Sample.of_each(log, periods)
+    return [
+        Slice(*period, counts, sample, log.read_costs(*period))
+        for period, counts, sample in zip(periods, found, samples, strict=True)
+    ]
+
+
 def _requests(counts: Counts) -> int:
     return counts.get("requests", NONE)["all"]
+
+
+def answered(counts: Counts) -> dict[str, int]:
+    """Requests by what answered them, `cache` for those whose answer was kept; a person's correction stays `human`.
+
+    Before 0.3.0 nobody counted whose answers were kept: there is no `cache` then, and they count where they came from.
+    """
+    kept = Counter({source: n for source, n in counts.get("cached", NONE).items() if source != "human"})
+    return {"cache": kept.total(), **{source: n - kept[source] for source, n in counts.get("source", NONE).items()}}
 
 
 def _per_request(counts: Counts, n: float) -> float | None:

@@ -55,6 +55,14 @@ def read_marks(counts: Iterable[Count]) -> set[Mark]:
     return found
 
 
+class Span(NamedTuple):
+    """A suspension of the promise at `target`: when it began, and when it ended, None while it lasts."""
+
+    since: float
+    until: float | None
+    target: float
+
+
 class Marks:
     """The marks of one question."""
 
@@ -81,6 +89,15 @@ class Marks:
     def unended(self) -> bool:
         """Whether there is an alarm that no person ended: a bundle calibrated before it may be suspended still."""
         return self.last_alarm > self._by_hand
+
+    def spans(self) -> list[Span]:
+        """The suspensions, each from its first alarm to the end after that."""
+        found: list[Span] = []
+        for alarm in self._alarms:
+            if not found or (found[-1].until is not None and alarm.time > found[-1].until):
+                until = min((end.time for end in self._ends if end.time >= alarm.time), default=None)
+                found.append(Span(alarm.time, until, alarm.target))
+        return found
 
     def open(self) -> Alarm | None:
         """The first alarm since answers count, with what still holds after all later ones; None where there is none."""

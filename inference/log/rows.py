@@ -116,6 +116,11 @@ class Costs:
     refused: int
     refused_usd: float
 
+    @property
+    def usd_per_answer(self) -> float | None:
+        """What one answer cost on average; None without any."""
+        return self.usd / self.answers if self.answers else None
+
 
 Row = Decision | TeacherAnswer | Correction | Count
 R = TypeVar("R", Decision, TeacherAnswer, Correction)

@@ -7,7 +7,7 @@ from typing import Any
 
 from inference.log.counts import HOUR_S
 from inference.log.decision_log import DecisionLog
-from inference.log.marks import BY_HAND, KIND, NOTHING, End, Marks, read_marks
+from inference.log.marks import BY_HAND, KIND, NOTHING, End, Marks, Span, read_marks
 
 BEFORE_S = 7 * 86_400.0  # with which the time since an alarm is compared
 DAY_S = 86_400.0
@@ -23,6 +23,12 @@ def suspensions(log: DecisionLog, now: float) -> list[dict[str, Any]]:
             values["accepts_at"] = alarm.to if alarm.to < NOTHING else None
             found.append(values | _price(log, alarm.time, now))
     return found
+
+
+def spans(log: DecisionLog) -> list[Span]:
+    """All suspensions that there ever were, the oldest first. Raises LogError."""
+    found = [span for marks in _by_question(log).values() for span in marks.spans()]
+    return sorted(found)
 
 
 def resume(log: DecisionLog, now: float) -> int:
@@ -54,7 +60,10 @@ def _price(log: DecisionLog, since: float, now: float) -> dict[str, Any]:
         return {"more_calls_a_day": None, "usd_a_day": None}
     more = max(0.0, deferred / requests - deferred_before / before) * requests / days
     costs = log.read_costs(alarm_hour - BEFORE_S, now)
-    return {"more_calls_a_day": more, "usd_a_day": more * costs.usd / costs.answers if costs.answers else None}
+    return {
+        "more_calls_a_day": more,
+        "usd_a_day": None if costs.usd_per_answer is None else more * costs.usd_per_answer,
+    }
 
 
 def _flow(log: DecisionLog, since: float, until: float) -> tuple[int, int]:

@@ -13,12 +13,16 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from inference.service.crew import Crew
 from inference.service.door import FAILED, Door, Refusal
 from inference.service.figures import Figures, figures
 from inference.service.metrics import Collector, exposition
 from inference.service.models import Answered, AnsweredAll, Classify, Feedback, Problem, Ready, Version
+from inference.service.page.api import reference
+from inference.service.page.routes import Pages
+from inference.service.session import DOCS, Sessions
 from inference.service.settings import Settings
 
 if TYPE_CHECKING:
@@ -119,7 +123,9 @@ class Service:
 def create(settings: Settings) -> Door:
     """The ASGI application. It loads the cascade when it starts, and closes it when it ends."""
     service = Service(settings)
-    api = FastAPI(title="Monoku", version=RELEASE, lifespan=service.lifespan, redoc_url=None, responses=_PROBLEMS)
+    api = FastAPI(
+        title="Monoku", version=RELEASE, lifespan=service.lifespan, docs_url=None, redoc_url=None, responses=_PROBLEMS
+    )
     api.add_api_route("/classify", service.classify, methods=["POST"], response_model=Answered | AnsweredAll)
     api.add_api_route("/feedback", service.feedback, methods=["POST"], status_code=204, response_class=Response)
     api.add_api_route("/healthz", service.healthz)
@@ -130,8 +136,11 @@ def create(settings: Settings) -> Door:
     api.add_exception_handler(HTTPException, _not_here)
     api.add_exception_handler(Refusal, _refused)
     api.add_exception_handler(Exception, _failed)
+    sessions = Sessions(settings.secret)
+    api.router.routes.extend(Pages(settings, lambda: service.cascade, sessions).routes())
+    api.router.routes.append(Route(DOCS, lambda _: reference(api.openapi(), settings.token is not None)))
     paths = frozenset(str(getattr(route, "path", "")) for route in api.routes)
-    return Door(api, settings.token, settings.limits, paths)
+    return Door(api, settings.token, settings.limits, paths, sessions)
 
 
 def _problem(request: Request, status: int, error: str, message: str) -> JSONResponse:

@@ -18,6 +18,7 @@ from typing import Any
 
 from inference.common.errors import MonokuError
 from inference.service.logs import place
+from inference.service.session import DOCS, LOGIN, UNLOCKED, Sessions, is_page
 from inference.service.settings import Limits, is_loopback
 
 Scope = MutableMapping[str, Any]
@@ -27,6 +28,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = ("/healthz", "/readyz")  # for probes, which have no token
+FORM, JSON = b"application/x-www-form-urlencoded", b"application/json"
 FAILED = "failed", "the service failed; its log has this request_id"
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _access, _log = logging.getLogger("monoku.access"), logging.getLogger("monoku.service")
@@ -45,10 +47,10 @@ class Gone(MonokuError):
 
 
 class Door:
-    """The ASGI application in front of `app`. With a `token`, all but the probes need it."""
+    """The ASGI application in front of `app`. With a `token`, all but the probes need it, or for the page a session."""
 
-    def __init__(self, app: App, token: str | None, limits: Limits, paths: frozenset[str]) -> None:
-        self._app, self._limits, self._paths = app, limits, paths
+    def __init__(self, app: App, token: str | None, limits: Limits, paths: frozenset[str], sessions: Sessions) -> None:
+        self._app, self._limits, self._paths, self._sessions = app, limits, paths, sessions
         self._token = None if token is None else f"bearer {token}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,9 +77,13 @@ class Door:
             self._tell(scope, visit)
 
     def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
+        path, of_page = scope["path"], is_page(scope["path"])
         if self._token is None:
             self._check_host(headers)
-        elif scope["path"] not in OPEN:
+        elif of_page:
+            if path not in UNLOCKED and self._sessions.of(headers) is None:
+                raise Refusal(303, "no_session", "the page needs the token first", (b"location", LOGIN.encode()))
+        elif path not in OPEN and not (path == DOCS and self._sessions.of(headers)):
             scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
             if not hmac.compare_digest(scheme.lower() + b" " + given.strip(), self._token):
                 raise Refusal(
@@ -85,7 +91,14 @@ class Door:
                     (b"www-authenticate", b"Bearer"),
                 )  # fmt: skip
         media = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        if scope["method"] == "POST" and media != b"application/json":
+        if of_page and scope["method"] == "POST":
+            # A form is what a page elsewhere can have a browser send: the session's token, which it must have, is
+            # checked where the form is read.
+            if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
+                raise Refusal(403, "other_site", "a form of the page is sent from the page alone")
+            if media != FORM:
+                raise Refusal(415, "not_a_form", f"send a form, with Content-Type: {FORM.decode()}")
+        elif scope["method"] == "POST" and media != JSON:
             # What a page elsewhere can have a browser send without asking is of another type.
             raise Refusal(415, "not_json", "send JSON, with Content-Type: application/json")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import secrets
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,13 +31,18 @@ class Limits:
 class Settings:
     """What to serve. `open` loads the cascade, in each worker, so it must be something that pickles.
 
-    `folder` is where several workers show each other their figures; None for one worker.
+    `folder` is where several workers show each other their figures; None for one worker. `bundle` is models/<name>, or
+    one version's folder: the page shows its versions. `secret` signs the page's cookies, in all workers. `simulated`:
+    the page says that its history is.
     """
 
     open: Callable[[], Cascade]
     token: str | None = field(default=None, repr=False)
     limits: Limits = Limits()
     folder: Path | None = None
+    bundle: Path | None = None
+    secret: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
+    simulated: bool = False
 
 
 def read_token(file: str | None, environment: Mapping[str, str] = os.environ) -> str | None:

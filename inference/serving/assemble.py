@@ -74,7 +74,8 @@ def make_log(policy: Policy, home: Path) -> DecisionLog | None:
     """The decision log that the policy names, or the one in `home`; None where the policy wants none."""
     if policy.log == "none":
         return None
-    return DecisionLog(policy.log or home / "decisions.db", spill=home / "spill", retention_days=policy.retention_days)
+    spill = policy.spill or home / "spill"
+    return DecisionLog(policy.log or home / "decisions.db", spill=spill, retention_days=policy.retention_days)
 
 
 def check_stores(policy: Policy, log: DecisionLog | None, ledger: Ledger | None, cache: Cache | None) -> None:

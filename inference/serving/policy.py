@@ -63,6 +63,7 @@ class Policy:
     redis: str = setting("", "redis:// URL of a cache shared by processes and machines", secret=True)
     redis_timeout_ms: float = setting(5.0, "milliseconds that a request waits for Redis at most, each time it asks")
     log: str = setting("", "decision log: file or postgresql:// URL; none: no log; empty: with the model", secret=True)
+    spill: str = setting("", "folder of rows that wait while the decision log is down; empty: with the model")
     retention_days: float = setting(0.0, "days after which the decision log's rows are deleted; 0: kept for ever")
     ledger: str = setting("", "spend ledger: file or postgresql:// URL; empty: with the model", secret=True)
     stores: str = setting("require", f"what becomes of a start where log, ledger or Redis fails: {', '.join(STORES)}")

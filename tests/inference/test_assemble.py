@@ -46,6 +46,15 @@ def test_a_folder_that_cannot_be_written_stops_the_start_and_names_the_settings(
     assert threading.active_count() == before
 
 
+def test_rows_wait_in_the_folder_of_the_setting_while_the_log_is_down_and_the_models_is_only_read(
+    blocked: Path, tmp_path: Path
+) -> None:
+    down = {"log": "postgresql://me@127.0.0.1:9/db", "ledger": str(tmp_path / "spend.db"), "stores": "warn"}
+    with load(blocked, spill=str(tmp_path / "waiting"), **down) as cascade:
+        assert cascade.classify("hello").source == "teacher"
+    assert [path for path in (tmp_path / "waiting").glob("*.jsonl") if "payments" in path.read_text()]
+
+
 def test_elsewhere_the_stores_work(blocked: Path, tmp_path: Path) -> None:
     with load(blocked, log=str(tmp_path / "log.db"), ledger=str(tmp_path / "spend.db")) as cascade:
         assert cascade.classify("hello").source == "teacher"

@@ -19,6 +19,7 @@ import pytest
 import redis
 
 from inference import cascade as cascades
+from inference.bundle import versions
 from inference.bundle.manifest import BundleError, read_manifest, seal
 from inference.bundle.taxonomy import Taxonomy
 from inference.cascade import Answer, Cascade, Router
@@ -29,7 +30,7 @@ from inference.serving.policy import Policy
 from inference.teachers.claude import AnthropicTeacher
 from tests.fake_api import FakeAPI
 from tests.services import postgres_server, redis_server
-from training.lifecycle import versions
+from training.lifecycle.versions import publish
 
 NAMES = ("payments", "account", "unknown")
 CLEAR = "send the invoice please"
@@ -608,7 +609,7 @@ def test_ten_publishes_and_three_rollbacks_under_load(home: Path) -> None:
             shutil.copytree(home / first, draft)
             (draft / "manifest.json").unlink()
             manifest = replace(read_manifest(home / first), temperature=1.5 + number / 10, files={})
-            target = versions.publish(draft, manifest, home)
+            target = publish(draft, manifest, home)
             published.add(read_manifest(target).bundle_id)
             expected = read_manifest(target).bundle_id
             wait_for(lambda: cascade.stats()["bundle_id"] == expected)  # noqa: B023

@@ -15,7 +15,7 @@ from tests.logged import wait_until
 from tests.served import Served, served
 
 pytestmark = pytest.mark.soak
-CONNECTIONS, SECONDS = 200, 20.0
+CONNECTIONS, SECONDS = 200, 60.0
 HEADERS = {"Content-Type": "application/json"}
 TEACHER = """
 import itertools

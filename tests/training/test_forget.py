@@ -192,6 +192,14 @@ def test_a_refresh_at_work_and_places_that_are_none_are_told(
     assert not (tmp_path / "none.db").exists()
 
 
+def test_rows_that_wait_elsewhere_are_forgotten_too(home: Path, tmp_path: Path) -> None:
+    dead = Spill(tmp_path / "waiting")
+    dead.append([answer("spilled", text=SECRET)])
+    dead.close()
+    assert forget.main(command(home, "--spill", str(tmp_path / "waiting"))) == 0
+    assert SECRET.encode() not in bytes_under(tmp_path / "waiting")
+
+
 def test_the_text_may_come_from_the_standard_input(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

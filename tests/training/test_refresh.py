@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from inference.bundle import versions
 from inference.bundle.manifest import Bundle, resolve
 from inference.bundle.taxonomy import Taxonomy
 from inference.classifier import Classifier
@@ -20,7 +21,7 @@ from tests.programs import Program
 from tests.tiny import TAXONOMY, TINY_SETTINGS, fail_on_a_full_disk, tiny_rows
 from training import change, refresh
 from training.data.rows import text_key
-from training.lifecycle import live, versions
+from training.lifecycle import live
 
 
 class Traffic:

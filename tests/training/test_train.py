@@ -8,6 +8,7 @@ import pytest
 
 from inference.bundle.manifest import Bundle, Manifest, resolve
 from inference.bundle.taxonomy import Rule
+from inference.bundle.versions import serving, versions
 from inference.classifier import Classifier
 from inference.common.commands import BUSY
 from inference.common.locks import take_lock
@@ -18,7 +19,6 @@ from training.data import dataset
 from training.data.dataset import Dataset
 from training.data.looks import BaseLooks
 from training.evaluation.calibrate import calibrated
-from training.lifecycle.versions import serving, versions
 
 
 def flags(data: Path, base: Path, models: Path, *more: str) -> list[str]:

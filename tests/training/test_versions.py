@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from inference.bundle.manifest import MANIFEST, Bundle, BundleError, read_manifest, resolve
+from inference.bundle.versions import REJECTED, rollback, serving, switch
+from inference.bundle.versions import versions as names
 from training.lifecycle import versions
 from training.lifecycle.options import Options
-from training.lifecycle.versions import rollback, serving, switch
 from training.publish import main
 
 
@@ -34,7 +35,7 @@ def test_publishing_moves_the_whole_bundle_and_lets_it_serve(home: Path) -> None
     target = versions.publish(drafted(home), manifest, home)
     assert serving(home) == target.name
     assert Bundle.load(home).root == target
-    assert len(versions.versions(home)) == 3
+    assert len(names(home)) == 3
 
 
 def test_a_bundle_that_cannot_answer_never_serves(home: Path) -> None:
@@ -43,7 +44,7 @@ def test_a_bundle_that_cannot_answer_never_serves(home: Path) -> None:
     with pytest.raises(BundleError, match=r"tokenizer\.json"):
         versions.publish(draft, read_manifest(resolve(home)), home)
     assert serving(home) == before
-    assert len(versions.versions(home)) == 2
+    assert len(names(home)) == 2
 
 
 def test_rollback_goes_one_version_back_and_no_further(home: Path) -> None:
@@ -67,7 +68,7 @@ def test_lineage_counts_every_version(home: Path, tmp_path: Path) -> None:
 
 def test_a_folder_without_a_manifest_is_no_version(home: Path) -> None:
     (home / "20300101T000000Z-00000000").mkdir()
-    assert "20300101T000000Z-00000000" not in versions.versions(home)
+    assert "20300101T000000Z-00000000" not in names(home)
     with pytest.raises(BundleError, match="has no version"):
         switch(home, "20300101T000000Z-00000000")
 
@@ -89,12 +90,12 @@ def copied(home: Path, stamp: str, *rejected: str) -> str:
     name = f"{stamp}-00000000"
     shutil.copytree(resolve(home), home / name)
     if rejected:
-        (home / name / versions.REJECTED).write_text(json.dumps(rejected))
+        (home / name / REJECTED).write_text(json.dumps(rejected))
     return name
 
 
 def test_what_served_outlives_any_number_of_rejected_versions(home: Path) -> None:
-    good, bad = versions.versions(home), [copied(home, f"2030010{day}T000000Z", "worse") for day in range(1, 6)]
+    good, bad = names(home), [copied(home, f"2030010{day}T000000Z", "worse") for day in range(1, 6)]
     assert versions.prune(home, keep=2) == bad[:3]
     assert rollback(home) == good[0]
     assert versions.prune(home, keep=1, keep_too=bad[3]) == []  # of those that served the newest, and the serving one
@@ -131,5 +132,5 @@ def test_a_version_of_a_clock_that_ran_ahead_does_not_come_after_the_next_one(
     copied(home, "29991231T235959Z")
     target = versions.publish(drafted(home), read_manifest(resolve(home)), home)
     assert target.name.startswith("30000101T000000Z-")
-    assert versions.versions(home)[-1] == serving(home) == target.name
+    assert names(home)[-1] == serving(home) == target.name
     assert "a version of 29991231T235959Z" in capsys.readouterr().out

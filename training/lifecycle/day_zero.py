@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from inference.bundle import versions
 from inference.bundle.manifest import TAXONOMY, Certificate, Manifest
 from inference.bundle.redact import load_redactor
 from inference.bundle.taxonomy import Taxonomy
 from inference.common.locks import take_lock
 from training.evaluation.certificate import delta_shares
-from training.lifecycle import versions
 from training.lifecycle.pipeline import exported, libraries
+from training.lifecycle.versions import publish
 from training.student import model, prototypes
 from training.student.config import Config
 
@@ -47,7 +48,7 @@ def from_taxonomy(config: Config) -> Path:
         draft = config.home / ".runs" / "taxonomy"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
-        target = versions.publish(draft, _made(config, taxonomy, base, draft), config.home)
+        target = publish(draft, _made(config, taxonomy, base, draft), config.home)
         shutil.rmtree(draft.parent)
     return target
 

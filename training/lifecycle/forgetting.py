@@ -30,12 +30,16 @@ from training.lifecycle.live import FORGOTTEN, LiveRow, read_live, write_live
 
 @dataclass(frozen=True)
 class Places:
-    """Where to look: a model's folder, its log ("": the one in the folder), more outputs of training.label, Redis."""
+    """Where to look: a model's folder, its log ("": the one in the folder), more outputs of training.label, Redis.
+
+    `spill` is the folder of rows that wait for the log; None: the one with the model.
+    """
 
     home: Path
     log: str = ""
     labelled: Sequence[Path] = ()
     redis: str = ""
+    spill: Path | None = None
 
 
 @dataclass
@@ -74,14 +78,14 @@ def standing_in(data: Path, forgotten: Forgotten) -> list[str]:
 
 
 def _steps(places: Places, forgotten: Forgotten) -> Iterator[tuple[str, Callable[[], int]]]:
-    home = places.home
+    home, spill = places.home, places.spill or places.home / "spill"
     if not home.is_dir():
         raise ValueError(f"there is no model at {home}: give --name and --models")
     place = database(places.log or home / "decisions.db", "the decision log")
-    if place.file is None or place.file.is_file() or (home / "spill").is_dir():
+    if place.file is None or place.file.is_file() or spill.is_dir():
         yield (
-            f"{place.name} and {home / 'spill'}",
-            lambda: _in_log(places.log or home / "decisions.db", home, forgotten),
+            f"{place.name} and {spill}",
+            lambda: _in_log(places.log or home / "decisions.db", spill, forgotten),
         )
     elif places.log:
         raise ValueError(f"there is no decision log at {place.name}")
@@ -97,8 +101,8 @@ def _steps(places: Places, forgotten: Forgotten) -> Iterator[tuple[str, Callable
         yield str(path), functools.partial(drop_lines, path, forgotten.in_line)
 
 
-def _in_log(url: str | Path, home: Path, forgotten: Forgotten) -> int:
-    with contextlib.closing(DecisionLog(url, spill=home / "spill")) as log:
+def _in_log(url: str | Path, spill: Path, forgotten: Forgotten) -> int:
+    with contextlib.closing(DecisionLog(url, spill=spill)) as log:
         return sum(log.forget(forgotten).values())
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from inference.bundle import versions
 from inference.bundle.manifest import Bundle
 from inference.bundle.redact import load_redactor
 from inference.bundle.taxonomy import Taxonomy
@@ -22,7 +23,7 @@ from training.data import dataset
 from training.data.rows import Row, text_key
 from training.data.splits import SPLITS
 from training.labelling.queries import read_queries
-from training.lifecycle import live, versions
+from training.lifecycle import live
 from training.lifecycle.anchor import Anchor, read_anchor, write_anchor
 from training.lifecycle.asking import Wanted, answered, ask, asked_as, price, unanswered
 from training.lifecycle.champion import Opponent, at, compare, worst_case
@@ -34,6 +35,7 @@ from training.lifecycle.live import UNANSWERED, LiveRow
 from training.lifecycle.options import Options, Summary
 from training.lifecycle.questions import follow, read_steps, renamed
 from training.lifecycle.state import FILE, open_log, read_before, read_state, recent_since, told_of
+from training.lifecycle.versions import prune
 from training.lifecycle.window import LIVE_LOOKS, Sample, WindowLooks
 from training.lifecycle.window import sample as draw
 from training.student.config import Config
@@ -214,7 +216,7 @@ class Refresh:
         if trained.verdict is not None:
             self._record(trained.verdict, sample)
         anchor = read_anchor(self.home)
-        versions.prune(self.home, options.keep, keep_too=anchor.version if anchor else "")
+        prune(self.home, options.keep, keep_too=anchor.version if anchor else "")
 
     def _judge(
         self, challenger: Classifier, rows: Sequence[Row], base: Sequence[Row], promised: Sequence[Row]

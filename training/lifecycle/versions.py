@@ -1,4 +1,4 @@
-"""Versions of a model: seal, move into place, switch, roll back, prune."""
+"""New versions of a model, and those that go: seal, move into place, prune. The rest: inference.bundle.versions."""
 
 from __future__ import annotations
 
@@ -8,18 +8,12 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from inference.bundle.manifest import CURRENT, VERSION, Bundle, BundleError, Manifest, read_manifest, seal
+from inference.bundle.manifest import Bundle, Manifest, read_manifest, seal
+from inference.bundle.versions import REJECTED, served, serving, switch, versions
 from inference.classifier import Classifier
-from inference.common.files import fsync, write_atomically
+from inference.common.files import fsync
 
-REJECTED = "rejected.json"
-OVERRULED = "overruled.json"  # the rejected versions that a person let serve all the same
 _STAMP = "%Y%m%dT%H%M%SZ"
-
-
-def versions(home: Path) -> list[str]:
-    """The complete versions under `models/<name>`, oldest first."""
-    return sorted(p.name for p in home.glob("*") if VERSION.fullmatch(p.name) and (p / "manifest.json").is_file())
 
 
 def next_lineage_version(home: Path) -> int:
@@ -56,23 +50,6 @@ def _stamp(home: Path) -> str:
     return after.strftime(_STAMP)
 
 
-def reasons(home: Path, version: str) -> list[str]:
-    """Why a version was rejected; empty for one that was not."""
-    path = home / version / REJECTED
-    return list(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
-
-
-def served(home: Path) -> list[str]:
-    """The versions that serve or served, oldest first: those that passed, or that a person promoted all the same."""
-    overruled = _overruled(home)
-    return [name for name in versions(home) if not reasons(home, name) or name in overruled]
-
-
-def _overruled(home: Path) -> list[str]:
-    path = home / OVERRULED
-    return list(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
-
-
 def prune(home: Path, keep: int, keep_too: str = "") -> list[str]:
     """Delete all but the newest `keep` versions that served, the newest `keep` rejected ones, the serving one and
     `keep_too`; the names of those that went. With 0 all are kept.
@@ -84,42 +61,6 @@ def prune(home: Path, keep: int, keep_too: str = "") -> list[str]:
     for name in gone:
         shutil.rmtree(home / name)
     return gone
-
-
-def serving(home: Path) -> str | None:
-    """The version that `current` names, None where there is none."""
-    pointer = home / CURRENT
-    return pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
-
-
-def switch(home: Path, version: str) -> None:
-    """Let `version` serve, after verifying it. Raises BundleError if it must not be served."""
-    if version not in versions(home):
-        raise BundleError(f"{home} has no version {version!r}; it has {', '.join(versions(home)) or 'none'}")
-    Bundle.load(home / version)
-    write_atomically(home / CURRENT, f"{version}\n".encode())
-
-
-def promote(home: Path, version: str, force: bool = False) -> None:
-    """Let `version` serve because a person says so. Raises BundleError if it must not be served, ValueError if it was
-    rejected and this is not to be forced.
-    """
-    rejected = version not in served(home) and version in versions(home)
-    if rejected and not force:
-        why = "; ".join(reasons(home, version))
-        raise ValueError(f"{version} was rejected: {why}. Add --force to let it serve all the same")
-    switch(home, version)
-    if rejected:
-        write_atomically(home / OVERRULED, json.dumps([*_overruled(home), version]).encode())
-
-
-def rollback(home: Path) -> str:
-    """Let the version before the serving one serve again, and return its name."""
-    older = [name for name in served(home) if name < (serving(home) or "")]
-    if not older:
-        raise BundleError(f"{home} has no version older than the serving one ({serving(home)})")
-    switch(home, older[-1])
-    return older[-1]
 
 
 def clear_drafts(home: Path, keep: Path) -> None:
