@@ -42,7 +42,7 @@ def name_of(page: Path) -> str:
 def test_every_block_is_of_a_language_that_a_test_here_knows() -> None:
     fences = sum(page.read_text(encoding="utf-8").count("\n```") for page in PAGES)
     assert 2 * len(ALL) == fences
-    assert {block.language for block in ALL} <= {"python", "sh", "toml", "text", "ini", "js"}
+    assert {block.language for block in ALL} <= {"python", "sh", "toml", "text", "ini", "js", "yaml"}
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,11 @@ def test_the_file_for_airflow_starts_the_refresh_with_arguments_that_it_takes() 
     (command,) = (one.value for one in ast.walk(ast.parse(airflow.text)) if getattr(one, "arg", "") == "bash_command")
     ((module, *arguments),) = module_calls(ast.literal_eval(command))
     assert parser_of(module).parse_args(arguments).log
+
+
+def test_the_front_matter_is_that_of_the_default_data() -> None:
+    (block,) = of("yaml")
+    assert f"---\n{block.text}---\n" in (ROOT / "data/support/README.md").read_text()
 
 
 def test_the_paths_that_a_page_names_exist() -> None:
