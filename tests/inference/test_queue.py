@@ -86,6 +86,7 @@ def test_a_request_is_counted_by_all_that_is_known_of_it() -> None:
         ("intent", ""): 1,
         ("flag", "accepted"): 1,
         ("flag", "cached"): 1,
+        ("cached", "teacher"): 1,
         ("flag", "deferred"): 1,
         ("student_intent_requests", "payments"): 1,
         ("student_intent_texts", "payments"): 1,

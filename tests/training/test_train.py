@@ -27,7 +27,7 @@ def flags(data: Path, base: Path, models: Path, *more: str) -> list[str]:
 
 def test_a_run_ends_with_a_serving_bundle_and_leaves_nothing_behind(tiny_home: Path) -> None:
     assert resolve(tiny_home).name == serving(tiny_home) == versions(tiny_home)[0]
-    assert sorted(path.name for path in tiny_home.iterdir()) == [".lock", serving(tiny_home), "current"]
+    assert sorted(path.name for path in tiny_home.iterdir()) == [".lock", ".switch.lock", serving(tiny_home), "current"]
     manifest = Bundle.load(tiny_home).manifest
     assert manifest.lineage == {"version": 1, "delta_spent": pytest.approx(0.0304, abs=1e-4)}
     assert manifest.reference == "gold"
