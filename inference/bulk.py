@@ -26,6 +26,7 @@ from inference.common.commands import DONE, SOME_FAILED, Parser, command, count
 from inference.common.extras import library
 from inference.common.files import private_folder
 from inference.common.locks import take_lock
+from inference.common.places import is_url
 
 
 def _parser() -> Parser:
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     left = arguments.deferred or f"{plain.removesuffix(Path(plain).suffix)}.deferred.jsonl"
     home = arguments.work or _beside(out)
     for place in (out, left):
-        if "://" not in place and Path(place).exists() and not home.exists():
+        if not is_url(place) and Path(place).exists() and not home.exists():
             raise ValueError(f"{place} exists already: a run never replaces a file; remove it or give another name")
     library("filelock", "bulk")  # named with its extra if it is missing
     with take_lock(home.with_name(f".{home.name}.lock"), f"another run is writing {out}"):
@@ -75,23 +76,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _beside(out: str) -> Path:
-    if "://" in out:
+    if is_url(out):
         raise ValueError("--out is a URL: give --work, the folder here that holds an unfinished run")
     return Path(f"{out}.parts")
 
 
 def _run(arguments: Any, home: Path) -> int:
     """Classify what has no part yet; the number of parts."""
-    classifier = Classifier.load(arguments.bundle, arguments.target)  # an invalid one is told here, not by a worker
-    target = classifier.bundle.manifest.target if arguments.target is None else arguments.target
+    root, bundle_id, target = _checked(arguments.bundle, arguments.target)
     found = sources(arguments.data)
     files = [list(source) for source in found]
-    bundle = classifier.bundle
-    run = {"files": files, "text": arguments.text, "bundle": bundle.manifest.bundle_id, "target": target}
+    run = {"files": files, "text": arguments.text, "bundle": bundle_id, "target": target}
     parts.described(home, run | {"part-rows": arguments.part_rows})
     with _bar() as done:
         rows = parts.cut((record for one in found for record in records(one, arguments.text)), arguments.part_rows)
-        return parts.classify(home, rows, str(bundle.root), target, arguments.workers, done)
+        return parts.classify(home, rows, root, target, arguments.workers, done)
+
+
+def _checked(place: str, target: float | None) -> tuple[str, str, float]:
+    """A bundle's folder, its id and the target: an invalid one is told here, not by a worker. No model stays open."""
+    found = Classifier.load(place, target).bundle
+    return str(found.root), found.manifest.bundle_id, found.manifest.target if target is None else target
 
 
 @contextlib.contextmanager

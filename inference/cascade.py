@@ -18,10 +18,11 @@ from typing import Any
 from inference.bundle.manifest import VERSION
 from inference.bundle.redact import Redactor, load_redactor, of_the_beginning
 from inference.bundle.taxonomy import Taxonomy
-from inference.bundle.travel import fetch, is_url
+from inference.bundle.travel import fetch
 from inference.cache.memory import Entry, normalise
 from inference.cache.shared import Cache
 from inference.common.fork import attempt, forks_later, notice, register
+from inference.common.places import is_url
 from inference.common.text import Forgotten, canonical
 from inference.common.workers import weakly
 from inference.log.decision_log import DecisionLog

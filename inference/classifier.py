@@ -15,8 +15,9 @@ from inference.bundle.engine import Engine
 from inference.bundle.manifest import Bundle, BundleError, Certificate, Manifest
 from inference.bundle.redact import Redactor, is_builtin, load_redactor, of_the_beginning
 from inference.bundle.rules import Rules
-from inference.bundle.travel import fetch, is_url
+from inference.bundle.travel import fetch
 from inference.common.fork import ProcessLocal, notice, register
+from inference.common.places import is_url
 from inference.common.text import canonical
 
 ALTERNATIVES = 3

@@ -22,7 +22,7 @@ from typing import Any
 from inference.bundle.manifest import Bundle
 from inference.cascade import Cascade
 from inference.common.commands import DONE, Parser, command, port
-from inference.common.errors import MonokuError
+from inference.common.extras import needing
 
 
 def _parser() -> Parser:
@@ -39,11 +39,8 @@ def _parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     arguments = _parser().parse_args(argv)
-    try:
+    with needing("serve", "the page"):
         from inference.service import server, settings
-    except ModuleNotFoundError as error:
-        hint = 'pip install "monoku[serve]" has what the page needs'
-        raise MonokuError(f"the package {error.name} is not installed; {hint}") from error
     with settings.listen("127.0.0.1", arguments.port, None) as sock, _log(arguments) as log:
         given: dict[str, Any] = {"log": log} if log else {}
         # Nobody is asked here, and a log that cannot be written is shown all the same.

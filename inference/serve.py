@@ -17,7 +17,7 @@ from pathlib import Path
 
 from inference.cascade import Cascade
 from inference.common.commands import DONE, Parser, command, count, port
-from inference.common.errors import MonokuError
+from inference.common.extras import needing
 
 
 def _parser() -> Parser:
@@ -50,11 +50,8 @@ def _parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     arguments = _parser().parse_args(argv)
-    try:
+    with needing("serve", "the service"):
         from inference.service import server, settings
-    except ModuleNotFoundError as error:
-        hint = 'pip install "monoku[serve]" has what the service needs'
-        raise MonokuError(f"the package {error.name} is not installed; {hint}") from error
     token = settings.read_token(arguments.token_file)
     limits = settings.Limits(arguments.max_body_bytes, arguments.max_texts, float(arguments.slow_s))
     load = partial(

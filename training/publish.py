@@ -14,9 +14,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from inference.bundle.travel import push, shown
+from inference.bundle.travel import push
 from inference.bundle.versions import promote, reasons, rollback, serving, versions
 from inference.common.commands import DONE, Parser, command
+from inference.common.places import shown
 
 
 def _listed(home: Path, name: str) -> str:

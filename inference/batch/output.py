@@ -6,7 +6,6 @@ import collections
 import csv
 import io
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,8 @@ from inference.batch.parts import answers, deferred, finished
 from inference.batch.records import opened
 from inference.common import jsonl
 from inference.common.extras import library
+from inference.common.files import fsync
+from inference.common.places import is_url
 
 Writer = Callable[[BinaryIO, Path, int], None]
 
@@ -30,7 +31,7 @@ def counts(home: Path, parts: int) -> collections.Counter[str]:
 
 def written(name: str, home: Path, parts: int, write: Writer) -> None:
     """Let `write` fill the file or URL `name`; a file that is here is complete or not there."""
-    if "://" in name:
+    if is_url(name):
         with opened(name, "wb") as file:
             write(file, home, parts)
         return
@@ -39,11 +40,11 @@ def written(name: str, home: Path, parts: int, write: Writer) -> None:
     try:
         with opened(str(draft), "wb") as file:
             write(file, home, parts)
-        with draft.open("rb") as complete:
-            os.fsync(complete.fileno())
+        fsync(draft)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+    fsync(path.parent)
 
 
 def writer(ending: str) -> Writer:

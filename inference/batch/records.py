@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from inference.common import jsonl
 from inference.common.extras import library
+from inference.common.places import is_url, shown
 
 FORMATS = (".jsonl", ".ndjson", ".txt", ".csv", ".tsv", ".parquet")
 BATCH = 1024  # rows of a Parquet file that are held at once
@@ -46,7 +47,7 @@ def sources(paths: Sequence[str]) -> list[Source]:
 
     Raises ValueError for a place that holds no file of a known format.
     """
-    return [source for path in paths for source in (_remote(path) if "://" in path else _local(Path(path)))]
+    return [source for path in paths for source in (_remote(path) if is_url(path) else _local(Path(path)))]
 
 
 def _local(path: Path) -> list[Source]:
@@ -62,7 +63,7 @@ def _remote(url: str) -> list[Source]:
     try:
         found = system.find(root, detail=True)
     except Exception as error:  # every store has exceptions of its own
-        raise ValueError(f"{url.partition('?')[0]} cannot be listed: {error}") from error
+        raise ValueError(f"{shown(url)} cannot be listed: {shown(str(error))}") from error
     files = [
         Source(system.unstrip_protocol(name), int(about.get("size") or 0), str(about.get("ETag") or about.get("mtime")))
         for name, about in sorted(found.items())
@@ -97,7 +98,7 @@ def records(source: Source, text: str) -> Iterator[Record]:
 def opened(name: str, mode: str) -> Iterator[BinaryIO]:
     """A file here or at a URL, unpacked or packed where its name ends with .gz; `mode` is "rb" or "wb"."""
     with contextlib.ExitStack() as stack:
-        place = library("fsspec", "bulk").open(name, mode) if "://" in name else Path(name).open(mode)  # noqa: SIM115
+        place = library("fsspec", "bulk").open(name, mode) if is_url(name) else Path(name).open(mode)  # noqa: SIM115
         file = stack.enter_context(place)
         if name.endswith(".gz"):
             file = stack.enter_context(gzip.GzipFile(fileobj=file, mode=mode))

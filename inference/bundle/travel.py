@@ -9,19 +9,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 from inference.bundle.manifest import CURRENT, MANIFEST, VERSION, Bundle, BundleError, read_manifest
+from inference.bundle.versions import serving
 from inference.common.extras import library
 from inference.common.files import write_atomically
-
-
-def is_url(place: str | Path) -> bool:
-    """Whether a bundle's place is one of fsspec's URLs rather than a folder here."""
-    return "://" in str(place)
+from inference.common.places import shown
 
 
 def cache_of(url: str) -> Path:
@@ -43,9 +39,8 @@ def fetch(url: str) -> Path:
         raise BundleError(f"{shown(url)}/{CURRENT} names {version!r}, expected a version")
     if not (home / version / MANIFEST).is_file():
         _download(system, f"{root}/{version}", url, home / version)
-    pointer = home / CURRENT
-    if not pointer.is_file() or pointer.read_text(encoding="utf-8").strip() != version:
-        write_atomically(pointer, f"{version}\n".encode())
+    if serving(home) != version:
+        write_atomically(home / CURRENT, f"{version}\n".encode())
     return home
 
 
@@ -54,8 +49,8 @@ def push(home: Path, url: str) -> str:
 
     Raises BundleError if it must not be served, or the storage holds another bundle of that name or cannot be written.
     """
-    version = (home / CURRENT).read_text(encoding="utf-8").strip() if (home / CURRENT).is_file() else ""
     found = Bundle.load(home)
+    version = found.root.name
     system, root = _storage(url)
     place = f"{root}/{version}"
     manifest = (found.root / MANIFEST).read_bytes()
@@ -115,8 +110,3 @@ def _named(url: str, what: str) -> Any:
         raise
     except Exception as error:  # every storage has exceptions of its own
         raise BundleError(f"{shown(url)} cannot be {what}: {type(error).__name__}: {shown(str(error))}") from error
-
-
-def shown(text: str) -> str:
-    """A URL, or a message that may hold one, without what may be secret."""
-    return re.sub(r"[^/@\s]*@", "", re.sub(r"\?\S*", "", text)).rstrip("/")

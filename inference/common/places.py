@@ -1,7 +1,8 @@
 """Where things lie. Every path is made absolute when it is given, so that a later change of folder moves nothing.
 
-The URLs of the log, the ledger and Redis are read here alone. An error never repeats any part of a URL: where a
-password holds a character that must be escaped, no part is known to be harmless.
+The URLs of the log, the ledger and Redis are read here alone. An error never repeats any part of these: where a
+password holds a character that must be escaped, no part is known to be harmless. URLs of storage, which keep their
+secrets elsewhere, are shown by `shown`.
 """
 
 from __future__ import annotations
@@ -50,6 +51,16 @@ def redis(given: str) -> Place:
     if scheme not in _REDIS:
         raise _other("the cache in Redis", REDIS)
     return _server(scheme, rest, "the cache in Redis", REDIS)
+
+
+def is_url(place: str | Path) -> bool:
+    """Whether data or a bundle lie at a URL, which fsspec reads, rather than in a file or folder here."""
+    return "://" in str(place)
+
+
+def shown(text: str) -> str:
+    """Such a URL, or a message that may hold one, without what may be secret."""
+    return re.sub(r"[^/@\s]*@", "", re.sub(r"\?\S*", "", text)).rstrip("/")
 
 
 def _split(given: str) -> tuple[str, str]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import html
-import json
 import re
 import shutil
 import sqlite3
@@ -12,39 +11,34 @@ from pathlib import Path
 
 import pytest
 
-from inference.bundle.manifest import Bundle, read_manifest, resolve
-from inference.bundle.versions import REJECTED, serving, switch
+from inference.bundle.manifest import read_manifest, resolve
+from inference.bundle.versions import serving, switch
 from inference.log.decision_log import DecisionLog
 from inference.log.figures import summarise
 from inference.report import amount, period
 from inference.service.page.review import key_of, worth
-from inference.service.page.simulated import simulate
 from tests.browser import Browser
 from tests.logged import answer, decision
+from tests.paged import BAD, OLD, paged, with_history
 from tests.served import Served, served
 
 TOKEN = "a-token-of-the-tests"
 VIEWS = ("", "/intents", "/versions", "/operating", "/review")
-OLD, BAD = "20200101T000000Z-00000000", "20200102T000000Z-00000000"
 HOSTILE = "<script>alert(1)</script> \"'><img src=x onerror=alert(2)> \u202egnp.exe \U0001f600 " + "long " * 1500
 
 
 @pytest.fixture(scope="module")
 def home(tiny_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with three versions, one of them rejected, and two weeks in its log."""
-    home = Path(shutil.copytree(tiny_home, tmp_path_factory.mktemp("models") / "tiny"))
-    for name in (OLD, BAD):
-        shutil.copytree(resolve(tiny_home), home / name)
-    (home / BAD / REJECTED).write_text(json.dumps(["it is <b>worse</b> on the intent 'account'"]))
-    simulate(home / "decisions.db", Bundle.load(home), time.time(), per_day=60)
+    home = with_history(
+        tiny_home, tmp_path_factory.mktemp("models"), "it is <b>worse</b> on the intent 'account'", per_day=60
+    )
     return home
 
 
 @pytest.fixture(scope="module")
 def service(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("service")
-    (folder / "may").touch()
-    with served(home, folder, "--teacher", "python:given_teacher:label", MONOKU_DAILY_USD="5") as found:
+    with paged(home, tmp_path_factory.mktemp("service")) as found:
         yield found
 
 

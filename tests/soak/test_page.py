@@ -5,7 +5,6 @@ Needs Debian's chromium (apt-get install chromium), or the one that CHROMIUM nam
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,15 +16,14 @@ pytest.importorskip("axe_playwright_python", reason="make soak installs it")
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, Playwright, expect, sync_playwright
 
-from inference.bundle.manifest import Bundle, resolve
-from inference.bundle.versions import REJECTED, serving
+from inference.bundle.manifest import Bundle
+from inference.bundle.versions import serving
 from inference.log.decision_log import DecisionLog
-from inference.service.page.simulated import simulate
 from tests.logged import decision
-from tests.served import Served, served
+from tests.paged import OLD, paged, with_history
+from tests.served import Served
 
 pytestmark = pytest.mark.soak
-OLD, BAD = "20200101T000000Z-00000000", "20200102T000000Z-00000000"
 HOSTILE = (
     "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">",
     "مرحبا أين طلبي \u202e dlrow olleh \u202c <b>bold</b>",
@@ -36,11 +34,9 @@ HOSTILE = (
 
 @pytest.fixture(scope="module")
 def home(tiny_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = Path(shutil.copytree(tiny_home, tmp_path_factory.mktemp("models") / "tiny"))
-    for name in (OLD, BAD):
-        shutil.copytree(resolve(tiny_home), home / name)
-    (home / BAD / REJECTED).write_text(json.dumps(["it is significantly worse on the intent 'account'"]))
-    simulate(home / "decisions.db", Bundle.load(home), time.time(), per_day=200)
+    home = with_history(
+        tiny_home, tmp_path_factory.mktemp("models"), "it is significantly worse on the intent 'account'", per_day=200
+    )
     log = DecisionLog(home / "decisions.db")
     given: dict[str, Any] = {"source": "fallback", "accepted": False, "confidence": 0.0, "time": time.time() - 60}
     for i in range(20 * 64):  # so often that they come first
@@ -52,9 +48,7 @@ def home(tiny_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("service")
-    (folder / "may").touch()
-    with served(home, folder, "--teacher", "python:given_teacher:label", MONOKU_DAILY_USD="5") as found:
+    with paged(home, tmp_path_factory.mktemp("service")) as found:
         yield found
 
 

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from inference.bundle.manifest import BundleError, Manifest, read_manifest, resolve
 from inference.costs import HAIKU, Load, Row, today
 from inference.log.figures import Slice
+from inference.log.suspension import DAY_S
 from inference.service.page import charts
 
-DAY_S = 86_400
 NEAR = 0.012  # of coverage: within this a point is moved to the certified one beside it
 
 

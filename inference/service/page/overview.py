@@ -13,14 +13,13 @@ from inference.log.agreement import LOCAL
 from inference.log.counts import HOUR_S
 from inference.log.decision_log import DecisionLog
 from inference.log.drift import NONE, read_reference
-from inference.log.figures import ACCURACY, Figure, Slice, answered, slices, summarise
+from inference.log.figures import ACCURACY, Figure, Slice, accuracy, answered, slices, summarise
 from inference.log.sequence import interval
-from inference.log.suspension import spans, suspensions
+from inference.log.suspension import DAY_S, spans, suspensions
 from inference.report import amount
 from inference.service.page import charts
 
 SOURCES = ("cache", *LOCAL, "teacher", "human", "fallback")
-DAY_S = 86_400
 STEPS_S = (HOUR_S, 2 * HOUR_S, 6 * HOUR_S, 12 * HOUR_S, DAY_S, 3 * DAY_S, 7 * DAY_S, 30 * DAY_S)
 MOST_STEPS, MOST_DAYS = 14, 31
 
@@ -51,9 +50,13 @@ def overview(log: DecisionLog, period: Period, promise: float | None, cap: float
     whole, *rest = slices(log, [period, *steps, *so_far, *days])
     found = rest[: len(steps)], rest[len(steps) : 2 * len(steps)], rest[2 * len(steps) :]
     labels = [_label(since, period) for since, _ in steps]
+    stepwise = [one.figures() if one.requests else None for one in found[0]]
     return {
         "requests": whole.requests,
-        "tiles": [_tile(figure, i, found[0]) for i, figure in enumerate(whole.figures())],
+        "tiles": [
+            _tile(figure, [None if figures is None else figures[i].value for figures in stepwise])
+            for i, figure in enumerate(whole.figures())
+        ],
         "answered": _answered(whole, found[0], labels),
         "agreement": _agreement(log, found[1], promise, period),
         "money": _money(whole, found[2], cap),
@@ -68,8 +71,7 @@ def _label(moment: float, period: Period) -> str:
     return datetime.datetime.fromtimestamp(moment, datetime.UTC).strftime(form)
 
 
-def _tile(figure: Figure, place: int, steps: Sequence[Slice]) -> dict[str, Any]:
-    values = [found.figures()[place].value if found.requests else None for found in steps]
+def _tile(figure: Figure, values: Sequence[float | None]) -> dict[str, Any]:
     shown = [amount(value, figure.unit) for value in values if value is not None]
     said = f"{figure.name} over time: {', '.join(shown) or 'no data'}"
     return {
@@ -90,7 +92,7 @@ def _answered(whole: Slice, steps: Sequence[Slice], labels: Sequence[str]) -> di
 def _agreement(log: DecisionLog, so_far: Sequence[Slice], promise: float | None, period: Period) -> dict[str, Any]:
     points, rows = [], []
     for found in so_far:
-        figure = found.figures()[2]
+        figure = accuracy(found.counts, found.sample)
         if "interval_95" in figure.detail and figure.value is not None:
             low, high = figure.detail["interval_95"]
             points.append((found.until, figure.value, low, high))

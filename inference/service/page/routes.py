@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from inference.bundle.manifest import VERSION, BundleError
-from inference.bundle.versions import Conflict, promote
+from inference.bundle.versions import Conflict, promote, serving
 from inference.log.decision_log import DecisionLog, LogError
 from inference.log.figures import slices
 from inference.service.page import bundles, operating, review
@@ -122,7 +122,7 @@ class Pages:
         return log
 
     def _serving(self) -> Path | None:
-        return self._settings.bundle if self._pinned or (self._home / "current").is_file() else None
+        return self._settings.bundle if self._pinned or serving(self._home) else None
 
     # What is shown.
 
