@@ -15,7 +15,9 @@ from inference.bundle.manifest import read_manifest, resolve
 from inference.bundle.versions import serving, switch
 from inference.log.decision_log import DecisionLog
 from inference.log.figures import summarise
+from inference.log.rows import Costs
 from inference.report import amount, period
+from inference.service.page.overview import Period, overview
 from inference.service.page.review import key_of, worth
 from tests.browser import Browser
 from tests.logged import answer, decision
@@ -167,16 +169,45 @@ def test_a_decision_becomes_a_correction_and_answers_the_text(
     log.put(answer("r1", text="where does my refund hide", label="payments", sampled=True, time=time.time() - 59))
     log.close()
     assert "suspect: student said account (90%), the teacher payments" in browser.get("/page/review").words
-    key = key_of("where does my refund hide")
-    sent = browser.post("/page/decide", {f"of.{key}": "payments"})
+    sent = browser.post("/page/decide", {"of.r1": "payments"})
     assert sent.headers["Location"] == "/page/review?saved=1"
     assert ("r1", "payments") in [(row.request_id, row.intent) for row in log.read_corrections()]
     assert service.post("/classify", {"text": "where does my refund hide"}).json["source"] == "human"
     again = browser.get("/page/review")
-    assert f'value="payments" name="of.{key}"' not in again.text
+    assert 'name="of.r1"' not in again.text
     assert "Decided lately" in again.words
-    browser.post("/page/decide", {f"of.{key}": "account"})  # taken back: the newest word counts
+    key = key_of("where does my refund hide")
+    browser.post("/page/decide", {f"again.{key}": "account", f"was.{key}": "payments"})  # taken back
     assert service.post("/classify", {"text": "where does my refund hide"}).json["intent"] == "account"
+
+
+def test_of_two_who_decide_on_one_text_the_second_is_told_and_the_first_word_stays(
+    browser: Browser, log: DecisionLog
+) -> None:
+    log.put(decision("two", text="one text for two people", source="fallback", accepted=False, time=time.time() - 60))
+    log.close()
+    browser.get("/page/review")
+    key, last = key_of("one text for two people"), "/page/review?saved=0&missed=1"
+    assert browser.post("/page/decide", {"of.two": "payments"}).headers["Location"] == "/page/review?saved=1"
+    assert browser.post("/page/decide", {"of.two": "account"}).headers["Location"] == last
+    changed = browser.post("/page/decide", {f"again.{key}": "account", f"was.{key}": "account"})
+    assert changed.headers["Location"] == last
+    assert [row.intent for row in log.read_corrections() if row.request_id == "two"] == ["payments"]
+
+
+def test_an_overview_sums_costs_only_where_they_are_shown(home: Path) -> None:
+    asked: list[tuple[float, float | None]] = []
+
+    class Counting(DecisionLog):
+        def read_costs(self, since: float = 0.0, until: float | None = None) -> Costs:
+            asked.append((since, until))
+            return super().read_costs(since, until)
+
+    seen = Period(*period("30d", "now", time.time()))
+    overview(Counting(home / "decisions.db"), seen, 0.95, None)
+    shown = {tuple(seen), *seen.steps(), *seen.days()}
+    assert set(asked) <= shown
+    assert tuple(seen) in asked
 
 
 def test_what_is_not_in_the_queue_or_no_intent_is_not_recorded(browser: Browser, log: DecisionLog) -> None:

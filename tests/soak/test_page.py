@@ -144,6 +144,18 @@ def test_twenty_queries_are_reviewed_by_keyboard_alone(visited: Visited, home: P
     visited.check()
 
 
+def test_a_key_is_for_the_query_where_the_person_is(visited: Visited) -> None:
+    page = visited.open("/page/review?since=30d")
+    fifth = page.locator("#review .query").nth(4)
+    fifth.get_by_role("radio").first.focus()  # as by Tab, past the four before
+    page.keyboard.press("2")
+    assert fifth.get_by_role("radio").nth(1).is_checked()
+    expect(page.locator("#progress")).to_contain_text("1 of 20")
+    page.get_by_role("link", name="Overview").focus()
+    page.keyboard.press("2")  # outside the queue a key decides nothing
+    expect(page.locator("#progress")).to_contain_text("1 of 20")
+
+
 def test_a_version_is_promoted_and_rolled_back_by_hand(visited: Visited, home: Path) -> None:
     first = str(serving(home))
     page = visited.open("/page/versions")
