@@ -20,14 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from inference.bundle.manifest import Bundle
+from inference.bundle.travel import fetch, home_of
 from inference.cascade import Cascade
 from inference.common.commands import DONE, Parser, command, port
 from inference.common.extras import needing
+from inference.common.places import is_url
 
 
 def _parser() -> Parser:
     parser = Parser(description="Show a model's figures, versions and review queue as a page on this machine.")
-    parser.add_argument("--bundle", required=True, help="the model to show: models/<name>, or one version's folder")
+    parser.add_argument("--bundle", required=True, help="what to show: models/<name>, one version's folder or a URL")
     parser.add_argument("--log", default="", help="decision log: a file or postgresql:// URL; by default the model's")
     parser.add_argument("--policy", metavar="FILE", help="a TOML file with settings; MONOKU_* variables overrule it")
     parser.add_argument("--port", type=port, default=8001, help="the port, 0 for a free one (default %(default)s)")
@@ -47,9 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         load = partial(
             Cascade.load, arguments.bundle, (), policy=arguments.policy, deferral="never", stores="warn", **given,
         )  # fmt: skip
-        bundle = Path(arguments.bundle).absolute()
         print(f"http://127.0.0.1:{sock.getsockname()[1]}/page", flush=True)
-        server.serve(settings.Settings(load, bundle=bundle, simulated=arguments.simulated), sock, 1)
+        chosen = settings.Settings(
+            load, bundle=home_of(arguments.bundle), fetched=is_url(arguments.bundle), simulated=arguments.simulated
+        )
+        server.serve(chosen, sock, 1)
     return DONE
 
 
@@ -62,7 +66,8 @@ def _log(arguments: argparse.Namespace) -> Iterator[str]:
     from inference.service.page.simulated import simulate
 
     with tempfile.TemporaryDirectory(prefix="monoku-") as folder:
-        simulate(Path(folder) / "decisions.db", Bundle.load(arguments.bundle), time.time())
+        place = fetch(arguments.bundle) if is_url(arguments.bundle) else arguments.bundle
+        simulate(Path(folder) / "decisions.db", Bundle.load(place), time.time())
         yield str(Path(folder) / "decisions.db")
 
 

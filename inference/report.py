@@ -26,24 +26,26 @@ from inference.log.decision_log import DecisionLog
 from inference.log.figures import Figure, summarise
 from inference.log.suspension import resume, suspensions
 
+LATEST = datetime.datetime(9999, 12, 31, 23, tzinfo=datetime.UTC).timestamp()  # the last hour that has a name
 UNITS_S = {"h": 3600, "d": 86_400, "w": 604_800}
 
 
 def moment(text: str, now: float) -> float:
     """Seconds since 1970 of `7d`, `12h` or `2w` ago, of an ISO date or time (UTC unless it says), or of `now`.
 
-    Raises ValueError if it is none of these.
+    What lies before 1970 is 1970. Raises ValueError if it is none of these.
     """
     ago = re.fullmatch(r"(\d{1,6})([hdw])", text)
     if ago:
-        return now - int(ago[1]) * UNITS_S[ago[2]]
+        return max(0.0, now - int(ago[1]) * UNITS_S[ago[2]])
     if text == "now":
         return now
     try:
         found = datetime.datetime.fromisoformat(text)
+        seconds = (found if found.tzinfo else found.replace(tzinfo=datetime.UTC)).timestamp()
     except ValueError:
-        raise ValueError(f"expected 7d, 12h, 2w, now or a date such as 2026-01-31, got {text!r}") from None
-    return (found if found.tzinfo else found.replace(tzinfo=datetime.UTC)).timestamp()
+        raise ValueError(f"expected 7d, 12h, 2w, now or a date such as 2026-01-31, got {text[:80]!r}") from None
+    return min(max(0.0, seconds), LATEST)
 
 
 def period(since: str, until: str, now: float) -> tuple[float, float]:

@@ -13,16 +13,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
+from inference.bundle.travel import home_of
 from inference.cascade import Cascade
 from inference.common.commands import DONE, Parser, command, count, port
 from inference.common.extras import needing
+from inference.common.places import is_url
 
 
 def _parser() -> Parser:
     parser = Parser(description="Serve a bundle over HTTP.")
-    parser.add_argument("--bundle", required=True, help="the model to serve: models/<name>, or one version's folder")
+    parser.add_argument("--bundle", required=True, help="what to serve: models/<name>, one version's folder or a URL")
     parser.add_argument(
         "--teacher", action="append", default=[], metavar="NAME",
         help="whom to ask where the local answer is not certified, such as anthropic:MODEL; several are asked in order",
@@ -58,7 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         Cascade.load, arguments.bundle, tuple(arguments.teacher), taxonomy=arguments.taxonomy, policy=arguments.policy
     )
     with settings.listen(arguments.host, arguments.port, token) as sock:
-        chosen = settings.Settings(load, token, limits, bundle=Path(arguments.bundle).absolute())
+        chosen = settings.Settings(
+            load, token, limits, bundle=home_of(arguments.bundle), fetched=is_url(arguments.bundle),
+            secret=settings.page_secret(token),
+        )  # fmt: skip
         server.serve(chosen, sock, arguments.workers)
     return DONE
 

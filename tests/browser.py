@@ -35,6 +35,10 @@ class Browser:
         sent = {"Content-Type": "application/x-www-form-urlencoded", **headers}
         return self._send("POST", path, urlencode(given), sent)
 
+    def send(self, method: str, path: str) -> Shown:
+        """Send a request without a body."""
+        return self._send(method, path, "", {})
+
     def _send(self, method: str, path: str, body: str, headers: dict[str, str]) -> Shown:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=120)
         try:

@@ -83,7 +83,7 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(home: Path, folder: Path, *flags: str, **environment: str) -> Iterator[Served]:
+def served(home: Path | str, folder: Path, *flags: str, **environment: str) -> Iterator[Served]:
     """Serve `home`, with the teacher above once `folder`/may exists; Served, once it answers."""
     folder.mkdir(exist_ok=True)
     (folder / "given_teacher.py").write_text(TEACHER)

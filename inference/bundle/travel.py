@@ -17,13 +17,18 @@ from inference.bundle.manifest import CURRENT, MANIFEST, VERSION, Bundle, Bundle
 from inference.bundle.versions import serving
 from inference.common.extras import library
 from inference.common.files import write_atomically
-from inference.common.places import shown
+from inference.common.places import is_url, shown
 
 
 def cache_of(url: str) -> Path:
     """The folder here that holds what was fetched from `url`, in the form of models/<name>."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "monoku" / hashlib.sha256(url.encode()).hexdigest()[:16]
+
+
+def home_of(place: str) -> Path:
+    """The folder here that a place stands for: the path itself, or what a URL is fetched into. Nothing is fetched."""
+    return cache_of(place) if is_url(place) else Path(place).absolute()
 
 
 def fetch(url: str) -> Path:

@@ -87,7 +87,12 @@ def rollback(home: Path) -> str:
 
 
 def _listed(path: Path) -> list[str]:
-    return list(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
+    if not path.is_file():
+        return []
+    try:
+        return list(map(str, json.loads(path.read_text(encoding="utf-8"))))
+    except (TypeError, ValueError) as error:
+        raise BundleError(f"{path} must be a list in JSON, and cannot be read: {error}") from error
 
 
 @contextlib.contextmanager

@@ -6,8 +6,7 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import Callable, Mapping
-from http.cookies import CookieError, SimpleCookie
+from collections.abc import Callable, Iterator, Mapping
 
 LASTS_S = 12 * 3600
 PAGE, LOGIN, DOCS = "/page", "/page/login", "/docs"
@@ -35,16 +34,21 @@ class Sessions:
 
     def of(self, headers: Mapping[bytes, bytes]) -> str | None:
         """The session that a request's cookie names; None where it names none, or one that has ended."""
-        jar = SimpleCookie()
-        try:
-            jar.load(headers.get(b"cookie", b"").decode("latin-1"))
-        except CookieError:
-            return None
-        value = jar[self.cookie].value if self.cookie in jar else ""
+        return next((value for value in self._given(headers) if self._lasts(value)), None)
+
+    def _given(self, headers: Mapping[bytes, bytes]) -> Iterator[str]:
+        # Other programs on this host set cookies too. Python's SimpleCookie finds none at all where one of them holds
+        # what it does not know, such as JSON.
+        for part in headers.get(b"cookie", b"").decode("latin-1").split(";"):
+            name, _, value = part.strip().partition("=")
+            if name == self.cookie:
+                yield value
+
+    def _lasts(self, value: str) -> bool:
         session, _, signed = value.rpartition(".")
         until = session.rpartition(".")[2]
         good = hmac.compare_digest(signed.encode(), self._sign(session).encode()) and until.isdecimal()
-        return value if good and int(until) > self._now() else None
+        return good and int(until) > self._now()
 
     def form_token(self, session: str) -> str:
         """What every form of a session must carry."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import os
 import secrets
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 TOKEN = "MONOKU_TOKEN"
 SHORTEST_TOKEN = 16
+ROUNDS = 300_000  # so that a token is not found by trying what could have signed a cookie
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Settings:
     """What to serve. `open` loads the cascade, in each worker, so it must be something that pickles.
 
     `folder` is where several workers show each other their figures; None for one worker. `bundle` is models/<name>, or
-    one version's folder: the page shows its versions. `secret` signs the page's cookies, in all workers. `simulated`:
-    the page says that its history is.
+    one version's folder: the page shows its versions. `fetched`: it is a copy of what serves at a URL. `secret` signs
+    the page's cookies, in all workers. `simulated`: the page says that its history is.
     """
 
     open: Callable[[], Cascade]
@@ -41,6 +43,7 @@ class Settings:
     limits: Limits = Limits()
     folder: Path | None = None
     bundle: Path | None = None
+    fetched: bool = False
     secret: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
     simulated: bool = False
 
@@ -63,6 +66,13 @@ def read_token(file: str | None, environment: Mapping[str, str] = os.environ) ->
             "`openssl rand -hex 32` makes one"
         )
     return token
+
+
+def page_secret(token: str | None) -> str:
+    """What signs the page's cookies: it follows from the token, so that every replica and the next start know them."""
+    if token is None:
+        return secrets.token_hex(32)
+    return hashlib.pbkdf2_hmac("sha256", token.encode(), b"the page of monoku", ROUNDS).hex()
 
 
 def listen(host: str, port: int, token: str | None) -> socket.socket:

@@ -2,6 +2,7 @@
 
 import contextlib
 import html
+import json
 import re
 import shutil
 import sqlite3
@@ -11,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from inference.bundle.manifest import read_manifest, resolve
+from inference.bundle.manifest import BundleError, read_manifest, resolve
 from inference.bundle.versions import serving, switch
 from inference.log.decision_log import DecisionLog
 from inference.log.figures import summarise
 from inference.log.rows import Costs
 from inference.report import amount, period
+from inference.service.page.bundles import listed
+from inference.service.page.operating import curve
 from inference.service.page.overview import Period, overview
 from inference.service.page.review import key_of, worth
 from tests.browser import Browser
@@ -108,7 +111,61 @@ def test_an_invalid_period_is_named_and_no_failure(browser: Browser) -> None:
     assert "<script>" not in shown.text.replace('<script src="/page/script.js" defer>', "")
 
 
+@pytest.mark.parametrize("since", ["999999w", "0001-01-01T00:00%2B14:00", "1970-01-01"])
+def test_a_period_longer_than_there_are_dates_is_shown_from_the_first_row_on(browser: Browser, since: str) -> None:
+    for view in VIEWS:
+        assert browser.get(f"/page{view}?since={since}").status == 200
+
+
+@pytest.mark.parametrize("since", ["9999-12-31", "x", "%00", "7d%20"])
+def test_from_an_invalid_period_the_links_lead_on(browser: Browser, since: str) -> None:
+    shown = browser.get(f"/page/review?since={since}")
+    assert shown.status == 422
+    for link in re.findall(r'href="(/page[^"]*)"', shown.text):
+        assert browser.get(link).status == 200
+
+
+@pytest.mark.parametrize("query", ["at=nan", "at=inf", "at=-1", "volume=0", "volume=999999999999", "volume=%D9%A3"])
+def test_the_operating_point_takes_whatever_an_address_says(browser: Browser, query: str) -> None:
+    assert browser.get(f"/page/operating?{query}").status == 200
+
+
+def test_a_head_is_answered_and_other_methods_are_refused(browser: Browser) -> None:
+    assert (browser.send("HEAD", "/page").status, browser.send("HEAD", "/page").text) == (200, "")
+    assert [browser.send(method, "/page").status for method in ("OPTIONS", "PUT", "DELETE")] == [405] * 3
+
+
 # Versions.
+
+
+def test_an_address_cannot_say_that_a_version_serves(browser: Browser) -> None:
+    assert "serves now" not in browser.get("/page/versions?served=everything+is+well.+evil").words
+
+
+def test_a_folder_whose_name_only_looks_like_a_time_is_listed(home: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(home, tmp_path / "tiny"))
+    shutil.copytree(copy / OLD, copy / "99999999T999999Z-00000000")
+    assert "99999999T999999Z-00000000" in [row["name"] for row in listed(copy)["rows"]]
+
+
+def test_what_was_fetched_from_a_url_is_shown_and_not_switched(home: Path, tmp_path: Path) -> None:
+    url, cache = f"file://{home}", {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    with served(url, tmp_path, MONOKU_LOG="none", **cache) as fetched:
+        browser, now = Browser(fetched.port), str(serving(home))
+        shown = browser.get("/page/versions")
+        assert f"{now} serving" in shown.words
+        assert "This service serves what lies at a URL" in shown.words
+        assert "Promote…" not in shown.text
+        assert browser.get("/page/operating").status == 200
+        assert browser.get(f"/page/versions/{now}/serve").status == 422
+
+
+def test_a_curve_that_is_none_is_named(home: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(resolve(home), tmp_path / OLD))
+    for points in ([], [[0.5, float("nan")]], [[0.5, 2]], [[0.5]], "x"):
+        (copy / "report.json").write_text(json.dumps({"risk_coverage": {"curve": points}}))
+        with pytest.raises(BundleError, match="no readable curve"):
+            curve(copy)
 
 
 def test_a_version_is_promoted_and_rolled_back(browser: Browser, home: Path) -> None:
@@ -278,6 +335,9 @@ def test_with_a_token_the_page_wants_it_once(tiny_home: Path, tmp_path: Path) ->
         entered = browser.post("/page/login", {"token": TOKEN})
         assert {"HttpOnly", "SameSite=Strict"} <= set(entered.headers["Set-Cookie"].split("; "))
         assert TOKEN not in entered.headers["Set-Cookie"]
+        assert "Secure" not in entered.headers["Set-Cookie"]
+        behind = browser.post("/page/login", {"token": TOKEN}, X_Forwarded_Proto="https")
+        assert "Secure" in behind.headers["Set-Cookie"].split("; ")
         assert browser.get("/page/versions").status == browser.get("/docs").status == 200
         assert guarded.get("/version", Cookie=browser.cookie).status == 401  # of the page alone
         assert "keeps no decision log" in browser.get("/page").words

@@ -1,6 +1,7 @@
 import pytest
 
 from inference.service.session import LASTS_S, Sessions, is_page
+from inference.service.settings import page_secret
 
 
 def cookie(sessions: Sessions, session: str) -> dict[bytes, bytes]:
@@ -15,6 +16,26 @@ def test_a_session_is_known_to_every_worker_with_the_secret_and_to_no_other() ->
     assert one.fits(session, other.form_token(session))
     assert not one.fits(session, stranger.form_token(session))
     assert not one.fits(None, one.form_token(session))
+
+
+def test_replicas_with_one_token_know_each_others_sessions_and_so_does_the_next_start() -> None:
+    token = "a-token-of-the-tests"
+    one, replica, other = Sessions(page_secret(token)), Sessions(page_secret(token)), Sessions(page_secret(token + "2"))
+    session = one.begin()
+    assert replica.of(cookie(replica, session)) == session
+    assert replica.fits(session, one.form_token(session))
+    assert other.of(cookie(other, session)) is None
+    assert token not in page_secret(token)
+    assert page_secret(None) != page_secret(None)
+
+
+@pytest.mark.parametrize("others", ['{"a": [1]}', "a b c", '"', "é", "=;;=", "x" * 3000])
+def test_a_session_is_known_beside_the_cookies_of_others(others: str) -> None:
+    sessions = Sessions("secret")
+    session = sessions.begin()
+    mine = f"{sessions.cookie}={session}"
+    for jar in (f"theirs={others}; {mine}", f"{mine}; theirs={others}", f"{sessions.cookie}={others}; {mine}"):
+        assert sessions.of({b"cookie": jar.encode()}) == session
 
 
 def test_a_session_ends() -> None:

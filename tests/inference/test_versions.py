@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from inference.bundle.manifest import resolve
-from inference.bundle.versions import Conflict, before, promote, serving, switch, versions
+from inference.bundle.manifest import BundleError, resolve
+from inference.bundle.versions import REJECTED, Conflict, before, promote, serving, switch, versions
 
 OLD, OLDER = "20200102T000000Z-00000000", "20200101T000000Z-00000000"
 
@@ -48,3 +48,10 @@ def test_the_version_before_is_named_and_of_the_oldest_there_is_none(home: Path)
     assert before(home) == OLD
     switch(home, OLDER)
     assert before(home) is None
+
+
+@pytest.mark.parametrize("content", ["", "{", "5", "null"])
+def test_a_verdict_that_cannot_be_read_is_named(content: str, home: Path) -> None:
+    (home / OLD / REJECTED).write_text(content)
+    with pytest.raises(BundleError, match=rf"{OLD}/{REJECTED} must be a list"):
+        before(home)

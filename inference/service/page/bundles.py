@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import math
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +53,26 @@ def known(home: Path, name: str) -> None:
 
 def _row(home: Path, name: str, good: bool) -> dict[str, Any]:
     rejected = reasons(home, name)
-    stamp = datetime.datetime.strptime(name.partition("-")[0], "%Y%m%dT%H%M%SZ").strftime("%Y-%m-%d %H:%M")
-    row: dict[str, Any] = {"name": name, "made": stamp, "rejected": rejected, "overruled": bool(rejected) and good}
+    row: dict[str, Any] = {
+        "name": name,
+        "made": _made(name),
+        "rejected": rejected,
+        "overruled": bool(rejected) and good,
+    }
     try:
         return row | _facts(read_manifest(home / name))
     except BundleError as error:
         return row | {"error": str(error)}
+
+
+def _made(name: str) -> str:
+    with contextlib.suppress(ValueError):  # a folder may be called whatever looks like a time
+        return datetime.datetime.strptime(name.partition("-")[0], "%Y%m%dT%H%M%SZ").strftime("%Y-%m-%d %H:%M")
+    return name
+
+
+def _number(value: Any) -> float | None:
+    return value if type(value) in (int, float) and math.isfinite(value) else None
 
 
 def _facts(manifest: Manifest) -> dict[str, Any]:
@@ -66,7 +82,7 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
         "bundle_id": manifest.bundle_id,
         "target": manifest.target,
         "certificate": found if found and found.accept_above is not None else None,
-        "accuracy": manifest.metrics.get("accuracy"),
-        "rows": manifest.metrics.get("rows"),
+        "accuracy": _number(manifest.metrics.get("accuracy")),
+        "rows": _number(manifest.metrics.get("rows")),
         "lineage": manifest.lineage.get("version"),
     }

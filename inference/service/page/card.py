@@ -51,7 +51,8 @@ def _block(lines: Sequence[str], plots: str) -> Markup:
         level = min(6, len(first) - len(first.lstrip("#")) + 1)
         return Markup("<h{}>{}</h{}>").format(level, _inline(first.lstrip("# ")), level)
     if first.startswith("|"):
-        return _table([_cells(line) for line in lines if not re.fullmatch(r"[|\s:-]+", line)])
+        rows = [_cells(line) for line in lines if not re.fullmatch(r"[|\s:-]+", line)]
+        return _table(rows) if rows else Markup()
     if all(line.startswith(("- ", "  ", "* ")) for line in lines):
         items = Markup("").join(Markup("<li>{}</li>").format(_inline(line.lstrip("-* "))) for line in lines)
         return Markup("<ul>{}</ul>").format(items)

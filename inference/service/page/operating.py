@@ -64,6 +64,8 @@ def curve(bundle: Path) -> tuple[Manifest, list[Stop], list[Stop]]:
         points = [
             (float(share), float(risk)) for share, risk in json.loads(path.read_bytes())["risk_coverage"]["curve"]
         ]
+        if not points or not all(0 <= one <= 1 for point in points for one in point):
+            raise ValueError("expected shares from 0 to 1")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise BundleError(f"{path} has no readable curve: {type(error).__name__}: {error}") from error
     return manifest, certified, [Stop(share, 1 - risk) for share, risk in points]

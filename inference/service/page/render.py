@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ HEADERS = {
 
 
 def _percent(share: float | None, digits: int = 1) -> str:
-    return "–" if share is None else f"{share * 100:.{digits}f} %"
+    return "–" if share is None or math.isnan(share) else f"{share * 100:.{digits}f} %"
 
 
 def _environment() -> jinja2.Environment:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-import mimetypes
+import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from inference.cascade import Cascade
 
 View = Callable[[Visit], Response]
+# Not what the machine knows of endings: there a script may be plain text, which a browser does not run.
+MEDIA = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".png": "image/png"}
 TITLES = {
     "overview": PAGE,
     "intents": f"{PAGE}/intents",
@@ -99,9 +101,11 @@ class Pages:
             return self._problem(visit, 404, str(error))
         except ValueError as error:
             return self._problem(visit, 422, str(error))
+        except OSError as error:
+            return self._problem(visit, 503, f"A file cannot be read or written: {error}")
 
     def _give(self, request: Request, reply: Response, session: str) -> Response:
-        reply.headers["Set-Cookie"] = self._sessions.set_cookie(session, request.url.scheme == "https")
+        reply.headers["Set-Cookie"] = self._sessions.set_cookie(session, _is_https(request))
         return reply
 
     def _show(self, template: str, visit: Visit, status: int = 200, **values: Any) -> Response:
@@ -126,6 +130,21 @@ class Pages:
     def _serving(self) -> Path | None:
         return self._settings.bundle if self._pinned or serving(self._home) else None
 
+    def _fixed(self) -> str:
+        """Why no other version can be made to serve here; "" where it can."""
+        if self._pinned:
+            return "This service serves the folder of one version, which never changes: serve models/<name> instead."
+        elsewhere = "Promote with python -m training.publish, where the versions are made"
+        if self._settings.fetched:
+            return f"This service serves what lies at a URL. {elsewhere}, and --push."
+        if self._home.is_dir() and not os.access(self._home, os.W_OK):
+            return f"This service may not write to the folder of the versions. {elsewhere}."
+        return ""
+
+    def _check_switch(self) -> None:
+        if why := self._fixed():
+            raise ValueError(why)
+
     # What is shown.
 
     def overview(self, visit: Visit) -> Response:
@@ -147,21 +166,24 @@ class Pages:
 
     def versions(self, visit: Visit) -> Response:
         """All versions of the model."""
-        done = visit.value("served")
-        return self._show("versions", visit, pinned=self._pinned, done=done, **bundles.listed(self._home))
+        found = bundles.listed(self._home)
+        done = visit.value("served") == found["serving"]
+        refused = self._cascade().stats()["refused_bundle"]
+        return self._show("versions", visit, fixed=self._fixed(), done=done, refused=refused, **found)
 
     def version(self, visit: Visit) -> Response:
         """One version with its card."""
-        return self._show("version", visit, pinned=self._pinned, **bundles.one(self._home, _part(visit, "name")))
+        return self._show("version", visit, fixed=self._fixed(), **bundles.one(self._home, _part(visit, "name")))
 
     def plot(self, visit: Visit) -> Response:
         """A plot of a card."""
         file = _part(visit, "file")
         content = bundles.plot(self._home, _part(visit, "name"), file)
-        return Response(content, headers=HEADERS, media_type=mimetypes.guess_type(file)[0])
+        return Response(content, headers=HEADERS, media_type=MEDIA.get(Path(file).suffix))
 
     def confirm(self, visit: Visit) -> Response:
         """Whether a person means it."""
+        self._check_switch()
         return self._show("confirm", visit, **bundles.one(self._home, _part(visit, "name")))
 
     def operating(self, visit: Visit) -> Response:
@@ -210,8 +232,7 @@ class Pages:
     def serve(self, visit: Visit) -> Response:
         """Let another version serve, unless somebody else did so since."""
         name, forced = visit.value("version"), visit.value("force") == "yes"
-        if self._pinned:
-            raise ValueError("This service serves the folder of one version, and goes on doing so")
+        self._check_switch()
         bundles.known(self._home, name)
         promote(self._home, name, forced, seen=visit.value("seen") or None)
         return RedirectResponse(visit.address(TITLES["versions"], served=name), 303)
@@ -223,9 +244,15 @@ class Pages:
         return RedirectResponse(visit.address(TITLES["review"], saved=saved, missed=missed or ""), 303)
 
 
+def _is_https(request: Request) -> bool:
+    """Whether the browser spoke HTTPS, to us or to a proxy before us."""
+    # Whoever says so and lies is given a cookie that his browser does not send.
+    return "https" in (request.url.scheme, request.headers.get("x-forwarded-proto", ""))
+
+
 def _static(request: Request) -> Response:
     path = HERE / "static" / request.url.path.rpartition("/")[2]
-    return Response(path.read_bytes(), headers=HEADERS, media_type=mimetypes.guess_type(path.name)[0])
+    return Response(path.read_bytes(), headers=HEADERS, media_type=MEDIA[path.suffix])
 
 
 def _part(visit: Visit, name: str) -> str:

@@ -33,11 +33,16 @@ class Visit:
 
     @property
     def since(self) -> str:
+        """What the period begins with; the usual one where an invalid one is asked for, so that links lead on."""
+        try:
+            self.period()
+        except ValueError:
+            return USUAL
         return self.value("since") or USUAL
 
     def period(self) -> Period:
         """The period of this visit, until now. Raises ValueError if it is none."""
-        return Period(*period(self.since, "now", time.time()))
+        return Period(*period(self.value("since") or USUAL, "now", time.time()))
 
     def address(self, path: str, **values: Any) -> str:
         """A path with this visit's period, and further values."""
