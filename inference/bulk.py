@@ -15,12 +15,12 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from inference.batch import output, parts
-from inference.batch.records import records, sources
+from inference.batch.records import exists, place, records, safe, sources
 from inference.classifier import Classifier
 from inference.common.commands import DONE, SOME_FAILED, Parser, command, count
 from inference.common.extras import library
@@ -59,19 +59,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     plain = out.removesuffix(".gz")
     write = output.writer(Path(plain).suffix.lower())
     left = arguments.deferred or f"{plain.removesuffix(Path(plain).suffix)}.deferred.jsonl"
-    home = arguments.work or _beside(out)
-    for place in (out, left):
-        if not is_url(place) and Path(place).exists() and not home.exists():
-            raise ValueError(f"{place} exists already: a run never replaces a file; remove it or give another name")
+    home = (arguments.work or _beside(out)).absolute()
+    own = {place(str(home)), *map(place, (out, left)), *(place(str(output.draft(Path(one)))) for one in (out, left))}
     library("filelock", "bulk")  # named with its extra if it is missing
-    with take_lock(home.with_name(f".{home.name}.lock"), f"another run is writing {out}"):
+    with take_lock(home.with_name(f".{home.name}.lock"), f"another run is writing {safe(out)}"):
+        _check_places(out, left, home)
         private_folder(home)
-        found = _run(arguments, home)
+        found = _run(arguments, home, own)
         output.written(left, home, found, output.write_deferred)
         output.written(out, home, found, write)
         counts = output.counts(home, found)
         shutil.rmtree(home)
-    print(_summary(counts, out, left), file=sys.stderr)
+    print(_summary(counts, safe(out), safe(left)), file=sys.stderr)
     return SOME_FAILED if counts["errors"] else DONE
 
 
@@ -81,11 +80,25 @@ def _beside(out: str) -> Path:
     return Path(f"{out}.parts")
 
 
-def _run(arguments: Any, home: Path) -> int:
+def _check_places(out: str, left: str, home: Path) -> None:
+    """Nothing that is there may be replaced or deleted. Raises ValueError if something would be."""
+    if place(out) == place(left):
+        raise ValueError(f"--out and --deferred are both {safe(out)}: give two names")
+    resumes = parts.begun(home)
+    for one in (out, left):
+        if not is_url(one) and home.resolve() in Path(one).absolute().resolve().parents:
+            raise ValueError(f"{one} is in {home}, which is deleted in the end: give a place outside of it")
+        if not resumes and exists(one):
+            raise ValueError(f"{safe(one)} exists already: a run never replaces a file; remove it or give another name")
+        if not is_url(one):
+            Path(one).absolute().parent.mkdir(parents=True, exist_ok=True)
+
+
+def _run(arguments: Any, home: Path, own: Container[str]) -> int:
     """Classify what has no part yet; the number of parts."""
     root, bundle_id, target = _checked(arguments.bundle, arguments.target)
-    found = sources(arguments.data)
-    files = [list(source) for source in found]
+    found = sources(arguments.data, own)
+    files = [source.state for source in found]
     run = {"files": files, "text": arguments.text, "bundle": bundle_id, "target": target}
     parts.described(home, run | {"part-rows": arguments.part_rows})
     with _bar() as done:
@@ -93,9 +106,9 @@ def _run(arguments: Any, home: Path) -> int:
         return parts.classify(home, rows, root, target, arguments.workers, done)
 
 
-def _checked(place: str, target: float | None) -> tuple[str, str, float]:
+def _checked(bundle: str, target: float | None) -> tuple[str, str, float]:
     """A bundle's folder, its id and the target: an invalid one is told here, not by a worker. No model stays open."""
-    found = Classifier.load(place, target).bundle
+    found = Classifier.load(bundle, target).bundle
     return str(found.root), found.manifest.bundle_id, found.manifest.target if target is None else target
 
 

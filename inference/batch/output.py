@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from inference.batch.parts import answers, deferred, finished
-from inference.batch.records import opened
+from inference.batch.records import opened, storage, told
 from inference.common import jsonl
 from inference.common.extras import library
 from inference.common.files import fsync
@@ -30,20 +30,29 @@ def counts(home: Path, parts: int) -> collections.Counter[str]:
 
 
 def written(name: str, home: Path, parts: int, write: Writer) -> None:
-    """Let `write` fill the file or URL `name`; a file that is here is complete or not there."""
+    """Let `write` fill the file or URL `name`, which is complete or not there: a storage is given a whole file."""
+    path = home / f"whole{''.join(Path(name.partition('?')[0]).suffixes[-2:])}" if is_url(name) else Path(name)
+    _fill(path, home, parts, write)
     if is_url(name):
-        with opened(name, "wb") as file:
-            write(file, home, parts)
-        return
-    path = Path(name)
-    draft = path.with_name(f".draft.{path.name}")  # the same ending: it says what is packed
+        system, there = storage(name)
+        with told(name, "written"):
+            system.put_file(str(path), there)
+
+
+def draft(path: Path) -> Path:
+    """Where a file is while it is written: with the same ending, which says what is packed."""
+    return path.with_name(f".draft.{path.name}")
+
+
+def _fill(path: Path, home: Path, parts: int, write: Writer) -> None:
+    unfinished = draft(path)
     try:
-        with opened(str(draft), "wb") as file:
+        with opened(str(unfinished), "wb") as file:
             write(file, home, parts)
-        fsync(draft)
-        draft.replace(path)
+        fsync(unfinished)
+        unfinished.replace(path)
     finally:
-        draft.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
     fsync(path.parent)
 
 
@@ -73,7 +82,8 @@ def _separated(separator: str) -> Writer:
     def write(file: BinaryIO, home: Path, parts: int) -> None:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
         table = csv.DictWriter(text, _columns(home, parts), delimiter=separator)
-        table.writeheader()
+        if table.fieldnames:
+            table.writeheader()
         for rows in _parts(home, parts):
             table.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
         text.detach()
@@ -88,18 +98,25 @@ def _cell(value: Any) -> Any:
 def _parquet(file: BinaryIO, home: Path, parts: int) -> None:
     pa, pq = library("pyarrow", "bulk"), library("pyarrow.parquet", "bulk")
     try:
-        tables = (pa.Table.from_pylist([_flat(row) for row in rows]) for rows in _parts(home, parts))
-        schema = pa.unify_schemas([table.schema for table in tables], promote_options="permissive")
+        schemas = [pa.table(_by_column(rows)).schema for rows in _parts(home, parts)]
+        schema = pa.unify_schemas([pa.schema([]), *schemas], promote_options="permissive")
         with pq.ParquetWriter(file, schema) as out:
             for rows in _parts(home, parts):
-                out.write_table(pa.Table.from_pylist([_flat(row) for row in rows], schema))
-    except pa.ArrowException as error:
-        raise ValueError(f"the rows do not fit into Parquet columns, write JSON Lines instead: {error}") from error
+                flat = [{name: _flat(value) for name, value in row.items()} for row in rows]
+                out.write_table(pa.Table.from_pylist(flat, schema))
+    except (pa.ArrowException, OverflowError) as error:
+        way = f"give --out a name that ends with .jsonl, and --work {home} so that nothing is classified again"
+        raise ValueError(f"the rows do not fit into Parquet columns: {error}; {way}") from error
 
 
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with its alternatives as JSON: a column per intent would be a table of nearly nothing."""
-    return {name: _cell(value) if isinstance(value, dict) else value for name, value in row.items()}
+def _by_column(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Every column that any row has, alternatives as JSON: a column per intent would be a table of nearly nothing."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [_flat(row.get(name)) for row in rows] for name in names}
+
+
+def _flat(value: Any) -> Any:
+    return _cell(value) if isinstance(value, dict) else value
 
 
 def _columns(home: Path, parts: int) -> list[str]:

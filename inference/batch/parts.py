@@ -6,7 +6,6 @@ A run that is killed leaves finished parts; run again with the same files and th
 from __future__ import annotations
 
 import collections
-import json
 import multiprocessing
 import os
 import threading
@@ -24,6 +23,7 @@ from inference.common import jsonl
 from inference.common.files import write_atomically
 from inference.common.text import repair
 
+RUN = "run.json"
 AHEAD = 2  # parts per process that wait, so that none is idle
 _held: list[Classifier] = []  # a worker process's own
 
@@ -33,16 +33,32 @@ def described(home: Path, run: dict[str, Any]) -> None:
 
     Raises ValueError if that one had other files, another model or other settings.
     """
-    said = home / "run.json"
+    said = home / RUN
     if not said.is_file():
         write_atomically(said, jsonl.line(run, indent=1).encode(), private=True)
         return
-    before = json.loads(said.read_text(encoding="utf-8"))
+    try:
+        before = jsonl.parse(said.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{said} cannot be read: {error}") from error
     if changed := [name for name in run if before.get(name) != run[name]]:
         raise ValueError(
             f"{home} holds an unfinished run with other {' and '.join(changed)}: "
             "give what it was begun with, or remove that folder to begin anew"
         )
+
+
+def begun(home: Path) -> bool:
+    """Whether the folder `home` holds a run. Raises ValueError if it holds anything else: in the end it is deleted."""
+    if (home / RUN).is_file():
+        return True
+    others = [path.name for path in home.iterdir() if not path.name.startswith(f".{RUN}.")] if home.is_dir() else []
+    if others:
+        raise ValueError(
+            f"{home} holds {others[0]}, which is not of an unfinished run: the folder of a run is deleted in the end, "
+            "so give an empty one or a new name"
+        )
+    return False
 
 
 def classify(

@@ -9,7 +9,10 @@ import contextlib
 import csv
 import gzip
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+import zlib
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
@@ -18,6 +21,7 @@ from inference.common.extras import library
 from inference.common.places import is_url, shown
 
 FORMATS = (".jsonl", ".ndjson", ".txt", ".csv", ".tsv", ".parquet")
+CHANGES = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "modified", "created")
 BATCH = 1024  # rows of a Parquet file that are held at once
 
 
@@ -30,45 +34,104 @@ class Record(NamedTuple):
 
 
 class Source(NamedTuple):
-    """One file: its path or URL, and what tells whether it is still the same."""
+    """One file: its path or URL, what tells whether it is still the same, and the storage that knows how to open it."""
 
     name: str
     size: int
     modified: str
+    system: Any = None
 
     @property
     def format(self) -> str:
         """The ending that says how it is read."""
-        return Path(self.name.removesuffix(".gz")).suffix.lower()
+        return Path(_path(self.name).removesuffix(".gz")).suffix.lower()
+
+    @property
+    def state(self) -> list[Any]:
+        """What a resumed run must find as it was, without what may be secret."""
+        return [safe(self.name), self.size, self.modified]
 
 
-def sources(paths: Sequence[str]) -> list[Source]:
+def sources(paths: Sequence[str], own: Container[str] = ()) -> list[Source]:
     """The files behind paths, folders and URLs, those of one folder in the order of their names.
 
-    Raises ValueError for a place that holds no file of a known format.
+    What a run writes itself, `own` (see `place`), is none of them, nor what lies in a folder of it. Raises ValueError
+    where there is no file of a known format.
     """
-    return [source for path in paths for source in (_remote(path) if is_url(path) else _local(Path(path)))]
+    return [source for path in paths for source in (_remote(path, own) if is_url(path) else _local(Path(path), own))]
 
 
-def _local(path: Path) -> list[Source]:
+def safe(name: str) -> str:
+    """A path or URL as it may be shown."""
+    return shown(name) if is_url(name) else name
+
+
+def place(name: str) -> str:
+    """The one name of a file here or at a URL, whatever links lead there. Raises ValueError for an unknown storage."""
+    if not is_url(name):
+        return os.path.realpath(name)
+    system, root = storage(name)
+    return str(system.unstrip_protocol(root))
+
+
+def storage(url: str) -> tuple[Any, str]:
+    """The storage that knows a URL, and the path there. Raises ValueError if there is none."""
+    with told(url, "opened"):
+        system, root = library("fsspec.core", "bulk").url_to_fs(url)
+        return system, root
+
+
+def exists(name: str) -> bool:
+    """Whether there is a file or folder of this name. Raises ValueError if its storage cannot be asked."""
+    if not is_url(name):
+        return os.path.lexists(name)
+    system, root = storage(name)
+    with told(name, "looked for"):
+        return bool(system.exists(root))
+
+
+@contextlib.contextmanager
+def told(url: str, what: str) -> Iterator[None]:
+    """Make a ValueError without secrets of whatever a storage raises: each has exceptions of its own."""
+    try:
+        yield
+    except Exception as error:
+        why = f"{type(error).__name__}: {shown(str(error))}"
+        raise ValueError(f"{shown(url)} cannot be {what}: {why}") from error
+
+
+def _local(path: Path, own: Container[str]) -> list[Source]:
     if not path.exists():
         raise ValueError(f"{path} does not exist")
     files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
-    state = [(file, file.stat()) for file in files]
-    return _known(str(path), [Source(str(file.absolute()), s.st_size, str(s.st_mtime_ns)) for file, s in state])
+    state = [(str(file.absolute()), file.stat()) for file in files if not _is_own(file, own)]
+    return _known(str(path), [Source(name, s.st_size, str(s.st_mtime_ns)) for name, s in state])
 
 
-def _remote(url: str) -> list[Source]:
-    system, root = library("fsspec", "bulk").core.url_to_fs(url)
-    try:
-        found = system.find(root, detail=True)
-    except Exception as error:  # every store has exceptions of its own
-        raise ValueError(f"{shown(url)} cannot be listed: {shown(str(error))}") from error
+def _is_own(file: Path, own: Container[str]) -> bool:
+    real = Path(place(str(file)))
+    return any(str(one) in own for one in (real, *real.parents))
+
+
+def _remote(url: str, own: Container[str]) -> list[Source]:
+    system, root = storage(url)
+    with told(url, "listed"):
+        found = sorted(system.find(root, detail=True).items())
     files = [
-        Source(system.unstrip_protocol(name), int(about.get("size") or 0), str(about.get("ETag") or about.get("mtime")))
-        for name, about in sorted(found.items())
+        Source(system.unstrip_protocol(name), int(about.get("size") or 0), _modified(about), system)
+        for name, about in found
     ]
-    return _known(url, files)
+    return _known(shown(url), [source for source in files if source.name not in own])
+
+
+def _modified(about: Mapping[str, Any]) -> str:
+    """Every storage has its own word for what changes with a file."""
+    return next((str(about[name]) for name in CHANGES if about.get(name)), "")
+
+
+def _path(name: str) -> str:
+    """Of a URL without what was signed for it."""
+    return name.partition("?")[0] if is_url(name) else name
 
 
 def _known(path: str, found: Sequence[Source]) -> list[Source]:
@@ -83,26 +146,30 @@ def records(source: Source, text: str) -> Iterator[Record]:
 
     Raises ValueError if the file as a whole cannot be read. A row without such a field is a record with an error.
     """
-    with opened(source.name, "rb") as file:
+    with opened(source.name, "rb", source.system) as file:
         try:
             for fields, error in READERS.get(source.format, _json_lines)(file):
                 found = fields.get(text)
                 if not error and not isinstance(found, str):
                     error = f"expected a string in the field `{text}`, the fields are {', '.join(fields) or 'none'}"
                 yield Record(fields, error=error) if error else Record(fields, cast(str, found))
-        except (EOFError, UnicodeDecodeError, gzip.BadGzipFile, csv.Error) as error:
-            raise ValueError(f"{source.name} cannot be read as {source.format}: {error}") from error
+        except (EOFError, UnicodeDecodeError, gzip.BadGzipFile, zlib.error, csv.Error) as error:
+            raise ValueError(f"{safe(source.name)} cannot be read as {source.format}: {error}") from error
 
 
 @contextlib.contextmanager
-def opened(name: str, mode: str) -> Iterator[BinaryIO]:
-    """A file here or at a URL, unpacked or packed where its name ends with .gz; `mode` is "rb" or "wb"."""
+def opened(name: str, mode: str, system: Any = None) -> Iterator[BinaryIO]:
+    """A file here or in a storage, unpacked or packed where its name ends with .gz; `mode` is "rb" or "wb"."""
     with contextlib.ExitStack() as stack:
-        place = library("fsspec", "bulk").open(name, mode) if is_url(name) else Path(name).open(mode)  # noqa: SIM115
-        file = stack.enter_context(place)
-        if name.endswith(".gz"):
+        file = stack.enter_context(_open_there(system, name, mode) if system else Path(name).open(mode))  # noqa: SIM115
+        if _path(name).endswith(".gz"):
             file = stack.enter_context(gzip.GzipFile(fileobj=file, mode=mode))
         yield file
+
+
+def _open_there(system: Any, name: str, mode: str) -> Any:
+    with told(name, "opened"):
+        return system.open(name, mode)
 
 
 Fields = tuple[dict[str, Any], str]
@@ -122,7 +189,10 @@ def _separated(separator: str) -> Callable[[BinaryIO], Iterator[Fields]]:
     def read(file: BinaryIO) -> Iterator[Fields]:
         csv.field_size_limit(1 << 30)
         with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as lines:
-            for row in csv.DictReader(lines, delimiter=separator, strict=True, restval=""):
+            table = csv.DictReader(lines, delimiter=separator, strict=True, restval="")
+            if twice := [name for name, n in Counter(table.fieldnames or ()).items() if n > 1]:
+                raise csv.Error(f"the header names {', '.join(twice)} twice")
+            for row in table:
                 extra = row.pop(None, None)
                 yield dict(row), f"{len(extra)} cells more than the header has" if extra else ""
 
@@ -135,7 +205,7 @@ def _parquet(file: BinaryIO) -> Iterator[Fields]:
         batches = pq.ParquetFile(file).iter_batches(BATCH)
         for batch in batches:
             yield from ((fields, "") for fields in batch.to_pylist())
-    except library("pyarrow", "bulk").ArrowInvalid as error:
+    except library("pyarrow", "bulk").ArrowException as error:
         raise EOFError(str(error)) from error
 
 

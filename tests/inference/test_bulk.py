@@ -206,6 +206,125 @@ def test_an_unfinished_run_is_not_mixed_with_another(
     assert "unfinished run with other files and text and bundle" in capsys.readouterr().err
 
 
+def run(home: Path, *arguments: object) -> int:
+    return main(["--bundle", str(home), *map(str, arguments), "--workers", "1"])
+
+
+def test_a_folder_with_other_files_is_not_taken_for_a_run_which_would_delete_them(
+    tiny_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = write_lines(tmp_path / "in.jsonl", rows_of(3))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    (tmp_path / "empty").mkdir()
+    assert run(tiny_home, given, "--out", tmp_path / "out.jsonl", "--work", tmp_path / "mine") == 2
+    assert "holds thesis.txt, which is not of an unfinished run" in capsys.readouterr().err
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
+    assert run(tiny_home, given, "--out", tmp_path / "empty" / "out.jsonl", "--work", tmp_path / "empty") == 2
+    assert "which is deleted in the end" in capsys.readouterr().err
+    assert run(tiny_home, given, "--out", given, "--work", tmp_path / "empty") == 2
+    assert "exists already" in capsys.readouterr().err
+    assert read_lines(given) == rows_of(3)
+    assert run(tiny_home, given, "--out", tmp_path / "new" / "out.jsonl", "--work", tmp_path / "empty") == 0
+    assert len(read_lines(tmp_path / "new" / "out.jsonl")) == 3
+
+
+def test_answers_and_what_is_deferred_need_two_files(
+    tiny_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, out = write_lines(tmp_path / "in.jsonl", rows_of(3)), tmp_path / "out.jsonl"
+    assert run(tiny_home, given, "--out", out, "--deferred", tmp_path / "." / "out.jsonl") == 2
+    assert "give two names" in capsys.readouterr().err
+
+
+def test_a_run_into_the_folder_that_it_reads_goes_on_after_a_stop(tiny_home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_lines(folder / "a.jsonl", rows_of(3))
+    (folder / "z.csv").write_text('text\n"refund\n')  # the quotation never ends
+    (tmp_path / "link").symlink_to(folder)
+    out = tmp_path / "link" / "out.jsonl"
+    assert run(tiny_home, folder, "--out", out, "--part-rows", "1") == 2
+    assert len(list(Path(f"{out}.parts").glob("*.jsonl"))) >= 2
+    (folder / ".draft.out.jsonl").write_text("half")
+    before = (folder / "z.csv").stat()
+    (folder / "z.csv").write_text("text\nrefund1\n")
+    os.utime(folder / "z.csv", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert run(tiny_home, folder, "--out", out, "--part-rows", "1") == 0
+    assert len(read_lines(out)) == 4
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_rows_with_different_fields_keep_all_of_them_in_a_table(ending: str, tiny_home: Path, tmp_path: Path) -> None:
+    lines = ["{", '{"text": "refund", "a": [{"x": 1}], "n": null}', '{"text": "now", "b": {"c": "ü"}, "n": 5}']
+    given, out = tmp_path / "in.jsonl", tmp_path / f"out.{ending}"
+    given.write_text("\n".join(lines))
+    assert run(tiny_home, given, "--out", out) == 1
+    if ending == "parquet":
+        bad, first, second = pq.read_table(out).to_pylist()
+        assert (first["a"], second["n"]) == ([{"x": 1}], 5)
+    else:
+        bad, first, second = csv.DictReader(out.read_text().splitlines())
+        assert (first["a"], second["n"]) == ('[{"x": 1}]', "5")
+    assert bad["error"].startswith("line 1: not valid JSON")
+    assert None not in (first["intent"], second["intent"])
+    assert second["b"] == '{"c": "ü"}'
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
+def test_no_rows_make_empty_files(ending: str, tiny_home: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text("\n")
+    out = tmp_path / f"out.{ending}"
+    assert run(tiny_home, tmp_path / "in.jsonl", "--out", out) == 0
+    assert pq.read_table(out).num_rows == 0 if ending == "parquet" else out.read_bytes() == b""
+
+
+def test_what_no_column_can_hold_says_how_to_go_on(
+    tiny_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, out = tmp_path / "in.jsonl", tmp_path / "out.parquet"
+    given.write_text(f'{{"text": "refund", "n": {2**70}}}\n')
+    assert run(tiny_home, given, "--out", out) == 2
+    assert f"--work {out}.parts so that nothing is classified again" in capsys.readouterr().err
+    left = tmp_path / "out.deferred.jsonl"
+    assert run(tiny_home, given, "--out", tmp_path / "out.jsonl", "--deferred", left, "--work", f"{out}.parts") == 0
+    assert read_lines(tmp_path / "out.jsonl")[0]["n"] == 2**70
+
+
+def test_files_with_odd_names_are_read(tiny_home: Path, tmp_path: Path) -> None:
+    names = ["a@b.jsonl", "50%.jsonl", "what?.jsonl", "ü\n.jsonl", os.fsdecode(b"\xff.jsonl"), "#1.jsonl"]
+    (tmp_path / "in").mkdir()
+    for name in names:
+        write_lines(tmp_path / "in" / name, rows_of(1))
+    out = tmp_path / "out@home?.jsonl"
+    assert run(tiny_home, tmp_path / "in", "--out", out) == 0
+    assert len(read_lines(out)) == len(names)
+
+
+def test_secrets_of_urls_are_not_repeated(tiny_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fsspec.filesystem("memory").pipe("/secrets/a.md", b"x")
+    out, work = tmp_path / "out.jsonl", tmp_path / "work"
+    for url in ("memory://key:SECRET@secrets/a.md", "memory://secrets/a.md?sig=SECRET", "nowhere://k:SECRET@b/c.jsonl"):
+        assert run(tiny_home, url, "--out", out) == 2
+        assert run(tiny_home, __file__, "--out", url, "--work", work) == 2
+        assert run(tiny_home, tmp_path, "--out", out, "--deferred", url) == 2
+        assert "SECRET" not in capsys.readouterr().err
+
+
+def test_a_storage_is_given_whole_files_and_none_of_it_is_replaced(
+    tiny_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, store = write_lines(tmp_path / "in.jsonl", rows_of(3)), fsspec.filesystem("memory")
+    places = ("--work", tmp_path / "work", "--deferred", tmp_path / "left.jsonl")
+    store.pipe("/whole/there.jsonl", b"precious")
+    assert run(tiny_home, given, "--out", "memory://whole/there.jsonl", *places) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert store.cat("/whole/there.jsonl") == b"precious"
+    assert run(tiny_home, given, "--out", "memory://whole/new.csv.gz", *places) == 0
+    assert len(gzip.decompress(store.cat("/whole/new.csv.gz")).splitlines()) == 4
+    assert store.ls("/whole", detail=False) == ["/whole/new.csv.gz", "/whole/there.jsonl"]
+
+
 def test_two_runs_at_once_do_not_meet(tiny_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given, out = write_lines(tmp_path / "in.jsonl", rows_of(3)), tmp_path / "out.jsonl"
     with take_lock(tmp_path / ".out.jsonl.parts.lock", "test"):
@@ -220,6 +339,9 @@ def test_two_runs_at_once_do_not_meet(tiny_home: Path, tmp_path: Path, capsys: p
         ([".", "--out", "out.jsonl"], "holds no file that ends with"),
         (["broken.parquet", "--out", "out.jsonl", "--workers", "1"], "cannot be read as .parquet"),
         (["broken.csv", "--out", "out.jsonl", "--workers", "1"], "broken.csv cannot be read as .csv"),
+        (["twice.csv", "--out", "out.jsonl", "--workers", "1"], "the header names text twice"),
+        (["broken.jsonl.gz", "--out", "out.jsonl", "--workers", "1"], "broken.jsonl.gz cannot be read as .jsonl"),
+        (["nowhere://a/b.jsonl", "--out", "out.jsonl"], "nowhere://a/b.jsonl cannot be opened"),
         (["queries.csv", "--out", "answers"], "expected a file that ends with .jsonl"),
         (["queries.csv", "--out", "memory://a/b.jsonl"], "give --work"),
         (["queries.csv", "--out", "out.jsonl", "--target", "0.123"], "no certificate for target 0.123"),
@@ -237,6 +359,10 @@ def test_what_is_invalid_is_named(
     if not arguments[0].startswith("."):
         (tmp_path / "broken.parquet").write_bytes(b"nothing of the kind")
         (tmp_path / "broken.csv").write_bytes(b"text\n\xff\xfe\n")
+        (tmp_path / "twice.csv").write_text("text,text\nrefund,now\n")
+        packed = bytearray(gzip.compress(json.dumps(rows_of(50)).encode()))
+        packed[40:60] = bytes(20)
+        (tmp_path / "broken.jsonl.gz").write_bytes(packed)
         (tmp_path / "queries.csv").write_text("text\nrefund\n")
     assert main(["--bundle", str(tiny_home), *arguments]) == 2
     assert message in capsys.readouterr().err
