@@ -196,6 +196,9 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     if not set(never) <= set(labels):
         raise ValueError(f"never_accepted must be labels, got {list(never)}")
     manifest = Manifest(labels=labels, certificates=certificates, rules=rules, never_accepted=never, **values)
+    files = manifest.files
+    if not isinstance(files, dict) or not all(name and isinstance(digest, str) for name, digest in files.items()):
+        raise ValueError("files must map names to hashes")
     if not manifest.temperature > 0 or manifest.max_tokens < 1:
         raise ValueError("temperature and max_tokens must be positive")
     return manifest

@@ -10,19 +10,29 @@ import contextlib
 import hashlib
 import os
 import shutil
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 from inference.bundle.manifest import CURRENT, MANIFEST, VERSION, Bundle, BundleError, read_manifest
 from inference.bundle.versions import serving
 from inference.common.extras import library
-from inference.common.files import write_atomically
+from inference.common.files import fsync, write_atomically
 from inference.common.places import is_url, shown
+
+DRAFT, ABANDONED_S = ".fetched.", 86_400.0
 
 
 def cache_of(url: str) -> Path:
-    """The folder here that holds what was fetched from `url`, in the form of models/<name>."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    """The folder here that holds what was fetched from `url`, in the form of models/<name>.
+
+    Raises BundleError if there is no place for it.
+    """
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:
+        raise BundleError(f"{shown(url)} has no place here: {error} Set XDG_CACHE_HOME to a folder") from error
     return Path(home) / "monoku" / hashlib.sha256(url.encode()).hexdigest()[:16]
 
 
@@ -41,11 +51,16 @@ def fetch(url: str) -> Path:
     system, root = _storage(url)
     version = _read(system, f"{root}/{CURRENT}", url).decode("utf-8", "replace").strip()
     if not VERSION.fullmatch(version):
-        raise BundleError(f"{shown(url)}/{CURRENT} names {version!r}, expected a version")
-    if not (home / version / MANIFEST).is_file():
-        _download(system, f"{root}/{version}", url, home / version)
-    if serving(home) != version:
-        write_atomically(home / CURRENT, f"{version}\n".encode())
+        raise BundleError(f"{shown(url)}/{CURRENT} names {version[:80]!r}, expected a version")
+    try:
+        if not (home / version / MANIFEST).is_file():
+            _download(system, f"{root}/{version}", url, home / version)
+        if serving(home) != version:
+            write_atomically(home / CURRENT, f"{version}\n".encode())
+    except OSError as error:
+        raise BundleError(
+            f"{home}, where {shown(url)} is kept, cannot be written: {error}; set XDG_CACHE_HOME to a folder that can"
+        ) from error
     return home
 
 
@@ -72,9 +87,10 @@ def push(home: Path, url: str) -> str:
 
 
 def _download(system: Any, place: str, url: str, folder: Path) -> None:
-    draft = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(folder.parent)
+    # Not named by the process: threads fetch at once, and containers that share a cache have the same numbers.
+    draft = Path(tempfile.mkdtemp(prefix=DRAFT, dir=folder.parent))
     try:
         (draft / MANIFEST).write_bytes(_read(system, f"{place}/{MANIFEST}", url))
         for name in read_manifest(draft).files:
@@ -83,11 +99,29 @@ def _download(system: Any, place: str, url: str, folder: Path) -> None:
                 raise BundleError(f"{shown(url)}: the manifest names {name!r}, a path outside the folder")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(_read(system, f"{place}/{name}", url))
+            fsync(path)
         Bundle.load(draft)
-        with contextlib.suppress(OSError):  # another process was first
-            draft.rename(folder)
+        _settle(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _settle(draft: Path, folder: Path) -> None:
+    """Give a whole version its name, unless somebody else has just done so."""
+    try:
+        draft.rename(folder)
+    except OSError:
+        if not (folder / MANIFEST).is_file():
+            raise
+    fsync(folder.parent)
+
+
+def _sweep(home: Path) -> None:
+    """Delete what a fetch that was killed has left behind."""
+    for draft in home.glob(f"{DRAFT}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - draft.stat().st_mtime > ABANDONED_S:
+                shutil.rmtree(draft, ignore_errors=True)
 
 
 def _storage(url: str) -> tuple[Any, str]:

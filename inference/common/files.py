@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +38,8 @@ def write_atomically(path: Path, content: bytes, private: bool = False) -> None:
 
     A new `private` file is for its owner alone; a file that is replaced keeps who may read it.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    # Not by the process alone: its threads write at once, and containers on one volume have the same numbers.
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     mode = 0o600 if private else 0o666
     try:
         with open(draft, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:

@@ -60,7 +60,8 @@ def is_url(place: str | Path) -> bool:
 
 def shown(text: str) -> str:
     """Such a URL, or a message that may hold one, without what may be secret."""
-    return re.sub(r"[^/@\s]*@", "", re.sub(r"\?\S*", "", text)).rstrip("/")
+    found = re.sub(r"(\w[\w+.-]*://)?[^@\s]*:(?!//)[^@\s]*@", r"\1", text)  # what follows a colon may hold a slash
+    return re.sub(r"[^/@\s]*@", "", re.sub(r"\?\S*", "", found)).rstrip("/")
 
 
 def _split(given: str) -> tuple[str, str]:

@@ -1,7 +1,10 @@
 """Bundles on shared storage: pushed and fetched whole or not at all."""
 
+import hashlib
 import json
+import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -126,6 +129,69 @@ def test_what_is_damaged_there_is_refused_and_what_served_goes_on(damage: str, h
     assert not list(cache_of(URL).glob(".*"))
 
 
+@pytest.mark.parametrize("said", ["../../etc", "", "\0", "<html>" + "x" * 5000, "20260131T120000Z-0123abcd/../x"])
+def test_a_current_that_names_no_version_is_refused_and_what_served_goes_on(said: str, home: Path) -> None:
+    first = push(home, URL)
+    fetch(URL)
+    fsspec.filesystem("failing").pipe(f"/bucket/models/tiny/{CURRENT}", said.encode())
+    with pytest.raises(BundleError, match="expected a version") as caught:
+        fetch(URL)
+    assert len(str(caught.value)) < 300
+    assert Bundle.load(cache_of(URL)).root.name == first
+
+
+@pytest.mark.parametrize(
+    "files", [None, [], ["model.onnx"], {"": "0"}, {"model.onnx": 5}, {"/etc/x": "0"}, {"..": "0"}]
+)
+def test_a_manifest_whose_files_are_none_is_refused(files: object, home: Path) -> None:
+    version = push(home, URL)
+    place, system = f"/bucket/models/tiny/{version}/{MANIFEST}", fsspec.filesystem("failing")
+    values = json.loads(system.cat(place))
+    values["files"] = files
+    digest = {name: value for name, value in values.items() if name not in ("bundle_id",)}
+    digest |= {"metrics": {}, "libraries": {}, "lineage": {}}
+    values["bundle_id"] = hashlib.sha256(json.dumps(digest, sort_keys=True).encode()).hexdigest()
+    system.pipe(place, json.dumps(values).encode())
+    with pytest.raises(BundleError):
+        fetch(URL)
+    assert not list(cache_of(URL).glob("*/model.onnx"))
+
+
+def test_several_threads_that_fetch_at_once_all_have_the_version(home: Path) -> None:
+    version = push(home, URL)
+    with ThreadPoolExecutor(8) as pool:
+        for found in pool.map(fetch, [URL] * 24):
+            assert Bundle.load(found).root.name == version
+    assert [path.name for path in cache_of(URL).iterdir() if path.name not in (CURRENT, version)] == []
+
+
+def test_a_cache_that_cannot_be_written_is_named(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    push(home, URL)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(BundleError, match="set XDG_CACHE_HOME"):
+        fetch(URL)
+
+
+def test_half_a_version_in_the_cache_does_not_serve(home: Path) -> None:
+    version = push(home, URL)
+    (cache_of(URL) / version).mkdir(parents=True)
+    (cache_of(URL) / version / "model.onnx").write_bytes(b"half")
+    with pytest.raises(BundleError, match="cannot be written"):
+        fetch(URL)
+    assert not (cache_of(URL) / CURRENT).exists()
+
+
+def test_what_a_killed_fetch_left_is_deleted_in_the_end(home: Path) -> None:
+    push(home, URL)
+    old, young = cache_of(URL) / ".fetched.old", cache_of(URL) / ".fetched.young"
+    for folder in (old, young):
+        folder.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    fetch(URL)
+    assert (old.exists(), young.exists()) == (False, True)
+
+
 def test_another_bundle_of_the_same_name_is_not_replaced(home: Path) -> None:
     version = push(home, URL)
     fsspec.filesystem("failing").pipe(f"/bucket/models/tiny/{version}/{MANIFEST}", b"{}")
@@ -137,13 +203,15 @@ def test_another_bundle_of_the_same_name_is_not_replaced(home: Path) -> None:
     ("url", "message"),
     [
         ("failing://user:secret@bucket/nothing?key=secret", "failing://bucket/nothing cannot be read"),
+        ("failing://user:sec:se/cret@bucket/nothing", "failing://bucket/nothing cannot be read"),
         ("unknown-scheme://bucket/a", "cannot be opened"),
     ],
 )
 def test_a_storage_without_a_bundle_is_named_without_its_secrets(url: str, message: str) -> None:
     with pytest.raises(BundleError, match=message) as caught:
         Classifier.load(url)
-    assert "user:secret" not in str(caught.value)
+    assert "user" not in str(caught.value)
+    assert "cret" not in str(caught.value)
 
 
 def test_a_cascade_serves_what_is_pushed_later(home: Path) -> None:
