@@ -33,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--models", default=Config.models, help="the folder that holds every model")
     parser.add_argument("--data", default="", help="base data; without it only rows from traffic are looked at")
     parser.add_argument("--log", default="", help="decision log: a file or postgresql:// URL; by default the model's")
+    parser.add_argument("--spill", type=Path, help="folder of rows that wait for the log; by default the model's")
     parser.add_argument("--base", default=Config.base, help="base model whose embeddings are used")
     parser.add_argument("--redactor", default=Config.redactor, help="builtin, none or MODULE:FUNCTION, as in training")
     parser.add_argument("--most", type=int, default=200, help="rows to write at most (default %(default)s)")
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("give --out or --html for rows to look at, or --decided for what was decided")
     config = Config(data=arguments.data, name=arguments.name, models=arguments.models, redactor=arguments.redactor)
     if arguments.decided:
-        count = decide(config.home, arguments.log, arguments.decided, _taxonomy(config))
+        count = decide(config.home, arguments.log, arguments.decided, _taxonomy(config), arguments.spill)
         print(f"{count} new corrections\nnext: python -m training.refresh --name {config.name} --data DATA")
         return DONE
     return _find(config, arguments)

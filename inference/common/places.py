@@ -45,6 +45,11 @@ def database(given: str | Path, what: str) -> Place:
     return Place(str(file), str(file), file)
 
 
+def spill_folder(given: str | Path | None, home: Path) -> Path:
+    """Where rows wait for the decision log: the folder that the setting `spill` gives, else the one with the model."""
+    return Path(given) if given else home / "spill"
+
+
 def redis(given: str) -> Place:
     """The Redis server that `given` names. Raises ValueError for anything else."""
     scheme, rest = _split(given)

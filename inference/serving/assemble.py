@@ -12,6 +12,7 @@ from inference.bundle.taxonomy import Taxonomy
 from inference.cache.memory import MemoryCache, normalise
 from inference.cache.shared import Cache, RedisCache
 from inference.common.fork import attempt
+from inference.common.places import spill_folder
 from inference.log.decision_log import DecisionLog, LogError
 from inference.money.ledger import Ledger, LedgerDown
 from inference.serving.policy import Policy
@@ -74,7 +75,7 @@ def make_log(policy: Policy, home: Path) -> DecisionLog | None:
     """The decision log that the policy names, or the one in `home`; None where the policy wants none."""
     if policy.log == "none":
         return None
-    spill = policy.spill or home / "spill"
+    spill = spill_folder(policy.spill, home)
     return DecisionLog(policy.log or home / "decisions.db", spill=spill, retention_days=policy.retention_days)
 
 

@@ -105,6 +105,12 @@ def test_pods_run_as_nobody_in_particular_and_read_only(pod: dict[str, Any]) -> 
     assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
 
 
+def test_a_refresh_that_hangs_does_not_keep_the_next_ones_from_starting() -> None:
+    job = MANIFESTS["refresh"]["spec"]
+    assert job["concurrencyPolicy"] == "Forbid"
+    assert job["jobTemplate"]["spec"]["activeDeadlineSeconds"] < 24 * 3600
+
+
 def test_probes_ask_paths_that_need_no_token() -> None:
     container = SERVES["containers"][0]
     asked = {container[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}

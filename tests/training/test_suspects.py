@@ -1,7 +1,9 @@
+import contextlib
 import html
 import json
 import re
 import shutil
+import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -98,6 +100,24 @@ def test_wrong_labels_come_first_and_decisions_come_back_as_corrections(
     assert command.main(flags("--out", str(out))) == 0
     assert not {str(one["text"]) for one in read(out)} & wrong.keys()
     assert {path: path.read_bytes() for path in data.iterdir()} == before
+
+
+def test_decisions_wait_where_the_setting_says_while_the_log_cannot_be_written(
+    mislabelled: tuple[Path, Path, dict[str, str]], flags: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    _, home, _ = mislabelled
+    decided, spill = tmp_path / "decided.jsonl", tmp_path / "state" / "spill"
+    decided.write_text(json.dumps({"text": "first", "decision": "payments"}) + "\n")
+    assert command.main(flags("--decided", str(decided))) == 0
+    with contextlib.closing(sqlite3.connect(home / "decisions.db")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with (home / "decisions.db").open("r+b") as file:
+        file.seek(18)
+        file.write(b"\x03")  # a file of a later SQLite, which may be read and not written
+    decided.write_text(json.dumps({"text": "second", "decision": "account"}) + "\n")
+    assert command.main(flags("--decided", str(decided), "--spill", str(spill))) == 0
+    assert any("second" in path.read_text() for path in spill.iterdir() if path.is_file())
+    assert not (home / "spill").exists()
 
 
 def test_rows_that_judge_are_never_shown(

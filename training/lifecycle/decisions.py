@@ -11,6 +11,7 @@ from inference.bundle.manifest import Bundle
 from inference.bundle.redact import Redactor
 from inference.bundle.taxonomy import Taxonomy
 from inference.common import jsonl
+from inference.common.places import spill_folder
 from inference.common.text import canonical
 from inference.log.decision_log import Correction, DecisionLog
 from training.data import dataset
@@ -46,15 +47,15 @@ def _newest(given: str, home: Path) -> dict[str, Correction]:
     return {text_key(row.text): row for row in log.read_corrections()}
 
 
-def decide(home: Path, given: str, file: Path, taxonomy: Taxonomy) -> int:
-    """Write the decisions in a file as corrections to the decision log; how many are new.
+def decide(home: Path, given: str, file: Path, taxonomy: Taxonomy, spill: Path | None = None) -> int:
+    """Write a file's decisions as corrections to the decision log, or to `spill` while it is down; how many are new.
 
     Taking a file again adds nothing. Raises ValueError, naming the line, if one is invalid: none is written then.
     """
     known = _newest(given, home)
     read = {text_key(text): (text, intent) for text, intent in _read(file, taxonomy)}
     new = {key: one for key, one in read.items() if key not in known or known[key].intent != one[1]}
-    with contextlib.closing(DecisionLog(given or home / "decisions.db", spill=home / "spill")) as log:
+    with contextlib.closing(DecisionLog(given or home / "decisions.db", spill=spill_folder(spill, home))) as log:
         for text, intent in new.values():
             log.keep(Correction(FROM_SUSPECTS, time.time(), text, intent, taxonomy.question_id())).result()
     return len(new)

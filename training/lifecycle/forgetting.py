@@ -17,7 +17,7 @@ from inference.cache.shared import forget_shared
 from inference.common.errors import MonokuError
 from inference.common.files import drop_lines, write_atomically
 from inference.common.locks import take_lock
-from inference.common.places import database
+from inference.common.places import database, spill_folder
 from inference.common.sqlite import scrub
 from inference.common.text import Forgotten
 from inference.log.decision_log import DecisionLog
@@ -78,7 +78,7 @@ def standing_in(data: Path, forgotten: Forgotten) -> list[str]:
 
 
 def _steps(places: Places, forgotten: Forgotten) -> Iterator[tuple[str, Callable[[], int]]]:
-    home, spill = places.home, places.spill or places.home / "spill"
+    home, spill = places.home, spill_folder(places.spill, places.home)
     if not home.is_dir():
         raise ValueError(f"there is no model at {home}: give --name and --models")
     place = database(places.log or home / "decisions.db", "the decision log")
