@@ -22,7 +22,7 @@ from typing import Any
 from inference.batch import output, parts
 from inference.batch.records import exists, place, records, safe, sources
 from inference.classifier import Classifier
-from inference.common.commands import DONE, SOME_FAILED, Parser, command, count
+from inference.common.commands import DONE, SOME_FAILED, Parser, command, count, naming_full_disk
 from inference.common.extras import library
 from inference.common.files import private_folder
 from inference.common.locks import take_lock
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     home = (arguments.work or _beside(out)).absolute()
     own = {place(str(home)), *map(place, (out, left)), *(place(str(output.draft(Path(one)))) for one in (out, left))}
     library("filelock", "bulk")  # named with its extra if it is missing
-    with take_lock(home.with_name(f".{home.name}.lock"), f"another run is writing {safe(out)}"):
+    with take_lock(home.with_name(f".{home.name}.lock"), f"another run is writing {safe(out)}"), naming_full_disk(home):
         _check_places(out, left, home)
         private_folder(home)
         found = _run(arguments, home, own)
