@@ -148,9 +148,8 @@ class Cascade(Closing):
             async with self._turns.turn():
                 self._known.redact(request)
         async with self._turns.turn():
-            done = self._look(request)
-        if not done:
-            self._asking.begin(request)
+            if not self._look(request):
+                self._asking.begin(request)
         try:
             outcome = await self._asking.wait_async(request)
         except asyncio.CancelledError:
@@ -184,8 +183,6 @@ class Cascade(Closing):
         finally:
             wish.until = 0.0
 
-    # The policy, in the order in which it is applied.
-
     def _begin(self, text: str, id: str | None) -> Request:
         check_query(text, id)
         started = time.perf_counter()
@@ -193,14 +190,16 @@ class Cascade(Closing):
         watch = self._watch
         if not watch.worker.running:
             watch.worker.start()
-        self._asking.rate.earn()
         tier = watch.tier
         draw = self._sampler.draw(text, id or None, tier is not None and tier.answers)
         guess = self._known.hit(text, tier) or NO_GUESS
+        if guess.accepted:
+            self._asking.rate.earn()
         return Request(draw, id or None, text, None, started, guess, tier.bundle_id if tier else None, tier)
 
     def _look(self, request: Request) -> bool:
         """Answer or guess a query that is not known as it was typed; False if a teacher is to be asked."""
+        self._asking.rate.earn()  # not as it began: of many at once, most wait for their turn before they spend
         self._known.look(request)
         if not request.guess.accepted and request.reason is None:
             request.reason = self._asking.why_not(request)

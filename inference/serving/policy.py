@@ -13,7 +13,7 @@ from inference.money.ledger import MOST_USD
 
 STRATEGIES = {
     "tiered": "the teacher answers everything",
-    "hybrid": "rules, then the teacher",
+    "hybrid": "rules right on over 80 % of dev, which nothing certifies, then the teacher",
     "local-first": "rules, the student where certified, then the teacher",
 }
 DEFERRALS = {

@@ -19,7 +19,7 @@ class Rate(ProcessLocal):
         register(self)
 
     def earn(self) -> None:
-        """Count a query, before it is asked whether it may be deferred: many may begin before the first ends."""
+        """Count a query, just before it is asked whether it may be deferred: what exceeds BURST is lost."""
         if self._share < 1:
             with self._lock:
                 self._credit = min(BURST, self._credit + self._share)

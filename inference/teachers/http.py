@@ -19,7 +19,8 @@ from inference.teachers.failures import answered
 from inference.teachers.prompt import Examples, Prompt, Refused
 from inference.teachers.teacher import Reply, TeacherError
 
-MAX_TOKENS = 64  # an intent as JSON; the longest name of a taxonomy must fit
+MAX_TOKENS = 64  # an intent as JSON, or more where a taxonomy has a longer name
+AROUND_NAME = 20  # tokens at most of the JSON around a name, which itself has at most one for each byte
 THINKING_TOKENS = 1024  # more for a model that cannot be kept from thinking
 NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout")  # exceptions of the SDKs' HTTP client
 
@@ -52,6 +53,7 @@ class Remote:
         self.api_key = api_key
         self.prompt = Prompt.of(taxonomy)
         self.prompt_id = self.prompt.id
+        self._answer_tokens = max(MAX_TOKENS, *(len(name.encode()) + AROUND_NAME for name in taxonomy.names))
         self.left_out: frozenset[str] = frozenset()
         self._client: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -100,7 +102,7 @@ class Remote:
     @property
     def max_tokens(self) -> int:
         """Of one answer."""
-        return MAX_TOKENS + (THINKING_TOKENS if self._thinks() else 0)
+        return self._answer_tokens + (THINKING_TOKENS if self._thinks() else 0)
 
     def _thinks(self) -> bool:
         raise NotImplementedError

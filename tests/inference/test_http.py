@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from inference.bundle.taxonomy import Intent, Taxonomy
 from inference.money.prices import Usage
 from inference.teachers.claude import AnthropicTeacher
-from inference.teachers.http import MAX_TOKENS, THINKING_TOKENS
+from inference.teachers.http import AROUND_NAME, MAX_TOKENS, THINKING_TOKENS
 from inference.teachers.openai import OpenAITeacher
 from inference.teachers.teacher import Reply, TeacherError
 from tests import fake_wire as wire
@@ -151,6 +151,15 @@ def test_a_server_that_knows_only_the_new_name_of_the_limit_is_told_that_one() -
     with picky("max_tokens") as api:
         assert ask(gpt(api)).label == "tickets"
         assert api.bodies[-1]["max_completion_tokens"] == MAX_TOKENS
+
+
+@pytest.mark.parametrize("kind", [AnthropicTeacher, OpenAITeacher])
+def test_the_longest_name_of_a_taxonomy_fits_into_an_answer_in_any_script(api: FakeAPI, kind: type[Any]) -> None:
+    names = ("ขอเปลี่ยนที่อยู่สำหรับจัดส่งสินค้าที่สั่งไปแล้ว", "b")  # a tokenizer may need a token for each of its bytes
+    teacher = kind("claude-haiku-5-5", Taxonomy.of(names), base_url=api.url, api_key=KEY)
+    assert teacher.max_tokens >= len(names[0].encode()) + len('{"intent": ""}')
+    usual = kind("claude-haiku-5-5", TAXONOMY, base_url=api.url, api_key=KEY)
+    assert usual.max_tokens - MAX_TOKENS == teacher.max_tokens - len(names[0].encode()) - AROUND_NAME
 
 
 @pytest.mark.parametrize("text", ["", "<think>Let me see"])

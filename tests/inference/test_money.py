@@ -133,6 +133,16 @@ def test_a_batch_earns_its_share(tmp_path: Path) -> None:
     assert 500 * 0.3 <= len(teacher.asked) <= 500 * 0.3 + 20
 
 
+def test_many_tasks_at_once_earn_their_share_as_well(tmp_path: Path) -> None:
+    async def all_at_once() -> None:
+        await asyncio.gather(*(cascade.aclassify(f"query {number}") for number in range(500)))
+
+    teacher = Free()
+    with day_zero(tmp_path, teacher, max_teacher_rate=0.3, deadline_s=20.0) as cascade:
+        asyncio.run(all_at_once())
+    assert 500 * 0.3 <= len(teacher.asked) <= 500 * 0.3 + 20
+
+
 def test_what_nobody_waits_for_any_more_is_not_sent(tmp_path: Path) -> None:
     teacher = Free(go=threading.Event())
     with day_zero(tmp_path, teacher, concurrency=1, deadline_s=0.2) as cascade:

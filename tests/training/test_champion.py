@@ -1,3 +1,6 @@
+import itertools
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +12,7 @@ from inference.classifier import Classifier
 from tests.ruled import add_rules
 from training.data import dataset
 from training.data.rows import Row
-from training.lifecycle.champion import Opponent, compare
+from training.lifecycle.champion import Opponent, compare, latency_ratio
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +32,26 @@ def test_a_model_is_as_good_as_itself(tiny_home: Path, held_out: list[Row]) -> N
     assert (figures["lost"], figures["won"], figures["size_ratio"]) == (0, 0, 1.0)
     assert figures["coverage"][0] == figures["coverage"][1] > 0
     assert figures["rows"] == len(held_out)
+
+
+class Timed:
+    """Takes as long for a text as it is told."""
+
+    def __init__(self, seconds: Iterator[float]) -> None:
+        self._seconds = seconds
+
+    def probabilities(self, text: str) -> None:
+        time.sleep(next(self._seconds))
+
+
+def test_a_machine_that_is_slow_for_a_while_slows_both_sides() -> None:
+    machine = itertools.chain([0.008] * 20, itertools.repeat(0.002))
+    assert 0.7 < latency_ratio(Timed(machine), Timed(machine), ["a text"] * 30) < 1.4
+
+
+def test_a_slower_model_is_slower_whatever_the_machine_does() -> None:
+    fast, slow = itertools.repeat(0.002), itertools.repeat(0.008)
+    assert latency_ratio(Timed(fast), Timed(slow), ["a text"] * 10) > 1.5
 
 
 def test_what_the_two_accept_is_what_they_answer_at_the_target(tiny_home, held_out, tmp_path) -> None:

@@ -19,7 +19,7 @@ def scored(probabilities: list[list[float]], reference: list[int], gold: list[st
     labels = ("a", "b", "none")
     known = gold or [None] * len(reference)
     rows = tuple(Row(str(i), "x", labels[r], gold=g) for i, (r, g) in enumerate(zip(reference, known, strict=True)))
-    return Scored(rows, labels, np.array(probabilities), np.array(reference), np.full(len(rows), 0.001))
+    return Scored(rows, labels, np.array(probabilities), np.array(reference))
 
 
 FOUR = scored([[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.4, 0.35, 0.25], [0.05, 0.05, 0.9]], [0, 1, 2, 2])

@@ -22,12 +22,13 @@ from inference.classifier import Classifier
 from training.data import noise
 from training.data.rows import Row
 from training.evaluation import metrics
-from training.evaluation.scored import WARM_UP, Scored, Served, score, serve
+from training.evaluation.scored import Scored, Served, score, serve
 from training.evaluation.slices import slices
 from training.evaluation.statistics import selective_risk
 
 CURVE_POINTS = 100
 MOST_TIMED = 1000
+WARM_UP = 20
 
 
 def report(classifier: Classifier, test: Scored) -> dict[str, Any]:

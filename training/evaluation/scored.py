@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,12 +11,10 @@ from tqdm import tqdm
 from inference.classifier import Classifier, Prediction
 from training.data.rows import Row
 
-WARM_UP = 20
-
 
 @dataclass(frozen=True)
 class Scored:
-    """Rows with what the student said of them: probabilities of shape (rows, labels), label indices, seconds.
+    """Rows with what the student said of them: probabilities of shape (rows, labels), and label indices.
 
     The label index in `reference` is -1 where the teacher refused.
     """
@@ -26,7 +23,6 @@ class Scored:
     labels: tuple[str, ...]
     probabilities: np.ndarray
     reference: np.ndarray
-    seconds: np.ndarray
 
     @property
     def predicted(self) -> np.ndarray:
@@ -44,7 +40,7 @@ class Scored:
         """The rows that have a reference, which alone count for accuracy."""
         has = self.reference >= 0
         rows = tuple(row for row, one in zip(self.rows, has, strict=True) if one)
-        return Scored(rows, self.labels, self.probabilities[has], self.reference[has], self.seconds[has])
+        return Scored(rows, self.labels, self.probabilities[has], self.reference[has])
 
 
 @dataclass(frozen=True)
@@ -86,19 +82,14 @@ class Served:
 
 
 def score(classifier: Classifier, rows: Sequence[Row]) -> Scored:
-    """Run the student on each row, timing each call. An empty sequence raises ValueError."""
+    """Run the student on each row. An empty sequence raises ValueError."""
     if not rows:
         raise ValueError("nothing to score: the split has no rows")
-    for row in rows[:WARM_UP]:
-        classifier.probabilities(row.text)
-    seconds, probabilities = [], []
-    for row in tqdm(rows, "scoring", unit="row", leave=False, disable=None):
-        start = time.perf_counter()
-        probabilities.append(classifier.probabilities(row.text))
-        seconds.append(time.perf_counter() - start)
+    read = tqdm(rows, "scoring", unit="row", leave=False, disable=None)
+    probabilities = [classifier.probabilities(row.text) for row in read]
     index = {label: i for i, label in enumerate(classifier.labels)} | {"": -1}
     reference = np.array([index[row.label] for row in rows])
-    return Scored(tuple(rows), classifier.labels, np.array(probabilities), reference, np.array(seconds))
+    return Scored(tuple(rows), classifier.labels, np.array(probabilities), reference)
 
 
 def serve(classifier: Classifier, scored: Scored) -> Served:

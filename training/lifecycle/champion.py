@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,8 @@ from training.data.rows import Row
 from training.evaluation.scored import Scored, Served, score, serve
 from training.lifecycle.gate import Pairs, Verdict, judge
 from training.lifecycle.window import Sample
+
+TIMED = 500  # rows at most
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def compare(
         Pairs([row.label for row in rows], champion.right(old), new.correct),
         certified,
         target,
-        latency_ratio=float(np.median(new.seconds) / np.median(old.seconds)),
+        latency_ratio=latency_ratio(champion.classifier, challenger, [row.text for row in rows[:TIMED]]),
         size_ratio=size,
         accepted=(_served(champion, old, target), serve(challenger, new)),
         base=_pairs(champion, challenger, base),
@@ -96,6 +99,21 @@ def _pairs(champion: Opponent, challenger: Classifier, rows: Sequence[Row]) -> P
         return None
     labels = [row.label for row in rows]
     return Pairs(labels, champion.right(champion.answers(rows)), score(challenger, rows).correct)
+
+
+def latency_ratio(champion: Classifier, challenger: Classifier, texts: Sequence[str]) -> float:
+    """The challenger's median time for a text over the champion's.
+
+    They take turns, text by text: a machine that is busy for a while slows both, and not one of them.
+    """
+    sides, seconds = (champion, challenger), np.zeros((len(texts), 2))
+    for i, text in enumerate(texts):
+        for side in (i % 2, 1 - i % 2):
+            start = time.perf_counter()
+            sides[side].probabilities(text)
+            seconds[i, side] = time.perf_counter() - start
+    old, new = np.median(seconds, axis=0)
+    return float(new / old)
 
 
 def at(classifier: Classifier, target: float) -> Classifier:
