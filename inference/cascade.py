@@ -1,8 +1,5 @@
 """The cascade: cache, rules, student, teacher, and the marked best guess where none of them may answer.
 
-    with Cascade.load("models/support", teacher="anthropic:claude-haiku-5-5") as cascade:
-        answer = cascade.classify("I was charged twice")
-
 Classification never raises for a reason outside the caller's control; a wrong argument raises at once.
 """
 
@@ -30,7 +27,7 @@ from inference.money.ledger import Ledger
 from inference.money.prices import dollars
 from inference.serving.answer import Answer, Request, Router, answer, check_query
 from inference.serving.asking import Asking
-from inference.serving.assemble import TeacherSpec, check_stores, choose_redactor, choose_taxonomy, make_cache, make_log
+from inference.serving.assemble import check_stores, choose_redactor, choose_taxonomy, make_cache, make_log
 from inference.serving.closing import Closing
 from inference.serving.deferral import MOST_WAITING, Deferral
 from inference.serving.flight import Outcome, Wish
@@ -42,10 +39,11 @@ from inference.serving.paid import warn_of_unpriced
 from inference.serving.policy import Policy
 from inference.serving.recorder import Recorder
 from inference.serving.sample import Sampler, shared_secret
+from inference.serving.spans import with_spans
 from inference.serving.tier import NO_GUESS
 from inference.serving.turns import Turns
 from inference.serving.watch import Watch
-from inference.teachers.registry import open_teacher
+from inference.teachers.registry import TeacherSpec, open_teachers
 from inference.teachers.teacher import Teacher
 
 __all__ = ["Answer", "Cascade", "Router"]
@@ -58,6 +56,10 @@ class Cascade(Closing):
     """A local classifier with teachers behind it. Safe to share between threads and tasks, and across a fork.
 
     Made by `Cascade.load`. Close it, or use it as a context manager, so that what waits is written.
+
+    >>> with Cascade.load("models/support", teacher=lambda text: "payments") as cascade:
+    ...     cascade.classify("undo the refund please").intent
+    'payments'
     """
 
     def __init__(
@@ -99,12 +101,11 @@ class Cascade(Closing):
     ) -> Cascade:
         """Serve `path`, models/<name>, one version's folder or a URL, with one teacher or several in order.
 
-        What serves at a URL is fetched now and looked at again every half minute (extra `bulk`).
-
-        Before there is a bundle, `taxonomy` says what the intents are, and the teachers answer everything. `policy` is
-        a Policy or a TOML file; `settings` overrule it (see Policy). `on_alarm` is called, on another thread, with the
-        state of the promise once audited answers broke it. Raises ValueError if an argument or a setting is invalid or
-        a store does not work (see `stores`), BundleError if the bundle must not be served.
+        What serves at a URL is fetched now and looked at again every half minute (extra `bulk`). Before there is a
+        bundle, `taxonomy` says what the intents are, and the teachers answer everything. `policy` is a Policy or a
+        TOML file; `settings` overrule it. `on_alarm` is called, on another thread, with the state of the promise once
+        audited answers broke it. Raises ValueError if an argument or a setting is invalid or a store does not work (see
+        `stores`), BundleError if the bundle must not be served.
         """
         rules = policy.with_values(settings) if isinstance(policy, Policy) else Policy.load(policy, **settings)
         url = str(path) if is_url(path) else None
@@ -115,8 +116,7 @@ class Cascade(Closing):
         watch = Watch(root, rules, own, url)
         intents = choose_taxonomy(taxonomy, root, watch.tier)
         watch.names = intents.names
-        given = [teacher] if isinstance(teacher, str) or not isinstance(teacher, Sequence) else list(teacher)
-        teachers = [open_teacher(spec, intents) for spec in given]
+        kind, teachers = with_spans(rules, cls, open_teachers(teacher, intents))
         if watch.tier is None and not teachers:
             raise ValueError(f"{root} has no bundle yet: give a teacher, which answers until there is one")
         redact = of_the_beginning(own or choose_redactor(rules, watch.tier))
@@ -125,7 +125,7 @@ class Cascade(Closing):
         warn_of_unpriced(teachers, rules.daily_usd)
         check_stores(rules, log, ledger, cache := make_cache(rules, intents, redact))
         watch.watched_by(Guard(log, home, rules, bool(teachers), on_alarm, intents.question_id()))
-        return cls(watch, rules, teachers, intents, log, ledger, redact, cache)
+        return kind(watch, rules, teachers, intents, log, ledger, redact, cache)
 
     def classify(self, text: str, id: str | None = None) -> Answer:
         """Classify one text. `id` names the request for `feedback` and in the log, and may repeat: a conversation's.

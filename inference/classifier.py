@@ -36,6 +36,10 @@ class Prediction:
     rule, or the largest calibrated probability of the model that answers. `accepted` says that the bundle's certificate
     covers the answer; `alternatives` are that model's next likeliest intents with their probabilities, likeliest first,
     none where a rule answers.
+
+    >>> found = Classifier.load("models/support").predict("undo the refund please")
+    >>> found.intent if found.accepted else "ask somebody who knows"
+    'payments'
     """
 
     intent: str
@@ -51,6 +55,10 @@ class Classifier(ProcessLocal):
     Safe to share between threads and across a fork; pickled, it opens in another process.
 
     An answer does not depend on its neighbours: every text runs on its own, so `predict_many` equals `predict`.
+
+    >>> classifier = Classifier.load("models/support")
+    >>> [found.intent for found in classifier.predict_many(["undo the refund please", "undo the login please"])]
+    ['payments', 'account']
     """
 
     def __init__(

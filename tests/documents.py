@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *(path for path in sorted((ROOT / "docs").rglob("*.md")) if path.name != "LOG.md")]
 # Of other programs than ours: what they start of ours is held to our parsers all the same.
-OTHERS = ("make", "pip", "curl", "cp", "cd", "npm", "node", "echo")
+OTHERS = ("make", "pip", "curl", "cp", "cd", "npm", "node", "echo", "opentelemetry-instrument")
 _BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 
 

@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 import inference
 from docs.generate import pages, parser_of
@@ -152,3 +153,29 @@ def test_the_reference_has_every_setting_command_and_public_name() -> None:
     assert "| 130 | stopped with Ctrl-C |" in made["reference/statuses.md"]
     assert "`splits.json`" in made["reference/files.md"]
     assert all(f".{name}\n" in made["reference/api.md"] + "\n" for name in inference.__all__)
+
+
+def test_the_changelog_keeps_its_form_and_begins_with_the_version_that_the_package_has() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    titles = re.findall(r"^(#{2,3}) (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    versions = [title for depth, title in titles if depth == "##"]
+    kinds = {title for depth, title in titles if depth == "###"}
+    assert re.fullmatch(rf"\[Unreleased\] {version}|\[{version}\] - \d{{4}}-\d\d-\d\d", versions[0])
+    assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", title) for title in versions[1:])
+    assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_the_hooks_of_a_commit_run_what_make_check_runs() -> None:
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    (recipe,) = re.findall(r"^check: setup\n((?:\t.+\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert [hook["entry"] for hook in repository["hooks"]] == re.findall(
+        r"\t(.+)\n", recipe.replace("$(BIN)", ".venv/bin")
+    )
+
+
+@pytest.mark.parametrize("form", ["bug", "question"])
+def test_a_form_for_an_issue_has_fields_of_the_kinds_that_there_are(form: str) -> None:
+    found = yaml.safe_load((ROOT / f".github/ISSUE_TEMPLATE/{form}.yml").read_text())
+    assert {"name", "description", "body"} <= set(found)
+    assert {field["type"] for field in found["body"]} <= {"markdown", "textarea", "input", "dropdown", "checkboxes"}
+    assert all(field["attributes"]["label"] for field in found["body"] if field["type"] != "markdown")

@@ -1,7 +1,11 @@
 """The public names: complete, resolvable, and the same whatever they are imported from."""
 
+import doctest
+import inspect
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +17,20 @@ from monoku.__main__ import COMMANDS
 @pytest.mark.parametrize("name", inference.__all__)
 def test_every_public_name_resolves_and_is_the_same_in_both_packages(name: str) -> None:
     assert getattr(monoku, name) is getattr(inference, name)
+
+
+@pytest.mark.parametrize("name", inference.__all__)
+def test_the_example_of_every_public_class_gives_what_it_shows(
+    name: str, tiny_home: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_home, tmp_path / "models" / "support")
+    shutil.copy(tiny_data / "taxonomy.toml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    names = {each: getattr(inference, each) for each in inference.__all__}
+    text = inspect.getdoc(names[name]) or ""
+    example = doctest.DocTestParser().get_doctest(text, names, name, None, None)
+    assert example.examples
+    assert doctest.DocTestRunner().run(example).failed == 0
 
 
 def test_the_list_of_public_names_is_complete() -> None:

@@ -54,7 +54,11 @@ class Rule:
 
 @dataclass(frozen=True)
 class Taxonomy:
-    """All intents in output order, the sentences that settle a tie, first one first, and the keyword rules."""
+    """All intents in output order, the sentences that settle a tie, first one first, and the keyword rules.
+
+    >>> Taxonomy.load("taxonomy.toml").names
+    ('account', 'payments', 'unknown')
+    """
 
     intents: tuple[Intent, ...]
     ties: tuple[str, ...] = ()

@@ -17,12 +17,9 @@ from inference.log.decision_log import DecisionLog, LogError
 from inference.money.ledger import Ledger, LedgerDown
 from inference.serving.policy import Policy
 from inference.serving.tier import Tier
-from inference.teachers.own import LabelFunction
 from inference.teachers.prompt import Prompt
-from inference.teachers.teacher import Teacher
 
 _log = logging.getLogger("monoku.serving")
-TeacherSpec = str | Teacher | LabelFunction
 
 
 def choose_redactor(policy: Policy, tier: Tier | None) -> Redactor:

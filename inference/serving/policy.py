@@ -34,7 +34,11 @@ STORES = {
 
 @dataclass(frozen=True)
 class Policy:
-    """Everything that may be set. Dollars are per UTC day and shared by all processes on one ledger."""
+    """Everything that may be set. Dollars are per UTC day and shared by all processes on one ledger.
+
+    >>> Policy(deferral="background", daily_usd=2.0).daily_usd
+    2.0
+    """
 
     strategy: str = setting("local-first", f"who may answer: {', '.join(STRATEGIES)}")
     deferral: str = setting("wait", f"what a request does that needs a teacher: {', '.join(DEFERRALS)}")
@@ -68,6 +72,7 @@ class Policy:
     ledger: str = setting("", "spend ledger: file or postgresql:// URL; empty: with the model", secret=True)
     stores: str = setting("require", f"what becomes of a start where log, ledger or Redis fails: {', '.join(STORES)}")
     redactor: str = setting("", "builtin, none or MODULE:FUNCTION; empty: the bundle's own, else builtin")
+    spans: bool = setting(False, "OpenTelemetry spans of requests and of calls to teachers, without texts (extra otel)")
     threads: int = setting(1, "threads that the local model uses for one text")
 
     def __post_init__(self) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 
 from inference.bundle.taxonomy import Taxonomy
 from inference.teachers.own import FunctionTeacher, LabelFunction, RecordedTeacher
 from inference.teachers.teacher import Teacher
 
+TeacherSpec = str | Teacher | LabelFunction
 HAIKU = "anthropic:claude-haiku-5-5"
 FORMS = (
     "anthropic:MODEL[@URL], openai:MODEL[@URL], bedrock:MODEL[@URL], vertex:MODEL[@URL], recorded:FILE or "
@@ -15,7 +17,7 @@ FORMS = (
 )
 
 
-def open_teacher(spec: str | Teacher | LabelFunction, taxonomy: Taxonomy) -> Teacher:
+def open_teacher(spec: TeacherSpec, taxonomy: Taxonomy) -> Teacher:
     """A teacher by its short name (see FORMS), from a function, or as it is.
 
     Raises ValueError if the name has another form, or its file, function, extra or price is missing.
@@ -30,6 +32,12 @@ def open_teacher(spec: str | Teacher | LabelFunction, taxonomy: Taxonomy) -> Tea
     if kind == "python" and rest.count(":") == 1:
         return FunctionTeacher(_import(rest), taxonomy, spec)
     raise ValueError(f"unknown teacher {spec!r}; expected {FORMS}")
+
+
+def open_teachers(specs: TeacherSpec | Sequence[TeacherSpec], taxonomy: Taxonomy) -> list[Teacher]:
+    """One teacher or several, in order. Raises what `open_teacher` does."""
+    given = [specs] if isinstance(specs, str) or not isinstance(specs, Sequence) else specs
+    return [open_teacher(spec, taxonomy) for spec in given]
 
 
 def _remote(kind: str, rest: str, taxonomy: Taxonomy) -> Teacher:

@@ -27,8 +27,14 @@ def test_numbers_and_truth_values_are_text() -> None:
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
-        ({"query": "hi", "label": "a"}, "the field text is missing; its fields are query, label"),
-        ({"text": "hi", "gold": "a"}, "the field label is missing; its fields are text, gold"),
+        (
+            {"query": "hi", "label": "a"},
+            "the field text is missing; those found are query, label: rename that of the message to text",
+        ),
+        (
+            {"text": "hi", "gold": "a"},
+            "the field label is missing; those found are text, gold: rename that of the intent to label",
+        ),
         ({"text": None, "label": "a"}, "text must be a non-empty string, got None"),
         ({"text": ["hi"], "label": "a"}, r"text must be a string, got \['hi'\]"),
         ({"text": "  ", "label": "a"}, "text must be a non-empty string"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ SPELLINGS = {
 SPLIT_OF = {spelling: split for split, spellings in SPELLINGS.items() for spelling in spellings}
 PLAIN = ("text", "label", "id", "split")
 OURS = ("gold", "labeler", "shares", "weight")
+_MEANT = {"text": "the message", "label": "the intent"}
 PEOPLE = {"author", "human"}
 _READ = frozenset([*PLAIN, *(PREFIX + name for name in OURS)])
 _READ_BEFORE = _READ | set(OURS)
@@ -75,14 +76,19 @@ def without_prefix(values: Mapping[str, Any]) -> bool:
     return isinstance(labeler, str) and (labeler in PEOPLE or ":" in labeler or "prompt_id" in values)
 
 
+def _not_there(missing: Sequence[str], values: Mapping[str, Any]) -> str:
+    fields = "fields {} are" if len(missing) > 1 else "field {} is"
+    rename = " and ".join(f"that of {_MEANT[name]} to {name}" for name in missing)
+    found = ", ".join(map(str, values))
+    return f"the {fields.format(' and '.join(missing))} missing; those found are {found}: rename {rename}"
+
+
 def to_row(values: Mapping[str, Any], place: str, split: str) -> Row | None:
     """A record as a Row; None where its label is empty (a teacher's refusal). Raises ValueError if it is invalid."""
     values = named(values, place)
     missing = [name for name in ("text", "label") if name not in values]
     if missing:
-        raise ValueError(
-            f"{place}: the field {' and '.join(missing)} is missing; its fields are {', '.join(map(str, values))}"
-        )
+        raise ValueError(f"{place}: {_not_there(missing, values)}")
     text, label = _as_text(values["text"], place, "text"), _as_text(values["label"], place, "label")
     if text is None or not text.strip():
         raise ValueError(f"{place}: text must be a non-empty string, got {values['text']!r}")
