@@ -1,0 +1,104 @@
+"""The certificates of a draft: pooled ones by target, and one for each intent with a target of its own.
+
+First dev alone says which part answers what: the rules by their measured confidence, the exit by its thresholds. From
+then on this is fixed, whichever test passes, so that each test is about the answers that are served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from inference.bundle.manifest import SCHEMA, Certificate, IntentCertificate, Manifest
+from inference.bundle.taxonomy import Taxonomy
+from inference.classifier import Classifier
+from training.data.sizes import Goal, intent_delta
+from training.evaluation.certificate import (
+    RULES_ALONE,
+    certify,
+    certify_intent,
+    delta_shares,
+    lacking,
+    thresholds_to_test,
+)
+from training.evaluation.exits import EarlyAnswers, answers_of_exit, exit_threshold
+from training.evaluation.scored import Scored, Served, serve
+
+Judging = tuple[Served, Served]  # dev and calibration, as they are answered
+
+
+def strictest(manifest: Manifest, taxonomy: Taxonomy, delta: float) -> Manifest:
+    """The manifest with certificates that accept what rules answer alone, each with its share of `delta`."""
+    own = taxonomy.targets
+    pooled = delta_shares(Goal(manifest.target, delta).beside(len(own)).delta, manifest.target)
+    intents = tuple(
+        IntentCertificate(target, intent_delta(delta, len(own)), RULES_ALONE, intent=name)
+        for name, target in own.items()
+    )
+    certificates = tuple(Certificate(target, share, RULES_ALONE) for target, share in pooled.items())
+    found = replace(manifest, certificates=certificates, intents=intents)
+    return replace(found, schema=SCHEMA) if own else found
+
+
+def uncertified(manifest: Manifest) -> Manifest:
+    """The manifest where there is nothing to certify anything on."""
+    none = tuple(Certificate(one.target, 0.0, None) for one in manifest.certificates)
+    share = intent_delta(Goal().delta, max(1, len(manifest.intents)))
+    intents = tuple(
+        replace(one, accept_above=None, delta=0.0, lacks=lacking(0, 0, one.target, share)) for one in manifest.intents
+    )
+    return replace(manifest, certificates=none, intents=intents)
+
+
+def with_exits(classifier: Classifier, dev: Scored) -> Classifier:
+    """The classifier with the exit's thresholds from dev, one for each intent's own target and each pooled one."""
+    manifest, early = classifier.bundle.manifest, answers_of_exit(classifier, dev)
+    served = serve(classifier, dev)
+    intents = tuple(replace(one, exit_above=_exit_of_intent(early, served, one)) for one in manifest.intents)
+    manifest = replace(manifest, intents=intents)
+    early = early.beside([one.intent for one in intents])
+    found = []
+    for one in manifest.certificates:
+        alone = serve(classifier.at(one.target, manifest), dev)
+        found.append(replace(one, exit_above=exit_threshold(early, alone.scores, alone.correct, one.target)))
+    return classifier.at(manifest.target, replace(manifest, certificates=tuple(found)))
+
+
+def _exit_of_intent(early: EarlyAnswers, served: Served, own: IntentCertificate) -> float | None:
+    rows = early.naming(own.intent)
+    return exit_threshold(early.of(rows), served.scores[rows], served.correct[rows], own.target)
+
+
+def certified(classifier: Classifier, dev: Scored, calibration: Scored) -> Manifest:
+    """The manifest with the certificates in place of the strictest ones that `classifier` has."""
+    manifest = classifier.bundle.manifest
+    judging = {
+        one.target: _judging(classifier.at(one.target, manifest), dev, calibration) for one in manifest.certificates
+    }
+    found = tuple(_pooled(one, judging[one.target], manifest) for one in manifest.certificates)
+    if not manifest.intents:
+        return replace(manifest, certificates=found)
+    # Whichever certificate is chosen when the bundle is loaded, and where that one does not exist.
+    nothing = _judging(classifier.at(manifest.target, replace(manifest, certificates=())), dev, calibration)
+    ways = [judging.pop(manifest.target), *judging.values(), nothing]
+    return replace(manifest, certificates=found, intents=tuple(_own(one, ways) for one in manifest.intents))
+
+
+def _judging(classifier: Classifier, dev: Scored, calibration: Scored) -> Judging:
+    return serve(classifier, dev), serve(classifier, calibration)
+
+
+def _pooled(strictest: Certificate, judging: Judging, manifest: Manifest) -> Certificate:
+    order, sample = (part.beside([one.intent for one in manifest.intents]) for part in judging)
+    thresholds = thresholds_to_test(order.scores, order.correct, strictest.target)
+    found = certify(thresholds, sample.scores, sample.correct, strictest.target, strictest.delta)
+    return found if found.accept_above is None else replace(found, exit_above=strictest.exit_above)
+
+
+def _own(strictest: IntentCertificate, ways: Sequence[Judging]) -> IntentCertificate:
+    order = ways[0][0].naming([strictest.intent])
+    samples = [calibration.naming([strictest.intent]) for _, calibration in ways]
+    thresholds = thresholds_to_test(order.scores, order.correct, strictest.target)
+    pairs = [(sample.scores, sample.correct) for sample in samples]
+    found = certify_intent(strictest.intent, thresholds, pairs, strictest.target, strictest.delta)
+    return replace(found, exit_above=strictest.exit_above)
