@@ -106,10 +106,15 @@ class Store:
         """Leave the connection to the parent: what a forked child does first."""
         self._connection = self._hold = None
 
-    def read(self, kind: type[R], since: float, until: float | None, which: str = "") -> Iterator[R]:
-        """Rows of one kind with since <= time < until, in the order of time; `which`: a condition in SQL."""
+    def read(
+        self, kind: type[R], since: float, until: float | None, which: str = "", ids: Sequence[str] | None = None
+    ) -> Iterator[R]:
+        """Rows of one kind with since <= time < until, in the order of time; of `ids` alone where they are given.
+
+        `which`: a condition in SQL.
+        """
         with self._reading() as connection:
-            for record in _stream(connection, rows_query(kind, since, until, which)):
+            for record in _stream(connection, rows_query(kind, since, until, which, ids)):
                 yield from_record(kind, record)
 
     def select(self, query: Any) -> list[Any]:

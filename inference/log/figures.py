@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from inference.log.agreement import Agreement, Sample
 from inference.log.counts import latency_edge
@@ -73,14 +74,20 @@ def summarise(
     }
 
 
-class Slice(NamedTuple):
-    """What the log says of one period."""
+@dataclass(frozen=True)
+class Slice:
+    """What the log says of one period. Whether it is priced is up to whoever asks: `costs` are read from `log` then."""
 
     since: float
     until: float
     counts: Counts
     sample: Sample
-    costs: Costs
+    log: DecisionLog = field(repr=False)
+
+    @cached_property
+    def costs(self) -> Costs:
+        """What teachers' answers cost. Raises LogError."""
+        return self.log.read_costs(self.since, self.until)
 
     @property
     def requests(self) -> int:
@@ -106,10 +113,7 @@ def slices(log: DecisionLog, periods: Sequence[tuple[float, float]]) -> list[Sli
             if since <= count.hour < until:
                 counts.setdefault(count.kind, Counter())[count.key] += count.n
     samples = Sample.of_each(log, periods)
-    return [
-        Slice(*period, counts, sample, log.read_costs(*period))
-        for period, counts, sample in zip(periods, found, samples, strict=True)
-    ]
+    return [Slice(*period, counts, sample, log) for period, counts, sample in zip(periods, found, samples, strict=True)]
 
 
 def _requests(counts: Counts) -> int:

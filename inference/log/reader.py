@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from inference.log.database import Store
 from inference.log.rows import Correction, Costs, Count, Decision, TeacherAnswer
@@ -20,6 +20,10 @@ class Reader:
     def read_decisions(self, since: float = 0.0, until: float | None = None) -> Iterator[Decision]:
         """Decisions in the order of time. Raises LogError if the log cannot be read, as all reading does."""
         return self._store.read(Decision, since, until)
+
+    def read_requests(self, ids: Sequence[str]) -> Iterator[Decision]:
+        """The decisions with these ids, as far as they are there; a few thousand at most."""
+        return self._store.read(Decision, 0.0, None, ids=ids)
 
     def read_sample(self, since: float = 0.0, until: float | None = None) -> Iterator[Decision]:
         """Those decisions that are of the uniform sample."""

@@ -73,10 +73,12 @@ def tables() -> dict[type[Row], tuple[Table, ...]]:
     return tables
 
 
-def rows_query(kind: type[Row], since: float, until: float | None, which: str = "") -> Any:
+def rows_query(
+    kind: type[Row], since: float, until: float | None, which: str = "", ids: Sequence[str] | None = None
+) -> Any:
     """The query for rows of a kind, whole, in the order of time; what a row does not have is at its default.
 
-    `which`: a condition in SQL.
+    `which`: a condition in SQL; `ids`: of these rows alone.
     """
     import sqlalchemy as sa
 
@@ -88,6 +90,7 @@ def rows_query(kind: type[Row], since: float, until: float | None, which: str = 
     ]
     query = sa.select(first, *added).select_from(first.outerjoin(more, first.c.id == more.c.id))
     query = query.where(sa.text(f"({which})")) if which else query
+    query = query if ids is None else query.where(first.c.id.in_(ids))
     return _within(query, first.c.time, since, until).order_by(first.c.time, first.c.id)
 
 

@@ -15,8 +15,9 @@ from inference.bundle.rules import measure
 from inference.classifier import Classifier
 from inference.log.counts import CONFIDENCE_BINS
 from training.data.dataset import Dataset
-from training.evaluation.certified import certified, strictest, uncertified, with_exits
-from training.evaluation.scored import Scored, score
+from training.evaluation.certified import Serve, certified, strictest, uncertified, with_exits
+from training.evaluation.exits import answers_of_exit
+from training.evaluation.scored import Scored, score, serve
 
 
 def log_likelihood(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
@@ -65,10 +66,15 @@ def calibrated(classifier: Classifier, data: Dataset, target: float, delta: floa
         return manifest, Calibration((dev,), reference(classifier, dev))
     classifier = classifier.at(target, manifest)
     dev, calibration = (score(classifier, data.trials(name)) for name in ("dev", "calibration"))
-    classifier = with_exits(classifier, dev)
-    manifest = certified(classifier, dev, calibration)
+    parts = serving(classifier, dev), serving(classifier, calibration)
+    manifest = certified(with_exits(manifest, answers_of_exit(classifier, dev), parts[0]), *parts)
     judged = Calibration((dev, calibration), reference(classifier.at(target, manifest), calibration))
     return manifest, judged
+
+
+def serving(classifier: Classifier, scored: Scored) -> Serve:
+    """What the classifier answers to rows under other manifests."""
+    return lambda manifest, target: serve(classifier.at(target, manifest), scored)
 
 
 def tuned(manifest: Manifest, data: Dataset, dev: Scored) -> Manifest:

@@ -6,12 +6,11 @@ then on this is fixed, whichever test passes, so that each test is about the ans
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from inference.bundle.manifest import SCHEMA, Certificate, IntentCertificate, Manifest
 from inference.bundle.taxonomy import Taxonomy
-from inference.classifier import Classifier
 from training.data.sizes import Goal, intent_delta
 from training.evaluation.certificate import (
     RULES_ALONE,
@@ -21,10 +20,11 @@ from training.evaluation.certificate import (
     lacking,
     thresholds_to_test,
 )
-from training.evaluation.exits import EarlyAnswers, answers_of_exit, exit_threshold
-from training.evaluation.scored import Scored, Served, serve
+from training.evaluation.exits import EarlyAnswers, exit_threshold
+from training.evaluation.scored import Served
 
-Judging = tuple[Served, Served]  # dev and calibration, as they are answered
+Serve = Callable[[Manifest, float], Served]  # what rows are answered under a manifest, at one of its targets
+Judging = Sequence[Served]  # dev and calibration, as they are answered
 
 
 def strictest(manifest: Manifest, taxonomy: Taxonomy, delta: float) -> Manifest:
@@ -50,18 +50,17 @@ def uncertified(manifest: Manifest) -> Manifest:
     return replace(manifest, certificates=none, intents=intents)
 
 
-def with_exits(classifier: Classifier, dev: Scored) -> Classifier:
-    """The classifier with the exit's thresholds from dev, one for each intent's own target and each pooled one."""
-    manifest, early = classifier.bundle.manifest, answers_of_exit(classifier, dev)
-    served = serve(classifier, dev)
+def with_exits(manifest: Manifest, early: EarlyAnswers, dev: Serve) -> Manifest:
+    """The manifest with the exit's thresholds from dev, one for each intent's own target and each pooled one."""
+    served = dev(manifest, manifest.target)
     intents = tuple(replace(one, exit_above=_exit_of_intent(early, served, one)) for one in manifest.intents)
     manifest = replace(manifest, intents=intents)
     early = early.beside([one.intent for one in intents])
     found = []
     for one in manifest.certificates:
-        alone = serve(classifier.at(one.target, manifest), dev)
+        alone = dev(manifest, one.target)
         found.append(replace(one, exit_above=exit_threshold(early, alone.scores, alone.correct, one.target)))
-    return classifier.at(manifest.target, replace(manifest, certificates=tuple(found)))
+    return replace(manifest, certificates=tuple(found))
 
 
 def _exit_of_intent(early: EarlyAnswers, served: Served, own: IntentCertificate) -> float | None:
@@ -69,23 +68,16 @@ def _exit_of_intent(early: EarlyAnswers, served: Served, own: IntentCertificate)
     return exit_threshold(early.of(rows), served.scores[rows], served.correct[rows], own.target)
 
 
-def certified(classifier: Classifier, dev: Scored, calibration: Scored) -> Manifest:
-    """The manifest with the certificates in place of the strictest ones that `classifier` has."""
-    manifest = classifier.bundle.manifest
-    judging = {
-        one.target: _judging(classifier.at(one.target, manifest), dev, calibration) for one in manifest.certificates
-    }
+def certified(manifest: Manifest, *parts: Serve) -> Manifest:
+    """The manifest with the certificates in place of its strictest ones. The two `parts` are dev and calibration."""
+    judging = {one.target: [part(manifest, one.target) for part in parts] for one in manifest.certificates}
     found = tuple(_pooled(one, judging[one.target], manifest) for one in manifest.certificates)
     if not manifest.intents:
         return replace(manifest, certificates=found)
     # Whichever certificate is chosen when the bundle is loaded, and where that one does not exist.
-    nothing = _judging(classifier.at(manifest.target, replace(manifest, certificates=())), dev, calibration)
+    nothing = [part(replace(manifest, certificates=()), manifest.target) for part in parts]
     ways = [judging.pop(manifest.target), *judging.values(), nothing]
     return replace(manifest, certificates=found, intents=tuple(_own(one, ways) for one in manifest.intents))
-
-
-def _judging(classifier: Classifier, dev: Scored, calibration: Scored) -> Judging:
-    return serve(classifier, dev), serve(classifier, calibration)
 
 
 def _pooled(strictest: Certificate, judging: Judging, manifest: Manifest) -> Certificate:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inference.common.text import query_form
 from inference.log.decision_log import Decision, DecisionLog, TeacherAnswer
@@ -26,7 +26,7 @@ SUSPECT, FELL_BACK, REFUSED, DEFERRED, SAMPLED = 4.0, 3.0, 3.0, 1.0, 0.0
 
 @dataclass
 class Query:
-    """One text to look at. `key` names it in a form; `id` is its newest request; `reasons` say why it is here."""
+    """One text to look at. `key` is of all that are the same query; `id` is its newest request; `reasons`: why here."""
 
     key: str
     text: str
@@ -56,29 +56,37 @@ class Queue:
     lately: tuple[tuple[Query, str], ...]
     cut: bool
 
-    def find(self, key: str) -> Query | None:
-        """The query of this key, decided lately or not."""
-        every = [*self.waiting, *(query for query, _ in self.lately)]
-        return next((query for query in every if query.key == key), None)
+
+class Choices(NamedTuple):
+    """What a person chose: by the id of a query that waited, its intent; by the key of a decided one, (old, new)."""
+
+    first: Mapping[str, str]
+    again: Mapping[str, tuple[str, str]]
 
 
 def key_of(text: str) -> str:
-    """The name of a text in a form: of all that are the same query."""
+    """One name for all texts that are the same query."""
     return hashlib.sha256(query_form(text).encode("utf-8", "surrogatepass")).hexdigest()[:20]
 
 
 def queue(log: DecisionLog, question: str, period: Period) -> Queue:
     """The queue of a period, for the intents that `question` names. Raises LogError."""
-    decided: dict[str, tuple[Query, str]] = {}
-    for row in log.read_corrections():
-        if row.question_id in ("", question):
-            key = key_of(row.text)
-            decided.pop(key, None)  # so that the newest is the last
-            decided[key] = Query(key, row.text, row.request_id), row.intent
+    decided = _decided(log, question)
     found, cut = _look(log, question, period, decided)
     waiting = sorted(found.values(), key=lambda query: (-query.rank, query.text))
     lately = tuple(reversed(list(decided.values())[-LATELY:]))
     return Queue(tuple(waiting), len(decided), lately, cut)
+
+
+def _decided(log: DecisionLog, question: str) -> dict[str, tuple[Query, str]]:
+    """By key, the texts that a person decided on, with their intents; the newest decision is the last."""
+    decided: dict[str, tuple[Query, str]] = {}
+    for row in log.read_corrections():
+        if row.question_id in ("", question):
+            key = key_of(row.text)
+            decided.pop(key, None)
+            decided[key] = Query(key, row.text, row.request_id), row.intent
+    return decided
 
 
 def _look(log: DecisionLog, question: str, period: Period, decided: Mapping[str, Any]) -> tuple[dict[str, Query], bool]:
@@ -118,19 +126,33 @@ def worth(row: Decision, answer: TeacherAnswer | None) -> tuple[float, str]:
     return SAMPLED, f"sampled: {row.source} said {said}" + (", and so did the teacher" if label else "")
 
 
-def decide(cascade: Cascade, found: Queue, decisions: Iterable[tuple[str, str]]) -> tuple[int, int]:
-    """Record decisions (key, intent) as corrections; how many, and how many were decided by somebody else meanwhile.
+def decide(cascade: Cascade, log: DecisionLog, chosen: Choices) -> tuple[int, int]:
+    """Record choices as corrections; how many, and how many texts somebody else decided on meanwhile: these stay.
 
     Raises ValueError for an intent that is none, before anything is recorded, and LogError where it is not written.
     """
-    known = [(found.find(key), intent) for key, intent in decisions]
-    names = cascade.taxonomy.names
-    wrong = [intent for _, intent in known if intent not in names]
-    if wrong:
-        raise ValueError(f"{wrong[0][:80]!r} is not an intent; the intents are {', '.join(names)}")
-    saved = [(query, intent) for query, intent in known if query is not None]
+    _check([*chosen.first.values(), *(new for _, new in chosen.again.values())], cascade.taxonomy.names)
+    saved = list(_still_open(log, cascade.taxonomy.question_id(), chosen))
     for query, intent in saved:
         cascade.feedback(query.id, intent, query.text)
-    if saved and cascade.log is not None:
-        cascade.log.check()
-    return len(saved), len(known) - len(saved)
+    if saved:
+        log.check()
+    return len(saved), len(chosen.first) + len(chosen.again) - len(saved)
+
+
+def _check(intents: Iterable[str], names: Sequence[str]) -> None:
+    for intent in intents:
+        if intent not in names:
+            raise ValueError(f"{intent[:80]!r} is not an intent; the intents are {', '.join(names)}")
+
+
+def _still_open(log: DecisionLog, question: str, chosen: Choices) -> Iterator[tuple[Query, str]]:
+    """The choices about texts that are as the person saw them. Only these rows are read, not the whole queue."""
+    decided = _decided(log, question)
+    for row in log.read_requests(list(chosen.first)) if chosen.first else ():
+        key = key_of(row.text)
+        if key not in decided and row.question_id in ("", question):
+            yield Query(key, row.text, row.id), chosen.first[row.id]
+    for key, (old, new) in chosen.again.items():
+        if key in decided and decided[key][1] == old:
+            yield decided[key][0], new

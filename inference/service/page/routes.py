@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import mimetypes
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,7 @@ class Pages:
         root = settings.bundle or Path()
         self._pinned = bool(VERSION.fullmatch(root.name))  # one version's folder, which never changes
         self._home = root.parent if self._pinned else root
+        self._deciding = threading.Lock()  # of two who decide on one text, the second is told
 
     def routes(self) -> list[Route]:
         """All paths, with who answers them."""
@@ -216,9 +218,8 @@ class Pages:
 
     def decide(self, visit: Visit) -> Response:
         """Take decisions about queries as corrections."""
-        cascade, chosen = self._cascade(), _decisions(visit.form)
-        found = review.queue(self._log(), cascade.taxonomy.question_id(), visit.period())
-        saved, missed = review.decide(cascade, found, chosen)
+        with self._deciding:
+            saved, missed = review.decide(self._cascade(), self._log(), _choices(visit.form))
         return RedirectResponse(visit.address(TITLES["review"], saved=saved, missed=missed or ""), 303)
 
 
@@ -231,8 +232,13 @@ def _part(visit: Visit, name: str) -> str:
     return str(visit.request.path_params[name])
 
 
-def _decisions(form: Mapping[str, str]) -> list[tuple[str, str]]:
-    return [(name.removeprefix("of."), intent) for name, intent in form.items() if name.startswith("of.") and intent]
+def _choices(form: Mapping[str, str]) -> review.Choices:
+    made = {name: intent for name, intent in form.items() if intent}
+    again = {name.removeprefix("again."): intent for name, intent in made.items() if name.startswith("again.")}
+    return review.Choices(
+        {name.removeprefix("of."): intent for name, intent in made.items() if name.startswith("of.")},
+        {key: (form.get(f"was.{key}", ""), intent) for key, intent in again.items()},
+    )
 
 
 def _whole(text: str) -> int | None:

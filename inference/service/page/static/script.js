@@ -36,12 +36,15 @@ if (form) {
   const chosen = new Map();
   let now = 0;
   let saving = false;
+  const mark = place => {
+    now = place;
+    queries.forEach((query, i) => query.classList.toggle("now", i === now));
+  };
   const field = query => query.querySelector("input:checked, select");
   const decided = () => queries.filter(query => field(query) && field(query).value).length;
   const tell = word => { progress.textContent = `${word}${decided()} of ${queries.length} on this page are decided`; };
   const go = place => {
-    now = Math.max(0, Math.min(queries.length - 1, place));
-    queries.forEach((query, i) => query.classList.toggle("now", i === now));
+    mark(Math.max(0, Math.min(queries.length - 1, place)));
     queries[now].scrollIntoView({ block: "nearest" });
     queries[now].querySelector(".text").focus({ preventScroll: true });
   };
@@ -66,13 +69,21 @@ if (form) {
   document.getElementById("help").hidden = false;
   tell("");
   go(0);
+  // A key is for the query where the person is, however they came there: by Tab, by touch or by mouse.
+  const follow = event => {
+    const query = event.target.closest(".query");
+    if (query) mark(queries.indexOf(query));
+  };
+  form.addEventListener("focusin", follow);
+  form.addEventListener("pointerdown", follow);
   form.addEventListener("change", event => {
     if (event.target.type === "radio") record(event.target.closest(".query"), event.target); else tell("");
   });
   form.addEventListener("submit", () => { saving = true; });
   addEventListener("beforeunload", event => { if (decided() && !saving) event.preventDefault(); });
   addEventListener("keydown", event => {
-    if (!keys.checked || event.ctrlKey || event.metaKey || event.altKey || /^(select|textarea)$/i.test(event.target.tagName)) return;
+    const elsewhere = event.target !== document.body && !form.contains(event.target);
+    if (!keys.checked || elsewhere || event.ctrlKey || event.metaKey || event.altKey || /^(select|textarea)$/i.test(event.target.tagName)) return;
     const key = event.key.toLowerCase();
     const moves = { u: undo, j: () => go(now + 1), k: () => go(now - 1), s: () => form.requestSubmit() };
     const label = [...queries[now].querySelectorAll(".choice")].find(one => one.querySelector("kbd").textContent === key);
