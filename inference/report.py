@@ -113,10 +113,9 @@ def _intent_lines(intents: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _own_target(one: Mapping[str, Any]) -> str:
-    accepted = (
-        "certified" if one["certified"] else f"not certified, never accepted: {one['lacks']:,} right rows are lacking"
-    )
-    return f"own target of {one['intent']}: {amount(one['target'], 'share')}, {accepted}; it is not watched: no alarm"
+    lacking = f"not certified, never accepted: {one['lacks']:,} right rows are lacking"
+    accepted = "certified; it is not watched, so no alarm is raised for it" if one["certified"] else lacking
+    return f"own target of {one['intent']}: {amount(one['target'], 'share')}, {accepted}"
 
 
 def _drift(found: Mapping[str, Any]) -> str:
