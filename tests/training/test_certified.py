@@ -95,8 +95,8 @@ def made(draft: Classifier, data: Dataset) -> Manifest:
 
 def test_delta_is_shared_by_the_intents_and_the_pooled_certificates(made: Manifest) -> None:
     assert {one.intent: one.target for one in made.intents} == OWN
-    assert [one.delta for one in made.intents] == [0.125, 0.125]
-    assert sum(one.delta for one in made.certificates) == pytest.approx(0.25)
+    assert [one.delta for one in made.intents] == [0.5 / 3, 0.5 / 3]
+    assert sum(one.delta for one in made.certificates) == pytest.approx(0.5 / 3)
     assert made.schema == SCHEMA
 
 

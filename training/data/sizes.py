@@ -16,7 +16,6 @@ DEV, CALIBRATION, TEST, MOST_OF_TEST = 0.10, 0.32, 0.05, 0.10
 LEAST_TEST = 100  # rows, as long as these are at most a tenth
 MOST_DEV, MOST_CALIBRATION, MOST_TEST = 1_500, 5_000, 2_000
 OF_VAL = DEV / (DEV + CALIBRATION)  # dev's share of a val file that is divided into dev and calibration
-OF_INTENTS = 0.5  # the share of delta that intents with targets of their own get, in equal parts
 MOST_OF_DELTA = 0.9  # the share of delta that the certificate of the user's own target gets
 
 Shares = tuple[float, ...]  # of train, dev, calibration and test
@@ -40,13 +39,13 @@ class Goal:
         return math.ceil(self.fewest_trials / CALIBRATION)
 
     def beside(self, intents: int) -> Goal:
-        """What is left to the pooled certificates beside those of so many intents with targets of their own."""
-        return replace(self, delta=self.delta * (1 - OF_INTENTS)) if intents else self
+        """The goal of the pooled certificates beside those of so many intents with targets of their own."""
+        return replace(self, delta=equal_part(self.delta, intents))
 
 
-def intent_delta(delta: float, intents: int) -> float:
-    """What each of so many intents with targets of their own may spend of `delta`: an equal part of their half."""
-    return delta * OF_INTENTS / intents
+def equal_part(delta: float, intents: int) -> float:
+    """What each of so many intents with targets of their own may spend, and all pooled certificates together."""
+    return delta / (intents + 1)
 
 
 def shares(rows: int, goal: Goal) -> Shares:

@@ -54,8 +54,9 @@ class Calibration:
 def calibrated(classifier: Classifier, data: Dataset, target: float, delta: float) -> tuple[Manifest, Calibration]:
     """The manifest with the temperature and the rules' confidences from dev, and the certificates from calibration.
 
-    `classifier` is a draft's, at temperature 1; `delta` is what this look may spend, most of what is not spent on
-    intents with targets of their own at `target`. Without a calibration row no certificate has a threshold.
+    `classifier` is a draft's, at temperature 1; `delta` is what this look may spend: an equal part for each intent with
+    a target of its own, and one for the pooled certificates, most of it at `target`. Without a calibration row no
+    certificate has a threshold.
     """
     dev = score(classifier, data.trials("dev"))
     manifest = strictest(replace(tuned(classifier.bundle.manifest, data, dev), target=target), data.taxonomy, delta)

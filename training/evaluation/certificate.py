@@ -5,8 +5,8 @@ accepts (a rule fires, the exit is sure, or the student's score > threshold) the
 least `target` of the time. A row that a rule or the exit answers has the score inf, so it is accepted at every
 threshold; one whose answer is an intent that is never accepted has -inf. The exit's own threshold comes from dev.
 An intent with a target of its own has a certificate of its own: the promise is then about the accepted answers that
-name it, and the pooled certificates are about the answers that name no such intent. With intents like that, one half of
-delta is theirs in equal parts, and the pooled certificates share the other.
+name it, and the pooled certificates are about the answers that name no such intent. Each such intent has an equal part
+of delta; one more is the pooled certificates', who share it.
 
 Method: Learn-Then-Test with fixed-sequence testing (Angelopoulos, Bates, Candès, Jordan and Lei 2021). The candidate
 thresholds, their order and the start come from dev alone, so the calibration sample is asked one question at a time and

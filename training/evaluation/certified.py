@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from inference.bundle.manifest import SCHEMA, Certificate, IntentCertificate, Manifest
 from inference.bundle.taxonomy import Taxonomy
-from training.data.sizes import Goal, intent_delta
+from training.data.sizes import Goal, equal_part
 from training.evaluation.certificate import (
     RULES_ALONE,
     certify,
@@ -32,8 +32,7 @@ def strictest(manifest: Manifest, taxonomy: Taxonomy, delta: float) -> Manifest:
     own = taxonomy.targets
     pooled = delta_shares(Goal(manifest.target, delta).beside(len(own)).delta, manifest.target)
     intents = tuple(
-        IntentCertificate(target, intent_delta(delta, len(own)), RULES_ALONE, intent=name)
-        for name, target in own.items()
+        IntentCertificate(target, equal_part(delta, len(own)), RULES_ALONE, intent=name) for name, target in own.items()
     )
     certificates = tuple(Certificate(target, share, RULES_ALONE) for target, share in pooled.items())
     found = replace(manifest, certificates=certificates, intents=intents)
@@ -43,7 +42,7 @@ def strictest(manifest: Manifest, taxonomy: Taxonomy, delta: float) -> Manifest:
 def uncertified(manifest: Manifest) -> Manifest:
     """The manifest where there is nothing to certify anything on."""
     none = tuple(Certificate(one.target, 0.0, None) for one in manifest.certificates)
-    share = intent_delta(Goal().delta, max(1, len(manifest.intents)))
+    share = equal_part(Goal().delta, len(manifest.intents))
     intents = tuple(
         replace(one, accept_above=None, delta=0.0, lacks=lacking(0, 0, one.target, share)) for one in manifest.intents
     )
