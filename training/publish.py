@@ -25,9 +25,7 @@ def _listed(home: Path, name: str) -> str:
     return name + ("  serving" if name == serving(home) else "") + (f"  rejected: {rejected}" if rejected else "")
 
 
-@command()
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status."""
+def _parser() -> Parser:
     parser = Parser(description="List a model's versions, roll back, or promote one.")
     parser.add_argument("--name", required=True, help="the model's name under --models")
     parser.add_argument("--models", default="models", help="the folder that holds every model")
@@ -37,7 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     action.add_argument("--promote", metavar="VERSION", help="serve this version")
     action.add_argument("--push", metavar="URL", help="copy the serving version to shared storage and serve it there")
     parser.add_argument("--force", action="store_true", help="with --promote: serve a version that was rejected too")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+@command()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    arguments = _parser().parse_args(argv)
     home = Path(arguments.models) / arguments.name
     if arguments.rollback:
         print(f"serving {rollback(home)}")
