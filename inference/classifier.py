@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from inference.bundle.bounds import Bounds
 from inference.bundle.engine import Engine
 from inference.bundle.manifest import Bundle, BundleError, Certificate, Manifest
 from inference.bundle.redact import Redactor, is_builtin, load_redactor, of_the_beginning
-from inference.bundle.rules import Rules
 from inference.bundle.travel import fetch
 from inference.common.fork import ProcessLocal, notice, register
 from inference.common.places import is_url
-from inference.common.text import canonical
 
 ALTERNATIVES = 3
 # Texts longer than this many characters per token are cut before they are tokenized: only their start is read anyway.
@@ -76,12 +75,9 @@ class Classifier(ProcessLocal):
         self.threads = threads
         target = bundle.manifest.target if target is None else target
         self.certificate = _choose(bundle.manifest.certificates, target)
-        # No threshold means that nothing is accepted: no probability exceeds infinity, and no rule is run.
-        accept_above = self.certificate.accept_above if self.certificate else None
-        self._accept_above = float("inf") if accept_above is None else accept_above
-        self._exit_above = self.certificate.exit_above if self.certificate and accept_above is not None else None
-        self._rules = None if accept_above is None else _certified_rules(bundle, target)
-        self._never = frozenset(map(canonical, bundle.manifest.never_accepted))
+        bounds = Bounds.of(bundle, self.certificate)
+        self._above, self._exit_above, self._barred = bounds.accept, bounds.exit, bounds.barred
+        self._rules = bounds.rules(bundle, target)
         self._temperature = bundle.manifest.temperature
         self._most_characters = bundle.manifest.max_tokens * MOST_CHARACTERS_PER_TOKEN
         self.redact = redactor or _redactor(bundle)
@@ -183,27 +179,30 @@ class Classifier(ProcessLocal):
         rule = self._rules.match(whole)
         if rule is None:
             return None
-        accepted = rule.intent not in self._never
+        accepted = rule.intent not in self._barred
         return Prediction(rule.intent, self._rules.confidence[rule.name], accepted, (), "rules")
 
     def _by_exit(self, engine: Engine, ids: list[int]) -> Prediction | None:
         if self._exit_above is None:
             return None
         scores = _exit_scores(engine, ids)
-        if scores is None or scores.max() <= self._exit_above:
+        if scores is None:
+            return None
+        best = scores.argmax()
+        if scores[best] <= self._exit_above[best]:
             return None
         found = self._ranked(scores, self._exit_above, "exit")
-        return found if found.accepted else None
+        return found if found.intent not in self._barred else replace(found, accepted=False)
 
     def _by_student(self, scores: np.ndarray) -> Prediction:
-        return self._ranked(scores, self._accept_above, "student")
+        return self._ranked(scores, self._above, "student")
 
-    def _ranked(self, scores: np.ndarray, above: float, source: str) -> Prediction:
+    def _ranked(self, scores: np.ndarray, above: Sequence[float], source: str) -> Prediction:
         order = np.argsort(-scores, kind="stable")[: ALTERNATIVES + 1].tolist()
-        confidence = float(scores[order[0]])
-        intent, ranked = self.labels[order[0]], tuple([(self.labels[i], float(scores[i])) for i in order[1:]])
-        accepted = confidence > above and intent not in self._never
-        return Prediction(intent, confidence, accepted, ranked, source)
+        best = order[0]
+        confidence = float(scores[best])
+        ranked = tuple([(self.labels[i], float(scores[i])) for i in order[1:]])
+        return Prediction(self.labels[best], confidence, confidence > above[best], ranked, source)
 
     def _scores(self, engine: Engine, ids: list[int]) -> np.ndarray:
         return _softmax(engine.logits(ids).astype(np.float64) / self._temperature)
@@ -259,9 +258,3 @@ def _choose(certificates: tuple[Certificate, ...], target: float) -> Certificate
             return certificate
     targets = ", ".join(f"{certificate.target:g}" for certificate in certificates)
     raise ValueError(f"no certificate for target {target!r}; the bundle has {targets}")
-
-
-def _certified_rules(bundle: Bundle, target: float) -> Rules | None:
-    """The rules that answer at a certificate's target; None where there are none, so that no text is read for them."""
-    rules = Rules.for_target(bundle.taxonomy, bundle.manifest.rules, target)
-    return rules if len(rules) else None

@@ -102,7 +102,7 @@ def coverage_of(bundle: str) -> float:
     manifest = read_manifest(root)
     for certificate in manifest.certificates:
         if certificate.target == manifest.target:
-            return certificate.coverage
+            return certificate.coverage + sum(own.coverage for own in manifest.intents)
     raise BundleError(f"{root} has no certificate for target {manifest.target}")
 
 

@@ -69,6 +69,7 @@ def render(report: Mapping[str, Any]) -> str:
               f"for {amount(refused['cost_usd'], 'usd')} of the cost"]  # fmt: skip
     lines += ["", "latencies are from histograms with bins 12 % wide", "", *_intent_lines(report["intents"]), ""]
     lines += [f"drift of {kind}: {_drift(found)}" for kind, found in (report["drift"] or {}).items()]
+    lines += map(_own_target, report["own_targets"])
     dropped = ", ".join(f"{n:,} {value}" for value, n in sorted(report["rows_dropped"].items())) or "none"
     lines.append(f"log rows dropped: {dropped}; spilled to files on the way: {report['rows_spilled']:,}")
     return "\n".join(lines)
@@ -111,6 +112,12 @@ def _intent_lines(intents: Sequence[Mapping[str, Any]]) -> list[str]:
             f"{row['intent'] or '(none)':<{width}}{row['requests']:>12,}{row['share'] * 100:>7.1f} %   {agreement}"
         )
     return lines
+
+
+def _own_target(one: Mapping[str, Any]) -> str:
+    lacking = f"not certified, never accepted: {one['lacks']:,} right rows are lacking"
+    accepted = "certified; it is not watched, so no alarm is raised for it" if one["certified"] else lacking
+    return f"own target of {one['intent']}: {amount(one['target'], 'share')}, {accepted}"
 
 
 def _drift(found: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from inference.bundle.exit import Exit
-from inference.bundle.manifest import EXIT, SCHEMA, Bundle, Certificate, resolve, seal
+from inference.bundle.manifest import EXIT, WITHOUT_INTENTS, Bundle, Certificate, resolve, seal
 from inference.classifier import Classifier
 from tests.tiny import tiny_rows
 
@@ -36,5 +36,5 @@ def add_exit(home: Path, folder: Path, certificates: Sequence[Certificate] = CER
     copy = shutil.copytree(home, folder)
     root = resolve(copy)
     (root / EXIT).write_bytes(fitted(Classifier.load(copy)).to_bytes())
-    seal(root, replace(Bundle.load(root).manifest, schema=SCHEMA, certificates=tuple(certificates)))
+    seal(root, replace(Bundle.load(root).manifest, schema=WITHOUT_INTENTS, certificates=tuple(certificates)))
     return copy

@@ -19,9 +19,11 @@ from inference.common.errors import MonokuError
 from inference.common.files import fsync, write_atomically
 from inference.common.text import canonical
 
-SCHEMA = 3
+SCHEMA = 4
+WITHOUT_INTENTS = 3  # what a bundle without intents' own targets is written as: earlier versions read it
 NEW_IN_2 = ("target", "never_accepted")  # bundles of schema 1 have neither: their ids are computed without
 NEW_IN_3 = ("exit_above",)  # of a certificate: the same holds of bundles of schema 2
+NEW_IN_4 = ("intents",)
 DEFAULT_TARGET = 0.95
 MANIFEST = "manifest.json"
 CURRENT = "current"
@@ -67,20 +69,37 @@ class Certificate:
 
 
 @dataclass(frozen=True)
+class IntentCertificate(Certificate):
+    """The promise of an intent with a target of its own, about the accepted answers that name it.
+
+    It holds whichever certificate of the bundle serves beside it. What the exit, above `exit_above`, or a rule answers
+    with this intent stays their answer where there is no threshold, but is not accepted. `named` counts the calibration
+    rows whose answer names it; `coverage` is the share of all rows that is accepted with it. Where nothing is
+    certified, `lacks` further ones, all right, would have been needed.
+    """
+
+    intent: str = ""
+    named: int = 0
+    lacks: int = 0
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What a bundle says of itself. `files` maps each file's relative path to its SHA-256.
 
     `target` is the one that the user named: most of delta was spent on its certificate. Answers with an intent of
-    `never_accepted` are never accepted, for too few rows of it were known to certify anything.
+    `never_accepted` are never accepted, for too few rows of it were known to certify anything. Answers with an intent
+    of `intents` are accepted by that certificate alone: `certificates` are about all others.
     """
 
     labels: tuple[str, ...]
     max_tokens: int
-    schema: int = SCHEMA
+    schema: int = WITHOUT_INTENTS
     temperature: float = 1.0
     certificates: tuple[Certificate, ...] = ()
     target: float = DEFAULT_TARGET
     never_accepted: tuple[str, ...] = ()
+    intents: tuple[IntentCertificate, ...] = ()
     unit: str = "distinct queries"
     reference: str = "gold"
     teacher: Mapping[str, Any] | None = None
@@ -92,6 +111,11 @@ class Manifest:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     libraries: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def exits(self) -> bool:
+        """Whether a certificate has the exit answer."""
+        return any(certificate.exit_above is not None for certificate in (*self.certificates, *self.intents))
 
     @property
     def bundle_id(self) -> str:
@@ -108,6 +132,7 @@ class Manifest:
         values = asdict(self)
         new = NEW_IN_3 if self.schema < 3 else ()
         values["certificates"] = [_without(certificate, new) for certificate in values["certificates"]]
+        values = values if self.schema > 3 else _without(values, NEW_IN_4)
         return values if self.schema > 1 else _without(values, NEW_IN_2)
 
 
@@ -136,8 +161,7 @@ class Bundle:
         root = resolve(Path(path))
         manifest = read_manifest(root)
         contents = {name: _verified(root, name, digest) for name, digest in manifest.files.items()}
-        exits = any(certificate.exit_above is not None for certificate in manifest.certificates)
-        needed = (MODEL, TOKENIZER, TAXONOMY, *([EXIT] if exits else []))
+        needed = (MODEL, TOKENIZER, TAXONOMY, *([EXIT] if manifest.exits else []))
         missing = [name for name in needed if name not in contents]
         if missing:
             raise BundleError(f"{root}: the manifest does not list {', '.join(missing)}")
@@ -198,11 +222,14 @@ def read_manifest(root: Path) -> Manifest:
 
 
 def _manifest(values: dict[str, Any]) -> Manifest:
-    known = {f.name for f in fields(Manifest)} - set(() if values["schema"] > 1 else NEW_IN_2)
+    schema = values["schema"]
+    known = {f.name for f in fields(Manifest)}
+    known -= {*(NEW_IN_2 if schema < 2 else ()), *(NEW_IN_4 if schema < 4 else ())}
     unknown = sorted(set(values) - known)
     if unknown:
         raise ValueError(f"unknown field {', '.join(unknown)}")
-    certificates = tuple(_certificate(certificate, values["schema"]) for certificate in values.pop("certificates"))
+    certificates = tuple(_certificate(certificate, schema) for certificate in values.pop("certificates"))
+    intents = tuple(IntentCertificate(**certificate) for certificate in values.pop("intents", ()))
     rules = tuple(MeasuredRule(**rule) for rule in values.pop("rules", ()))
     labels = tuple(values.pop("labels"))
     if not all(isinstance(label, str) for label in labels):
@@ -210,7 +237,10 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     never = tuple(values.pop("never_accepted", ()))
     if not set(never) <= set(labels):
         raise ValueError(f"never_accepted must be labels, got {list(never)}")
-    manifest = Manifest(labels=labels, certificates=certificates, rules=rules, never_accepted=never, **values)
+    if not {certificate.intent for certificate in intents} <= set(labels):
+        raise ValueError(f"intents must be labels, got {[certificate.intent for certificate in intents]}")
+    values |= {"certificates": certificates, "intents": intents, "rules": rules, "never_accepted": never}
+    manifest = Manifest(labels=labels, **values)
     files = manifest.files
     if not isinstance(files, dict) or not all(name and isinstance(digest, str) for name, digest in files.items()):
         raise ValueError("files must map names to hashes")

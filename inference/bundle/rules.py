@@ -6,7 +6,7 @@ A keyword is found whatever its case, with any white space between its words, an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from inference.bundle.taxonomy import Rule, Taxonomy
@@ -42,17 +42,25 @@ class Rules:
         self._compiled = tuple(_Compiled(rule) for rule in ranked)
 
     @classmethod
-    def for_target(cls, taxonomy: Taxonomy, measured: Sequence[MeasuredRule], target: float) -> Rules:
+    def for_target(
+        cls, taxonomy: Taxonomy, measured: Sequence[MeasuredRule], target: float, own: Mapping[str, float] | None = None
+    ) -> Rules:
         """The rules of the local tier for a certificate's target: those whose measured confidence reaches it.
 
         They answer only where that certificate has a threshold: without one nothing is certified, rules included.
+        `own` are the targets of intents that have one of their own: it counts for their rules instead.
         """
-        return cls._of(taxonomy, [found for found in measured if found.confidence >= target])
+        own = own or {}
+        return cls._of(taxonomy, [found for found in measured if found.confidence >= own.get(found.intent, target)])
 
     @classmethod
     def earned(cls, taxonomy: Taxonomy, measured: Sequence[MeasuredRule]) -> Rules:
-        """The rules that may answer without a certificate: those whose measured confidence is above `EARNED`."""
-        return cls._of(taxonomy, [found for found in measured if found.earned])
+        """The rules that may answer without a certificate: those whose measured confidence is above `EARNED`.
+
+        It must reach the intent's own target too, where there is one.
+        """
+        own = taxonomy.targets
+        return cls._of(taxonomy, [one for one in measured if one.earned and one.confidence >= own.get(one.intent, 0)])
 
     @classmethod
     def _of(cls, taxonomy: Taxonomy, measured: Sequence[MeasuredRule]) -> Rules:

@@ -12,11 +12,14 @@ from typing import Any
 
 from inference.common.text import canonical
 
+TARGETS = 0.5, 0.999  # the least and the largest that an intent of its own may have
+
 
 @dataclass(frozen=True)
 class Intent:
     """One class of the taxonomy. `out_of_scope` marks the class for what the application cannot act on.
 
+    `target` is the agreement that accepted answers with this intent are to have; None leaves them to the bundle's.
     Names take their canonical form, here as in a rule: "billing" and "billing " are one.
     """
 
@@ -24,9 +27,13 @@ class Intent:
     definition: str = ""
     examples: tuple[str, ...] = ()
     out_of_scope: bool = False
+    target: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", canonical(self.name))
+        low, high = TARGETS
+        if self.target is not None and not low <= self.target <= high:
+            raise ValueError(f"intent {self.name!r}: target must be between {low} and {high}, got {self.target!r}")
 
 
 @dataclass(frozen=True)
@@ -92,9 +99,14 @@ class Taxonomy:
     def out_of_scope(self) -> frozenset[str]:
         return frozenset(intent.name for intent in self.intents if intent.out_of_scope)
 
+    @property
+    def targets(self) -> dict[str, float]:
+        """The intents that have a target of their own, by name."""
+        return {intent.name: intent.target for intent in self.intents if intent.target is not None}
+
     def id(self) -> str:
         """A content id: equal taxonomies, equal id."""
-        values = asdict(self)
+        values = self._values()
         if not self.rules:
             del values["rules"]  # so that a taxonomy without rules keeps the id it had before there were any
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
@@ -102,9 +114,11 @@ class Taxonomy:
     def question_id(self) -> str:
         """A content id of what a label of these intents means: names, definitions, examples, out_of_scope and ties.
 
-        Neither the rules nor the order of the intents changes it.
+        Neither the rules, the targets nor the order of the intents changes it.
         """
         intents = sorted((asdict(intent) for intent in self.intents), key=lambda intent: str(intent["name"]))
+        for intent in intents:
+            del intent["target"]
         return hashlib.sha256(json.dumps([intents, self.ties], sort_keys=True).encode()).hexdigest()
 
     @classmethod
@@ -133,10 +147,18 @@ class Taxonomy:
         """The TOML text that `parse` reads back to an equal taxonomy. Needs the extra `train`."""
         import tomli_w
 
-        values = asdict(self)
+        values = self._values()
         # A rule without a list of keywords leaves it out: an empty one is refused.
         values["rules"] = [{key: value for key, value in rule.items() if value} for rule in values["rules"]]
         return tomli_w.dumps(values)
+
+    def _values(self) -> dict[str, Any]:
+        """The fields, without the targets that are not set: a taxonomy without any has the id that it always had."""
+        values = asdict(self)
+        for intent in values["intents"]:
+            if intent["target"] is None:
+                del intent["target"]
+        return values
 
 
 def _refuse_unknown(where: str, values: dict[str, Any], known: set[str]) -> None:
@@ -156,11 +178,15 @@ def _intent(entry: dict[str, Any]) -> Intent:
     name = entry.get("name")
     if not isinstance(name, str):
         raise ValueError(f"an intent needs a name, got {entry!r}")
-    _refuse_unknown(f"intent {name!r}", entry, {"name", "definition", "examples", "out_of_scope"})
+    _refuse_unknown(f"intent {name!r}", entry, {"name", "definition", "examples", "out_of_scope", "target"})
     definition, outside = entry.get("definition", ""), entry.get("out_of_scope", False)
     if not isinstance(definition, str) or not isinstance(outside, bool):
         raise ValueError(f"intent {name!r}: definition must be a string and out_of_scope true or false")
-    return Intent(name, definition, _strings(f"intent {name!r}: examples", entry.get("examples", [])), outside)
+    target = entry.get("target")
+    if target is not None and type(target) not in (int, float):
+        raise ValueError(f"intent {name!r}: target must be a number such as 0.99, got {target!r}")
+    examples = _strings(f"intent {name!r}: examples", entry.get("examples", []))
+    return Intent(name, definition, examples, outside, target)
 
 
 def _rule(entry: dict[str, Any]) -> Rule:

@@ -15,6 +15,7 @@ from inference.log.decision_log import DecisionLog
 from inference.log.drift import NONE, Counts, drift
 from inference.log.rows import Costs
 from inference.log.sequence import interval
+from inference.log.thresholds import own_targets
 
 QUANTILES = (50, 95, 99)
 ACCURACY = 0.95
@@ -67,6 +68,7 @@ def summarise(
         "refusals": _refusals(found.costs),
         "intents": _intents(counts, found.sample),
         "drift": None if bundle is None else drift(counts, bundle, log.read_processes(since, until)),
+        "own_targets": [] if bundle is None else own_targets(bundle),
         "rows_dropped": dict(counts.get("dropped", NONE)),
         "rows_spilled": counts.get("spilled", NONE)["rows"],
     }

@@ -65,7 +65,8 @@ class Lookout:
             self.promise = Promise(serving.question, serving.target, serving.stricter, self._thresholds.keeps)
             self.audits = Audits(self._log, serving.question, marks.began)
         level = serving.target if self.alarm is None else self.alarm.to
-        for alarm in self.promise.add(self.audits.new(now), level, marks.last_alarm):
+        answers = filter(self._thresholds.pooled, self.audits.new(now))
+        for alarm in self.promise.add(answers, level, marks.last_alarm):
             self._mark(alarm)
         marks = self._mine(serving)
         self.alarm = marks.broken(serving.target, serving.recent_since)

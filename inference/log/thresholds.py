@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
-from inference.bundle.manifest import BundleError, Certificate, Manifest, read_manifest
+from inference.bundle.manifest import BundleError, Certificate, Manifest, read_manifest, resolve
 from inference.log.audits import Audited
 
 
@@ -34,6 +36,11 @@ class Thresholds:
         above = certificate.exit_above if answer.source == "exit" else certificate.accept_above
         return above is not None and answer.confidence > above
 
+    def pooled(self, answer: Audited) -> bool:
+        """Whether the promise that is watched is about the answer: it names no intent with a target of its own."""
+        manifest = self._manifest(answer.bundle_id)
+        return manifest is None or answer.intent not in {one.intent for one in manifest.intents}
+
     def _manifest(self, bundle_id: str) -> Manifest | None:
         if bundle_id not in self._known:
             self._known[bundle_id] = self._find(bundle_id)
@@ -58,6 +65,33 @@ def accept_above(manifest: Manifest, target: float) -> float | None:
 
 def _certificate(manifest: Manifest, target: float) -> Certificate | None:
     return next((one for one in manifest.certificates if one.target == target), None)
+
+
+def not_watched(manifest: Manifest) -> list[str]:
+    """The intents that are accepted by a certificate of their own: no detector looks at their answers."""
+    return [one.intent for one in manifest.intents if one.accept_above is not None]
+
+
+def own_targets(bundle: Path) -> list[dict[str, Any]]:
+    """The intents with targets of their own, as the report of the serving version has them: none in an older one.
+
+    Raises BundleError if it cannot be read.
+    """
+    path = resolve(bundle) / "report.json"
+    try:
+        found = json.loads(path.read_bytes()).get("intent_certificates", ())
+        return [
+            {
+                "intent": str(one["intent"]),
+                "target": float(one["target"]),
+                "certified": one["accept_above"] is not None,
+                "lacks": int(one["lacks"]),
+                "watched": False,
+            }
+            for one in found
+        ]
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise BundleError(f"{path} has no readable intent_certificates: {type(error).__name__}: {error}") from error
 
 
 def stricter(manifest: Manifest, target: float) -> list[float]:

@@ -16,6 +16,7 @@ from inference.log.decision_log import DecisionLog, LogError
 from inference.log.limits import USUAL
 from inference.log.lookout import Lookout, Serving
 from inference.log.marks import NOTHING, Alarm
+from inference.log.thresholds import not_watched
 from inference.serving.policy import Policy
 from inference.serving.tier import Tier
 
@@ -135,8 +136,10 @@ class Guard(ProcessLocal):
         if not tier.local_first:
             return f"the strategy {self._policy.strategy} accepts nothing by a certificate"
         manifest = tier.classifier.bundle.manifest
-        certified = Serving.of(manifest, "", self._policy.target) is not None
-        return "" if certified else "no certificate: nothing is accepted"
+        if Serving.of(manifest, "", self._policy.target) is not None:
+            return ""
+        alone = "no certificate: nothing is accepted"
+        return f"{alone} but {', '.join(own)}, which are not watched" if (own := not_watched(manifest)) else alone
 
     def _unreadable(self, error: LogError) -> None:
         self._unread_since = self._unread_since or self._now()
@@ -167,6 +170,7 @@ class Guard(ProcessLocal):
         target = self._tier.classifier.certificate
         found: dict[str, Any] = {"state": "watching", "why": "", "target": target and target.target}
         found["accepts_at"] = found["target"]
+        found["not_watched"] = not_watched(self._tier.classifier.bundle.manifest)
         audits, promise = lookout.audits, lookout.promise
         blind = self._unread_since or (audits.blind_since if audits else None)
         if alarm is not None:

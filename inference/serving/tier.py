@@ -58,7 +58,7 @@ class Tier:
         found, bundle_id = copy.copy(self), f"{self.bundle_id} at {target}"
         manifest = self.classifier.bundle.manifest
         if target not in [certificate.target for certificate in manifest.certificates]:
-            manifest, target = replace(manifest, certificates=()), manifest.target
+            manifest, target = replace(manifest, certificates=(), intents=()), manifest.target
         found.classifier = self.classifier.at(target or manifest.target, manifest)
         found.serving = bundle_id, self.serving[1]
         return found

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from inference.bundle.manifest import Certificate, Manifest, seal
+from inference.bundle.manifest import SCHEMA, Certificate, IntentCertificate, Manifest, seal
 from inference.costs import main
 
 
@@ -74,6 +74,16 @@ def test_the_cascade_costs_what_it_defers_at_the_bundle_s_coverage(
     assert cascade["share_of_all_teacher"] == pytest.approx(0.2)
     assert cascade["usd_per_month"] == pytest.approx(9.6 * 0.2)
     assert "80.0% of its calibration sample" in notes
+
+
+def test_what_is_accepted_by_intents_own_certificates_is_answered_locally_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = IntentCertificate(0.99, 0.01, 0.9, coverage=0.1, intent="a")
+    pooled = Certificate(0.95, 0.01, 0.7, 0.6)
+    seal(tmp_path, Manifest(("a", "b"), 16, schema=SCHEMA, certificates=(pooled,), intents=(own,)))
+    rows, _ = run(capsys, "--bundle", str(tmp_path))
+    assert the(rows, "cascade: 30.0% deferred")["share_of_all_teacher"] == pytest.approx(0.3)
 
 
 def test_every_figure_follows_the_load(capsys: pytest.CaptureFixture[str]) -> None:

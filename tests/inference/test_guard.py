@@ -3,12 +3,13 @@ import shutil
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from inference.bundle.manifest import CURRENT, read_manifest
+from inference.bundle.manifest import CURRENT, IntentCertificate, read_manifest
 from inference.cascade import Cascade
 from inference.log.decision_log import DecisionLog
 from inference.log.lookout import RECENT
@@ -20,6 +21,7 @@ from tests.audited import audited, write
 from tests.forks import holds_in_child, needs_fork
 from tests.inference.test_watch import publish
 from tests.logged import wait_until
+from tests.ruled import add_own_target
 from tests.tiny import tiny_rows
 
 CLEAR = "send the invoice please"
@@ -197,3 +199,13 @@ def test_a_forked_child_serves_no_more_than_its_parent(home: Path, tier: Tier) -
     break_promise(home, tier)
     found, serves = looked(home, tier, on_broken="defer")
     assert holds_in_child(os.fork, lambda: found.serves(tier) is serves)
+
+
+def test_the_state_names_the_intents_that_are_not_watched(home: Path, tmp_path: Path) -> None:
+    own = IntentCertificate(0.99, 0.01, 0.5, intent="account")
+    tier = Tier(add_own_target(home, tmp_path / "own", own), Policy(target=0.9), None)
+    write(DecisionLog(home / "decisions.db"), audited([True], time.time() - 100, "gone", tier.taxonomy.question_id()))
+    assert looked(home, tier)[0].state()["not_watched"] == ["account"]
+    alone = tier.limited(0.9)
+    alone.classifier = tier.classifier.at(0.9, replace(tier.classifier.bundle.manifest, certificates=()))
+    assert "nothing is accepted but account, which are not watched" in looked(home, alone)[0].state()["why"]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inference.bundle.manifest import SCHEMA, IntentCertificate
 from inference.log.audits import BLIND_AFTER, LATE_S, Audits
 from inference.log.decision_log import DecisionLog
 from inference.log.lookout import RECENT, Lookout, Serving
@@ -58,6 +59,16 @@ def test_a_broken_promise_tightens_to_the_loosest_threshold_that_nothing_speaks_
     alarm = look(log, tmp_path).alarm
     assert alarm is not None
     assert (alarm.target, alarm.to) == (0.95, 0.97)
+
+
+def test_answers_that_name_an_intent_with_a_target_of_its_own_are_not_watched(log: DecisionLog, tmp_path: Path) -> None:
+    own = IntentCertificate(0.99, 0.01, 0.5, intent="payments")
+    bundle = write_version(tmp_path, schema=SCHEMA, intents=(own,)).bundle_id
+    write(log, audited(WRONG, START, bundle))
+    lookout = look(log, tmp_path)
+    assert (lookout.alarm, seen(lookout)) == (None, (0, 0))
+    write(log, audited(WRONG, START + 500, "of a bundle that is gone"))
+    assert look(log, tmp_path).alarm is not None
 
 
 def test_a_stricter_threshold_that_is_broken_too_is_passed_over(

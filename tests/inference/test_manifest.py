@@ -61,7 +61,7 @@ def test_an_altered_manifest_is_refused(version: Path) -> None:
         Bundle.load(version)
 
 
-@pytest.mark.parametrize("schema", [0, 4, "1", None, True])
+@pytest.mark.parametrize("schema", [0, 5, "1", None, True])
 def test_an_unknown_schema_is_refused(version: Path, schema: object) -> None:
     edit(version, lambda values: values.update(schema=schema), reseal=False)
     with pytest.raises(BundleError, match="schema"):

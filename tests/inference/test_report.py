@@ -13,6 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from inference import report
+from inference.bundle.manifest import IntentCertificate
 from inference.log.agreement import Agreement, Sample
 from inference.log.counts import confidence_bin, latency_bin
 from inference.log.database import Store
@@ -22,6 +23,7 @@ from inference.log.figures import Figure, accuracy, quantile
 from inference.log.marks import KIND, Alarm
 from inference.log.sequence import interval
 from tests.logged import answer, decision
+from tests.ruled import add_own_target
 from tests.services import fresh_database, postgres_url
 
 NOW = 1_790_000_000.0  # 2026-09-21 14:13:20 UTC
@@ -284,6 +286,21 @@ def test_a_bundle_whose_reference_cannot_be_read_is_one_clear_line(
 def test_a_real_bundle_can_be_named(path: Path, tiny_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(path)
     assert set(run_json(capsys, "--log", path, "--bundle", tiny_home)["drift"]) == {"confidence", "intent"}
+
+
+def test_intents_with_targets_of_their_own_are_shown_and_said_not_to_be_watched(
+    path: Path, tiny_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(path)
+    for above, told in (
+        (0.9, "own target of account: 99 %, certified; it is not watched, so no alarm is raised for it"),
+        (None, "own target of account: 99 %, not certified, never accepted: 437 right rows are lacking"),
+    ):
+        own = IntentCertificate(0.99, 0.01, above, intent="account", lacks=0 if above else 437)
+        home = add_own_target(tiny_home, tmp_path / str(above), own)
+        assert told in run(capsys, "--log", path, "--bundle", home)[1].splitlines()
+        [found] = run_json(capsys, "--log", path, "--bundle", home)["own_targets"]
+        assert (found["intent"], found["certified"], found["watched"]) == ("account", above is not None, False)
 
 
 @given(st.lists(st.sampled_from(["agrees", "differs", "refused", "nothing", "dropped"]), max_size=60))

@@ -116,6 +116,22 @@ def test_a_question_is_what_the_intents_mean_and_neither_rules_nor_order() -> No
     assert len({question, *(other.question_id() for other in others)}) == 6
 
 
+def test_a_target_is_part_of_the_id_and_not_of_the_question() -> None:
+    plain = Taxonomy((Intent("a"), Intent("b")))
+    strict = Taxonomy((Intent("a", target=0.99), Intent("b")))
+    assert strict.question_id() == plain.question_id()
+    assert strict.id() != plain.id()
+    assert (strict.targets, plain.targets) == ({"a": 0.99}, {})
+    assert Taxonomy.parse(strict.to_toml()) == strict
+    assert "target" not in plain.to_toml()
+
+
+@pytest.mark.parametrize("target", ["0.49", "0.9995", "99", "1", "nan", '"0.99"', "true"])
+def test_a_target_that_is_none_is_refused_with_the_intents_name(target: str) -> None:
+    with pytest.raises(ValueError, match="intent 'a': target must be"):
+        Taxonomy.parse(f'[[intents]]\nname = "a"\ntarget = {target}\n[[intents]]\nname = "b"\n')
+
+
 def test_a_byte_order_mark_is_no_part_of_a_taxonomy(tmp_path: Path) -> None:
     path = tmp_path / "taxonomy.toml"
     path.write_text(Taxonomy.of(["a", "b"]).to_toml(), encoding="utf-8-sig")

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.bundle.manifest import CURRENT, read_manifest, seal
+from inference.bundle.manifest import CURRENT, IntentCertificate, read_manifest, seal
 from inference.bundle.redact import redactor_id
 from inference.bundle.taxonomy import Rule
 from inference.cascade import Cascade
 from inference.classifier import Classifier
 from inference.serving.policy import Policy
 from inference.serving.tier import Guess, Tier
-from tests.ruled import CERTIFICATES, add_rules
+from tests.ruled import CERTIFICATES, add_own_target, add_rules
 
 ANY_TEXT = st.text(max_size=80) | st.text(st.characters(), max_size=40)
 WORDS = st.lists(st.sampled_from(["stop", "the", "invoice", "open", "zebra", "j@x.org", "\t"]), max_size=8).map(
@@ -88,6 +88,25 @@ def test_classifier_and_cascade_accept_the_same_with_the_same_answer(
             prediction.accepted,
         )
         assert answer.source == (prediction.source if prediction.accepted else "fallback")
+
+
+OWN = IntentCertificate(0.99, 0.01, 0.5, intent="account")
+
+
+def test_where_nothing_may_be_accepted_an_intent_with_a_target_of_its_own_is_not_either(
+    homes: dict[str, Path], tmp_path: Path
+) -> None:
+    found = tier(add_own_target(homes["no rules"], tmp_path / "own", OWN), "local-first", target=0.97)
+    assert found.guess("stop the password").accepted, "whatever the pooled certificate says"
+    assert found.limited(0.90).guess("stop the password").accepted
+    assert not found.limited(None).guess("stop the password").accepted
+    assert not found.guess("stop the invoice").accepted
+
+
+def test_hybrid_has_a_rule_reach_the_target_of_its_intent(homes: dict[str, Path], tmp_path: Path) -> None:
+    strict = tier(add_own_target(homes["rules"], tmp_path / "own", OWN), "hybrid")
+    assert strict.guess("stop the invoice").source == "fallback"
+    assert strict.guess("open the invoice").source == "rules"
 
 
 def test_a_bundle_certified_under_another_redaction_serves_and_says_so(

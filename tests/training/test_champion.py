@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from inference.bundle.manifest import Certificate
+from inference.bundle.manifest import SCHEMA, Certificate, IntentCertificate
 from inference.bundle.taxonomy import Rule
 from inference.classifier import Classifier
 from tests.ruled import add_rules
@@ -79,3 +79,32 @@ def test_a_version_of_before_a_renaming_is_right_under_the_new_names(tiny_home: 
     rows = [replace(row, label="access") if row.label == "account" else row for row in held_out]
     assert champion.right(champion.answers(rows)).tolist() == before.right(before.answers(held_out)).tolist()
     assert not Opponent(champion.classifier).right(champion.answers([rows[0], Row("n", "new", "orders")]))[1]
+
+
+def own(classifier: Classifier, target: float | None, above: float | None) -> Classifier:
+    """The same where "unknown" has a target of its own."""
+    taxonomy = classifier.bundle.taxonomy
+    intents = tuple(replace(one, target=target) if one.name == "unknown" else one for one in taxonomy.intents)
+    found = (IntentCertificate(target, 0.01, above, intent="unknown"),) if target else ()
+    manifest = replace(classifier.bundle.manifest, schema=SCHEMA, intents=found)
+    return Classifier(replace(classifier.bundle, taxonomy=replace(taxonomy, intents=intents), manifest=manifest), 0.9)
+
+
+def test_an_intent_whose_target_has_changed_may_be_accepted_less(tiny_home: Path, held_out: list[Row]) -> None:
+    plain = Classifier.load(tiny_home, 0.9)
+    strict = own(plain, 0.99, None)
+    both = compare(Opponent(plain), strict, held_out, 0.9)
+    assert both.figures["coverage"][0] == both.figures["coverage"][1] > 0
+    assert not any("would accept" in reason for reason in both.reasons)
+    unchanged = compare(Opponent(own(plain, 0.99, 0.1)), strict, held_out, 0.9)
+    assert unchanged.figures["coverage"][0] > unchanged.figures["coverage"][1]
+
+
+def test_the_pooled_promise_is_not_about_answers_with_a_target_of_their_own(
+    tiny_home: Path, held_out: list[Row]
+) -> None:
+    champion = own(Classifier.load(tiny_home, 0.9), 0.6, 0.1)
+    wrong = [replace(row, label="payments") if row.label == "unknown" else row for row in held_out]
+    nothing = champion.at(0.9, replace(champion.bundle.manifest, certificates=()))
+    told = compare(Opponent(champion), own(nothing, 0.6, None), wrong, 0.9).reasons
+    assert any("would accept" in reason for reason in told), "its own answers are no sign that the promise is broken"

@@ -11,8 +11,9 @@ from inference.classifier import Classifier
 from tests.early import CERTIFICATES, add_exit
 from tests.tiny import tiny_rows
 from training.data.rows import Row
-from training.evaluation.calibrate import _certified, reference
+from training.evaluation.calibrate import reference, serving
 from training.evaluation.certificate import RULES_ALONE, certify, thresholds_to_test
+from training.evaluation.certified import certified, with_exits
 from training.evaluation.exits import FEWEST_ROWS, EarlyAnswers, accepted_at, answers_of_exit, exit_threshold
 from training.evaluation.scored import score, serve
 
@@ -121,10 +122,11 @@ def test_what_the_exit_answers_is_served_at_a_score_above_all(early: Classifier)
 
 def test_the_certificate_is_that_of_exit_and_student_together(early: Classifier) -> None:
     strictest = Certificate(0.90, 0.05, RULES_ALONE)
-    strict = early.at(0.90, replace(early.bundle.manifest, certificates=(strictest,)))
+    strict = early.at(0.90, replace(early.bundle.manifest, certificates=(strictest,), target=0.90))
     dev, calibration = score(strict, ROWS[:220]), score(strict, ROWS[220:])
     answers = answers_of_exit(strict, dev)
-    found = _certified(strict, dev, answers, calibration)
+    parts = serving(strict, dev), serving(strict, calibration)
+    [found] = certified(with_exits(strict.bundle.manifest, answers, parts[0]), *parts).certificates
     alone = serve(strict, dev)
     assert found.exit_above == exit_threshold(answers, alone.scores, alone.correct, 0.90)
     assert found.exit_above is not None

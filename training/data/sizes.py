@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from training.data.looks import look_delta
 
@@ -37,6 +37,15 @@ class Goal:
     def fewest_rows(self) -> int:
         """The fewest rows to divide of which so many calibrate."""
         return math.ceil(self.fewest_trials / CALIBRATION)
+
+    def beside(self, intents: int) -> Goal:
+        """The goal of the pooled certificates beside those of so many intents with targets of their own."""
+        return replace(self, delta=equal_part(self.delta, intents))
+
+
+def equal_part(delta: float, intents: int) -> float:
+    """What each of so many intents with targets of their own may spend, and all pooled certificates together."""
+    return delta / (intents + 1)
 
 
 def shares(rows: int, goal: Goal) -> Shares:

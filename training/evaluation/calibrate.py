@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from inference.bundle.manifest import Certificate, Manifest
+from inference.bundle.manifest import Manifest
 from inference.bundle.rules import measure
 from inference.classifier import Classifier
 from inference.log.counts import CONFIDENCE_BINS
 from training.data.dataset import Dataset
-from training.evaluation import certificate as calibrate
-from training.evaluation.exits import EarlyAnswers, answers_of_exit, exit_threshold
+from training.evaluation.certified import Serve, certified, strictest, uncertified, with_exits
+from training.evaluation.exits import answers_of_exit
 from training.evaluation.scored import Scored, score, serve
 
 
@@ -54,26 +54,28 @@ class Calibration:
 def calibrated(classifier: Classifier, data: Dataset, target: float, delta: float) -> tuple[Manifest, Calibration]:
     """The manifest with the temperature and the rules' confidences from dev, and the certificates from calibration.
 
-    `classifier` is a draft's, at temperature 1; `delta` is what this look may spend, most of it at `target`. Without a
-    calibration row no certificate has a threshold.
+    `classifier` is a draft's, at temperature 1; `delta` is what this look may spend: an equal part for each intent with
+    a target of its own, and one for the pooled certificates, most of it at `target`. Without a calibration row no
+    certificate has a threshold.
     """
     dev = score(classifier, data.trials("dev"))
-    manifest = replace(tuned(classifier.bundle.manifest, data, dev), target=target)
-    shares = calibrate.delta_shares(delta, target)
+    manifest = strictest(replace(tuned(classifier.bundle.manifest, data, dev), target=target), data.taxonomy, delta)
     if not data.split("calibration"):
-        manifest = replace(manifest, certificates=tuple(Certificate(one, 0.0, None) for one in shares))
+        manifest = uncertified(manifest)
         classifier = classifier.at(target, manifest)
         dev = score(classifier, data.trials("dev"))
         return manifest, Calibration((dev,), reference(classifier, dev))
-    # With the strictest certificates the classifier runs its rules as it will under those that are found.
-    strictest = tuple(Certificate(one, share, calibrate.RULES_ALONE) for one, share in shares.items())
-    classifier = classifier.at(target, replace(manifest, certificates=strictest))
+    classifier = classifier.at(target, manifest)
     dev, calibration = (score(classifier, data.trials(name)) for name in ("dev", "calibration"))
-    early = answers_of_exit(classifier, dev)
-    found = [_certified(classifier.at(one), dev, early, calibration) for one in shares]
-    manifest = replace(manifest, certificates=tuple(found))
+    parts = serving(classifier, dev), serving(classifier, calibration)
+    manifest = certified(with_exits(manifest, answers_of_exit(classifier, dev), parts[0]), *parts)
     judged = Calibration((dev, calibration), reference(classifier.at(target, manifest), calibration))
     return manifest, judged
+
+
+def serving(classifier: Classifier, scored: Scored) -> Serve:
+    """What the classifier answers to rows under other manifests."""
+    return lambda manifest, target: serve(classifier.at(target, manifest), scored)
 
 
 def tuned(manifest: Manifest, data: Dataset, dev: Scored) -> Manifest:
@@ -84,23 +86,6 @@ def tuned(manifest: Manifest, data: Dataset, dev: Scored) -> Manifest:
         temperature = fit_temperature(np.log(np.maximum(answered.probabilities, 1e-300)), answered.reference)
     rules = measure(data.taxonomy.rules, [row.text for row in dev.rows], [row.label for row in dev.rows])
     return replace(manifest, temperature=temperature, rules=rules, never_accepted=data.never_accepted)
-
-
-def _certified(classifier: Classifier, dev: Scored, early: EarlyAnswers, calibration: Scored) -> Certificate:
-    """The certificate in place of the strictest one that `classifier` has, with the exit's threshold from dev."""
-    strictest = classifier.certificate
-    assert strictest is not None
-    order = serve(classifier, dev)
-    above = exit_threshold(early, order.scores, order.correct, strictest.target)
-    if above is not None:
-        strictest = replace(strictest, exit_above=above)
-        manifest = replace(classifier.bundle.manifest, certificates=(strictest,))
-        classifier = classifier.at(strictest.target, manifest)
-        order = serve(classifier, dev)
-    sample = serve(classifier, calibration)
-    thresholds = calibrate.thresholds_to_test(order.scores, order.correct, strictest.target)
-    found = calibrate.certify(thresholds, sample.scores, sample.correct, strictest.target, strictest.delta)
-    return found if found.accept_above is None else replace(found, exit_above=above)
 
 
 def reference(classifier: Classifier, calibration: Scored) -> dict[str, Any]:

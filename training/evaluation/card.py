@@ -24,7 +24,8 @@ def write_card(folder: Path, manifest: Manifest, report: Mapping[str, Any]) -> N
 
 def card_text(manifest: Manifest, report: Mapping[str, Any], drawn: Sequence[str] = ()) -> str:
     """The model card in Markdown, with the plots that were `drawn`."""
-    figures = [_summary(manifest, report), _certificates(manifest, report), _more_labels(manifest, report)]
+    promises = [_certificates(manifest, report), _intent_certificates(manifest, report)]
+    figures = [_summary(manifest, report), *promises, _more_labels(manifest, report)]
     weak = [_outside(report), _intents(report), _slices(manifest, report)]
     plots = "## Plots\n\n" + "\n".join(f"![{name}](plots/{name}.png)" for name in drawn) if drawn else ""
     origin = [_training_data(manifest, report), _tried(report), _origin(manifest, report)]
@@ -126,15 +127,16 @@ def _certificates(manifest: Manifest, report: Mapping[str, Any]) -> str:
         )
         for c in report["certificates"]
     ]
-    delta = sum(c.delta for c in manifest.certificates)
+    delta = sum(c.delta for c in (*manifest.certificates, *manifest.intents))
     named = next((c for c in manifest.certificates if c.target == manifest.target), None)
     ways = ["a keyword rule that reached *target* on dev fires"] if manifest.rules else []
     ways += ["the early exit is sure enough"] if any(c.exit_above is not None for c in manifest.certificates) else []
     how = f" ({', or '.join([*ways, 'the student scores above'])})" if ways else ""
+    others = " with an intent that has no target of its own" if manifest.intents else ""
     text = (
         f"With probability at least {1 - delta:.4f} over the calibration sample, all of these hold: among "
-        f"{manifest.unit} that are accepted{how}, the answer agrees with the reference ({manifest.reference}) at least "
-        "*target* of the time."
+        f"{manifest.unit} that are accepted{others}{how}, the answer agrees with the reference ({manifest.reference}) "
+        "at least *target* of the time."
     )
     if named is not None:
         text += f" The promise at {manifest.target:.1%} alone is broken with probability {named.delta:.4f} at most."
@@ -145,6 +147,37 @@ def _certificates(manifest: Manifest, report: Mapping[str, Any]) -> str:
         text += f"\n\nNever accepted, for too few rows of it are known: {', '.join(manifest.never_accepted)}."
     header = ("target", "accept above", "coverage, calibration", "coverage, test", "agreement, test (95 %)")
     return f"## Certificates\n\n{text}\n\n{_table(header, rows)}"
+
+
+def _intent_certificates(manifest: Manifest, report: Mapping[str, Any]) -> str:
+    found = report.get("intent_certificates")
+    if not found:
+        return ""
+    text = (
+        "An answer that names one of these is accepted by its own certificate alone, whichever of the above serves. "
+        f"The promise is about the accepted answers that name it ({manifest.unit}); it does not say how many of the "
+        "messages with this intent are found."
+    )
+    rows = [
+        (
+            one["intent"],
+            f"{one['target']:.1%}",
+            "–" if one["accept_above"] is None else f"{one['accept_above']:.4f}",
+            own_target(one),
+        )
+        for one in found
+    ]
+    return f"## Intents with a target of their own\n\n{text}\n\n" + _table(("intent", "target", "above", "found"), rows)
+
+
+def own_target(one: Mapping[str, Any]) -> str:
+    """What the certificate of an intent with a target of its own says, in words."""
+    named = f"{one['named']} calibration answers that name it"
+    if one["accept_above"] is None:
+        more = f"{one['lacks']} more that name it, all right, would do"
+        return f"not certified, never accepted: {named}; {more}"
+    right = f"right on {percent(one['agreement'])}; of test {percent(one['test_coverage'])}"
+    return f"accepts {one['accepted']} of {named}, {right}, right on {percent(one['test_agreement'])}"
 
 
 def _more_labels(manifest: Manifest, report: Mapping[str, Any]) -> str:

@@ -4,6 +4,9 @@ Promise: with probability at least 1 - delta over the calibration sample, among 
 accepts (a rule fires, the exit is sure, or the student's score > threshold) the answer agrees with the reference at
 least `target` of the time. A row that a rule or the exit answers has the score inf, so it is accepted at every
 threshold; one whose answer is an intent that is never accepted has -inf. The exit's own threshold comes from dev.
+An intent with a target of its own has a certificate of its own: the promise is then about the accepted answers that
+name it, and the pooled certificates are about the answers that name no such intent. Each such intent has an equal part
+of delta; one more is the pooled certificates', who share it.
 
 Method: Learn-Then-Test with fixed-sequence testing (Angelopoulos, Bates, Candès, Jordan and Lei 2021). The candidate
 thresholds, their order and the start come from dev alone, so the calibration sample is asked one question at a time and
@@ -13,10 +16,11 @@ each may be tested at the full delta.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 
-from inference.bundle.manifest import Certificate
+from inference.bundle.manifest import Certificate, IntentCertificate
 from training.data.sizes import MOST_OF_DELTA, Goal
 from training.evaluation.statistics import binomial_p_value
 
@@ -65,19 +69,58 @@ def certify(
     the reference. Where not even the first threshold passes, `accept_above` is None: everything is deferred, whether a
     rule fires or not.
     """
-    failed = _p_values(np.array(order), calibration_scores, calibration_correct, target) > delta
+    return _certificate(order, [(calibration_scores, calibration_correct)], target, delta)
+
+
+def certify_intent(
+    intent: str, order: Sequence[float], calibration: Sequence[Sample], target: float, delta: float
+) -> IntentCertificate:
+    """The certificate of an intent with a target of its own, whichever certificate serves beside it.
+
+    `calibration` has the sample as served at each of these, with the score -inf where the answer names another intent.
+    A threshold passes only where it does in every one: the largest of the p-values is one that they all keep their
+    target, so nothing is spent on their number. The figures are of the first.
+    """
+    found = _certificate(order, calibration, target, delta)
+    scores, correct = calibration[0]
+    # Never accepted, and so never counted as named, where too few rows of it are known.
+    named = scores > -np.inf
+    lacks = 0
+    if found.accept_above is None:
+        tried = named & (scores > order[0]) if order else np.zeros(len(scores), bool)
+        lacks = lacking(int((tried & ~correct).sum()), int(tried.sum()), target, delta)
+    return IntentCertificate(**asdict(found), intent=intent, named=int(named.sum()), lacks=lacks)
+
+
+def _certificate(order: Sequence[float], samples: Sequence[Sample], target: float, delta: float) -> Certificate:
+    """The last threshold before the first failure in any sample; its figures are those of the first sample."""
+    p_values = np.max([_p_values(np.array(order), *sample, target) for sample in samples], axis=0)
+    failed = p_values > delta
     passes = int(np.argmax(failed)) if failed.any() else len(order)
     if not passes:
         return Certificate(target, delta, None)
-    accepted = calibration_scores > order[passes - 1]
+    scores, correct = samples[0]
+    accepted = scores > order[passes - 1]
     return Certificate(
         target,
         delta,
         order[passes - 1],
         coverage=float(accepted.mean()),
-        agreement=float(calibration_correct[accepted].mean()),
+        agreement=float(correct[accepted].mean()),
         accepted=int(accepted.sum()),
     )
+
+
+def lacking(errors: int, accepted: int, target: float, delta: float) -> int:
+    """How many more right answers would have passed the test."""
+    low, high = 0, 1
+    while binomial_p_value(errors, accepted + high, 1 - target) > delta:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        passes = binomial_p_value(errors, accepted + middle, 1 - target) <= delta
+        low, high = (low, middle) if passes else (middle, high)
+    return high
 
 
 def certify_goal(dev: Sample, calibration: Sample, goal: Goal) -> Certificate:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,10 +18,24 @@ FEWEST_ROWS = round(1 / MOST_LOST)  # with fewer, no error at all is not good en
 
 @dataclass(frozen=True)
 class EarlyAnswers:
-    """What the exit says of rows: its confidence, -inf where it must not answer, and whether it is right."""
+    """What the exit says of rows: its confidence, -inf where it must not answer, whether it is right, which intent."""
 
     confidence: np.ndarray
     correct: np.ndarray
+    intents: tuple[str | None, ...] = ()
+
+    def beside(self, intents: Collection[str]) -> EarlyAnswers:
+        """The same where it must not answer with one of `intents`."""
+        barred = np.array([intent in intents for intent in self.intents], bool)
+        return replace(self, confidence=np.where(barred, -np.inf, self.confidence)) if intents else self
+
+    def naming(self, intent: str) -> np.ndarray:
+        """The places of the rows that it answers with this intent."""
+        return np.flatnonzero([one == intent for one in self.intents])
+
+    def of(self, rows: np.ndarray) -> EarlyAnswers:
+        """The same for some of the rows, given as indices."""
+        return EarlyAnswers(self.confidence[rows], self.correct[rows], tuple(self.intents[i] for i in rows))
 
 
 def answers_of_exit(classifier: Classifier, scored: Scored) -> EarlyAnswers:
@@ -31,7 +46,8 @@ def answers_of_exit(classifier: Classifier, scored: Scored) -> EarlyAnswers:
     said = [None if i is None or classifier.labels[i] in never else i for i in best]
     confidence = [-np.inf if i is None or p is None else float(p[i]) for i, p in zip(said, found, strict=True)]
     correct = [i is not None and i == wanted for i, wanted in zip(said, scored.reference.tolist(), strict=True)]
-    return EarlyAnswers(np.array(confidence), np.array(correct, bool))
+    intents = tuple(None if i is None else classifier.labels[i] for i in said)
+    return EarlyAnswers(np.array(confidence), np.array(correct, bool), intents)
 
 
 def exit_threshold(early: EarlyAnswers, scores: np.ndarray, student_correct: np.ndarray, target: float) -> float | None:

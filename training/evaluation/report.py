@@ -37,6 +37,8 @@ def report(classifier: Classifier, test: Scored) -> dict[str, Any]:
     Requests that the teacher refused are in the certificates' figures alone.
     """
     bundle, whole, test = classifier.bundle, test, test.answered()
+    intents, served = bundle.manifest.intents, serve(classifier, whole)
+    own = [certificate.intent for certificate in intents]
     per_class = metrics.compute(metrics.PerClass, test.predicted, test.reference, classes=len(test.labels))
     confusion = per_class.pop("confusion")
     return {
@@ -51,9 +53,10 @@ def report(classifier: Classifier, test: Scored) -> dict[str, Any]:
         "calibration": metrics.compute(metrics.CalibrationError, test.confidence, test.correct),
         "risk_coverage": risk_coverage(test.confidence, test.correct),
         "certificates": [
-            certified_on_test(certificate, serve(classifier.at(certificate.target), whole))
+            certified_on_test(certificate, serve(classifier.at(certificate.target), whole).beside(own))
             for certificate in bundle.manifest.certificates
         ],
+        "intent_certificates": [certified_on_test(one, served.naming([one.intent])) for one in intents],
         "rules": rule_figures(bundle, test.rows),
         "out_of_scope": out_of_scope_figures(test, bundle.taxonomy.out_of_scope),
         "latency_ms": latency(timed(classifier, test.rows[:MOST_TIMED])),
@@ -104,7 +107,10 @@ def risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> dict[str, Any]
 
 
 def certified_on_test(certificate: Certificate, test: Served) -> dict[str, Any]:
-    """A certificate beside what its classifier does on the test split, and the share that its exit answers there."""
+    """A certificate beside what its classifier does on the test split, and the share that its exit answers there.
+
+    `test` has the answers that the certificate is about.
+    """
     found = {"test_coverage": test.coverage, "test_agreement": test.agreement, "test_exits": test.exits}
     return {**asdict(certificate), **found}
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tqdm import tqdm
@@ -79,6 +79,15 @@ class Served:
         early = None if self.early is None else self.early[rows]
         intents = tuple(self.intents[i] for i in rows) if self.intents else ()
         return Served(self.scores[rows], self.accepted[rows], self.correct[rows], early, intents)
+
+    def naming(self, intents: Collection[str]) -> Served:
+        """The same where every answer with another intent is out of the question: -inf, and not accepted."""
+        named = np.array([intent in intents for intent in self.intents], bool)
+        return replace(self, scores=np.where(named, self.scores, -np.inf), accepted=self.accepted & named)
+
+    def beside(self, intents: Collection[str]) -> Served:
+        """The same without the answers with one of `intents`."""
+        return self.naming(set(self.intents) - set(intents)) if intents else self
 
 
 def score(classifier: Classifier, rows: Sequence[Row]) -> Scored:

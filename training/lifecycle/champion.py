@@ -61,16 +61,21 @@ def compare(
     if not rows:
         return judge(Pairs([], none, none), certified, target, size_ratio=size)
     old, new = champion.answers(rows), score(challenger, rows)
+    own = champion.classifier.bundle.taxonomy.targets
+    # An intent whose target has changed is to be accepted more, or less.
+    changed = {intent for intent, _ in own.items() ^ challenger.bundle.taxonomy.targets.items()}
+    accepted = _served(champion, old, target), serve(challenger, new)
+    kept = accepted[0] if not promised else _served(champion, champion.answers(promised), target)
     return judge(
         Pairs([row.label for row in rows], champion.right(old), new.correct),
         certified,
         target,
         latency_ratio=latency_ratio(champion.classifier, challenger, [row.text for row in rows[:TIMED]]),
         size_ratio=size,
-        accepted=(_served(champion, old, target), serve(challenger, new)),
+        accepted=(accepted[0].beside(changed), accepted[1].beside(changed)),
         base=_pairs(champion, challenger, base),
         anchor=None if anchor is None else (_anchor_right(anchor[0], champion, old), anchor[1]),
-        promised=_served(champion, champion.answers(promised), target) if promised else None,
+        promised=kept.beside(own),
     )
 
 

@@ -100,7 +100,8 @@ def train(
             if data is None and (config.home / "live.jsonl").is_file():
                 print("note: live rows are left out; python -m training.refresh trains on them and asks the gate")
             data = data or load_data(config)
-            print(describe(data), shortfall(data, _goal(config), config.data) or "", sep="\n")
+            goal = _goal(config).beside(len(data.taxonomy.targets))
+            print(describe(data), shortfall(data, goal, config.data) or "", sep="\n")
         run = _run_folder(config, data)
         with stage("student"):
             trained, tokenizer = _student(config, data, base, run)
@@ -196,7 +197,8 @@ def _more_labels(classifier: Classifier, data: Dataset, scored: Sequence[Scored]
     """What more labels would buy, by the rows that judge: those that are one trial each. `scored` lacks test's."""
     judging = [*scored, score(classifier, data.trials("test"))]
     labels = len(data.trials("train")) + sum(len(part.rows) for part in judging)
-    return more_labels([serve(classifier, part) for part in judging], labels, goal)
+    own = classifier.bundle.taxonomy.targets
+    return more_labels([serve(classifier, part).beside(own) for part in judging], labels, goal.beside(len(own)))
 
 
 def _write_report(draft: Path, manifest: Manifest, report: dict[str, Any]) -> None:
@@ -276,6 +278,8 @@ def summary(report: dict[str, Any]) -> str:
         figures = f"accuracy {outside['in_scope_accuracy']:.1%}, AUROC against out of scope {outside['auroc']:.4f}"
         rows.append(("in scope", figures))
     rows += [(f"certified at {c['target']:.0%}", _certified(c)) for c in report["certificates"]]
+    own = report["intent_certificates"]
+    rows += [(f"{one['intent']} at {one['target']:.1%}", card.own_target(one)) for one in own]
     rows.append(("latency", f"p50 {latency['p50']:.2f} ms, p95 {latency['p95']:.2f} ms, one thread"))
     rows.append(("model file", f"{report['model_bytes'] / 1e6:.1f} MB"))
     rows += [(f"with {one['labels']} labels", card.bought(one)) for one in report["more_labels"]]

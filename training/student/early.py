@@ -51,5 +51,5 @@ def distilled(classifier: Classifier, data: Dataset, copies: int, seed: int) -> 
 
 def drop_unused(root: Path, manifest: Manifest) -> None:
     """Remove a draft's exit if no certificate uses it."""
-    if all(certificate.exit_above is None for certificate in manifest.certificates):
+    if not manifest.exits:
         (root / EXIT).unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from inference.bundle.manifest import BundleError, Manifest, read_manifest, resolve
+from inference.bundle.manifest import BundleError, Certificate, Manifest, read_manifest, resolve
 from inference.costs import HAIKU, Load, Row, today
 from inference.log.figures import Slice
 from inference.log.suspension import DAY_S
@@ -55,7 +55,7 @@ def curve(bundle: Path) -> tuple[Manifest, list[Stop], list[Stop]]:
     root = resolve(bundle)
     manifest = read_manifest(root)
     certified = [
-        Stop(one.coverage, one.agreement, one.target)
+        _certified(one, manifest.intents)
         for one in manifest.certificates
         if one.accept_above is not None and one.agreement is not None
     ]
@@ -69,6 +69,13 @@ def curve(bundle: Path) -> tuple[Manifest, list[Stop], list[Stop]]:
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise BundleError(f"{path} has no readable curve: {type(error).__name__}: {error}") from error
     return manifest, certified, [Stop(share, 1 - risk) for share, risk in points]
+
+
+def _certified(pooled: Certificate, own: Sequence[Certificate]) -> Stop:
+    """What is answered at a certificate, by the intents' own certificates too."""
+    parts = [(one.coverage, one.agreement) for one in (pooled, *own) if one.agreement is not None]
+    share = sum(coverage for coverage, _ in parts)
+    return Stop(share, sum(coverage * agreement for coverage, agreement in parts) / share, pooled.target)
 
 
 def operating(bundle: Path, own: Traffic, at: float | None, sample_rate: float) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import mimetypes
 import os
 import threading
 from collections.abc import Callable, Mapping
