@@ -83,6 +83,7 @@ class Cascade(Closing):
         self._known, self._turns = Known(cache, redact, self._recorder.note), Turns()
         self._asking = Asking(policy, self._deferral, self._known, redact, self._recorder.note)
         self._sampler = Sampler(policy, shared_secret(log))
+        watch.followed_by(self._sampler.serve_at)
         register(self)
 
     @classmethod
@@ -272,6 +273,7 @@ class Cascade(Closing):
             "bundle_id": tier.bundle_id if tier else None,
             "refused_bundle": self._watch.refused,
             "promise": self._watch.promise(),
+            "sample": self._watch.sample(),
             "other_redaction": (tier.other_redaction or None) if tier else None,
             "breakers": self._deferral.states(),
             "spend": self.ledger.known() if self.ledger else None,

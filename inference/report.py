@@ -24,6 +24,7 @@ from inference.common.commands import DONE, SOME_FAILED, Parser, command
 from inference.log.counts import HOUR_S
 from inference.log.decision_log import DecisionLog
 from inference.log.figures import Figure, summarise
+from inference.log.rates import KIND, WHY, newest, read_choices
 from inference.log.suspension import resume, suspensions
 
 UNITS_S = {"h": 3600, "d": 86_400, "w": 604_800}
@@ -57,7 +58,7 @@ def period(since: str, until: str, now: float) -> tuple[float, float]:
 def render(report: Mapping[str, Any]) -> str:
     """The report for a person to read."""
     head = f"{report['log']}, {utc(report['since'])} to {utc(report['until'])} UTC (whole hours)"
-    suspended = list(map(_suspended, report["suspended"]))
+    suspended = [*map(_suspended, report["suspended"]), *map(_sampled, report["sample_rates"])]
     if not report["requests"]:
         return "\n".join([f"{head}: no requests", *suspended])
     lines = [f"{head}: {report['requests']:,} requests", "", *suspended]
@@ -80,6 +81,17 @@ def _suspended(found: Mapping[str, Any]) -> str:
         return text
     usd = "" if found["usd_a_day"] is None else f", {amount(found['usd_a_day'], 'usd')}"
     return f"{text}; about {found['more_calls_a_day']:,.0f} calls{usd} a day more than before"
+
+
+def _sample_rates(log: DecisionLog) -> list[dict[str, Any]]:
+    """The rates that the sample set itself and that hold now, by question. Raises LogError."""
+    choices = read_choices(log.read_counts(kind=KIND))
+    held = [newest(choices, question) for question in sorted({choice.question for choice in choices})]
+    return [choice._asdict() | {"why": WHY.get(choice.why, choice.why)} for choice in held if choice]
+
+
+def _sampled(found: Mapping[str, Any]) -> str:
+    return f"sample rate {found['rate'] * 100:g} % since {utc(found['time'])} UTC, set by itself: {found['why']}"
 
 
 def utc(seconds: float) -> str:
@@ -156,6 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DONE
     report: dict[str, Any] = {"log": log.name, "since": since, "until": until}
     report |= summarise(log, since, until, arguments.bundle) | {"suspended": suspensions(log, now)}
+    report["sample_rates"] = _sample_rates(log)
     print(_to_json(report) if arguments.json else render(report))
     return SOME_FAILED if arguments.check and _missed(report["figures"]) else DONE
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,15 @@ class Watch:
     def promise(self) -> dict[str, Any]:
         """Whether accepted answers are known to keep their target."""
         return self.guard.state() if self.guard is not None else {"state": "off", "why": "nothing watches it"}
+
+    def sample(self) -> dict[str, Any] | None:
+        """Which rate the sample has now, and why."""
+        return self.guard.pace.state() if self.guard is not None else None
+
+    def followed_by(self, follow: Callable[[float, str], None]) -> None:
+        """Have `follow` called with the sample's rate and epoch whenever they change, on another thread."""
+        if self.guard is not None:
+            self.guard.pace.followed_by(follow)
 
     def stop(self) -> None:
         """End the threads."""

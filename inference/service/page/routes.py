@@ -172,7 +172,7 @@ class Pages:
         found = slices(log, [visit.period()])[0] if log is not None else None
         own = operating.traffic(found, _whole(visit.value("volume")))
         at = _share(visit.value("at"))
-        values = operating.operating(bundle, own, at, policy.sample_rate)
+        values = operating.operating(bundle, own, at, policy.first_sample_rate)
         return self._show("operating", visit, **values)
 
     def review(self, visit: Visit) -> Response:
