@@ -43,6 +43,7 @@ from inference.serving.policy import Policy
 from inference.serving.recorder import Recorder
 from inference.serving.sample import Sampler, shared_secret
 from inference.serving.tier import NO_GUESS
+from inference.serving.trial import Beside
 from inference.serving.turns import Turns
 from inference.serving.watch import Watch
 from inference.teachers.registry import open_teacher
@@ -83,7 +84,7 @@ class Cascade(Closing):
         self._known, self._turns = Known(cache, redact, self._recorder.note), Turns()
         self._asking = Asking(policy, self._deferral, self._known, redact, self._recorder.note)
         self._sampler = Sampler(policy, shared_secret(log))
-        watch.followed_by(self._sampler.serve_at)
+        watch.serve(self._sampler.serve_at, Beside(log, redact))
         register(self)
 
     @classmethod
@@ -198,7 +199,10 @@ class Cascade(Closing):
         tier = watch.tier
         draw = self._sampler.draw(text, id or None, tier is not None and tier.answers)
         guess = self._known.hit(text, tier) or NO_GUESS
-        return Request(draw, id or None, text, None, started, guess, tier.bundle_id if tier else None, tier)
+        request = Request(draw, id or None, text, None, started, guess, tier.bundle_id if tier else None, tier)
+        if watch.trial is not None:
+            watch.trial.claim(request, self._sampler.anew)
+        return request
 
     def _look(self, request: Request) -> bool:
         """Answer or guess a query that is not known as it was typed; False if a teacher is to be asked."""
@@ -218,8 +222,10 @@ class Cascade(Closing):
             request.caller_id or request.draw.row_id, guess.intent, guess.confidence, guess.accepted, guess.source,
             guess.cached, asked, cost, request.age_s * 1000, request.bundle_id, reason,
         )  # fmt: skip
-        if request.draw.sampled and not asked and not self._asking.never:
-            self._asking.sample(request)
+        if request.draw.sampled:
+            if not asked:
+                self._asking.sample(request)
+            self._watch.compare(request)
         self._recorder.record(request, found)
         if forks_later():
             self._rest()
@@ -266,15 +272,10 @@ class Cascade(Closing):
     def stats(self) -> dict[str, Any]:
         """Counts by source, and the state of every part: for a person, or for monitoring."""
         notice()
-        tier = self._watch.tier
         parts = (self._watch, self._watch.guard, self._deferral, self.log, self._redis)
         return {
             "answers": self._recorder.counts(),
-            "bundle_id": tier.bundle_id if tier else None,
-            "refused_bundle": self._watch.refused,
-            "promise": self._watch.promise(),
-            "sample": self._watch.sample(),
-            "other_redaction": (tier.other_redaction or None) if tier else None,
+            **self._watch.stats(),
             "breakers": self._deferral.states(),
             "spend": self.ledger.known() if self.ledger else None,
             "measured": self._recorder.measured.figures() if self._recorder.measured else None,

@@ -26,6 +26,7 @@ from inference.log.decision_log import DecisionLog
 from inference.log.figures import Figure, summarise
 from inference.log.rates import KIND, WHY, newest, read_choices
 from inference.log.suspension import resume, suspensions
+from inference.log.trial import compare
 
 UNITS_S = {"h": 3600, "d": 86_400, "w": 604_800}
 
@@ -68,6 +69,7 @@ def render(report: Mapping[str, Any]) -> str:
               f"for {amount(refused['cost_usd'], 'usd')} of the cost"]  # fmt: skip
     lines += ["", "latencies are from histograms with bins 12 % wide", "", *_intent_lines(report["intents"]), ""]
     lines += [f"drift of {kind}: {_drift(found)}" for kind, found in (report["drift"] or {}).items()]
+    lines += _trial_lines(report["trial"])
     dropped = ", ".join(f"{n:,} {value}" for value, n in sorted(report["rows_dropped"].items())) or "none"
     lines.append(f"log rows dropped: {dropped}; spilled to files on the way: {report['rows_spilled']:,}")
     return "\n".join(lines)
@@ -131,6 +133,33 @@ def _drift(found: Mapping[str, Any]) -> str:
     return f"{found['verdict']} ({apart}; population stability index {index:.3f})"
 
 
+def _trial_lines(found: Mapping[str, Any] | None) -> list[str]:
+    if found is None:
+        return []
+    serving, on_trial = found["serving"], found["trial"]
+    lines = ["", f"on trial: {found['requests']:,} requests of the sample, which both bundles answered; "
+             f"{found['canary']:,} callers among them had the answer of the one on trial"]  # fmt: skip
+    heads = [f"serving {serving['bundle_id'][:8]}", f"on trial {on_trial['bundle_id'][:8]}"]
+    lines.append(f"{'':<12}{heads[0]:<34}{heads[1]}")
+    figures = ("accepted", "agreement")
+    lines += [f"{name:<12}{_share(serving[name]):<34}{_share(on_trial[name])}" for name in figures]
+    times = [f"p50 {side['p50_ms']:.3g}, p95 {side['p95_ms']:.3g} ms" for side in (serving, on_trial)]
+    lines.append(f"{'latency':<12}{times[0]:<34}{times[1]}")
+    alone = [f"{role} on {found[role]['alone_right']:,}" for role in ("serving", "trial")]
+    judged = (
+        f"{found['differ_judged']:,} of these have a teacher's answer, which agrees with {' and with '.join(alone)}"
+    )
+    lines.append(f"they differ on {found['differ']:,}; {judged}")
+    return [*lines, ""]
+
+
+def _share(found: Mapping[str, Any]) -> str:
+    if not found["of"]:
+        return "no data"
+    low, high = found["interval_95"]
+    return f"{100 * found['share']:.1f} % of {found['of']:,} ({100 * low:.1f} to {100 * high:.1f})"
+
+
 def _to_json(report: Mapping[str, Any]) -> str:
     figures = {figure.name: figure.to_json() for figure in report["figures"]}
     return jsonl.line({**report, "figures": figures}, indent=1)
@@ -168,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DONE
     report: dict[str, Any] = {"log": log.name, "since": since, "until": until}
     report |= summarise(log, since, until, arguments.bundle) | {"suspended": suspensions(log, now)}
-    report["sample_rates"] = _sample_rates(log)
+    report |= {"sample_rates": _sample_rates(log), "trial": compare(log, since, until)}
     print(_to_json(report) if arguments.json else render(report))
     return SOME_FAILED if arguments.check and _missed(report["figures"]) else DONE
 

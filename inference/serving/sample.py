@@ -72,6 +72,12 @@ class Sampler(ProcessLocal):
             waiting.extend(more)
         return drawn if caller_id is None else drawn._replace(number=self._kept_number(text, caller_id))
 
+    def anew(self, number: float) -> float:
+        """Another number in [0, 1) for the request that drew `number`, the same in every process with the secret."""
+        found = self._keyed.copy()
+        found.update(struct.pack(">d", number))
+        return (int.from_bytes(found.digest()) >> 11) * _STEP
+
     def _draws(self, rate: float, epoch: str) -> list[Draw]:
         ids = os.urandom(8 * AT_ONCE).hex()
         chance = struct.unpack(f">{AT_ONCE}Q", os.urandom(8 * AT_ONCE))
