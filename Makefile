@@ -5,7 +5,7 @@ LITELLM := 1.108.7
 # Much of a test's time is waiting: more than a core for each worker would not help.
 SPREAD := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: setup demo test fuzz check coverage bench soak clean
+.PHONY: setup demo test fuzz check coverage bench soak docs release clean
 
 setup: .venv/.complete
 
@@ -65,5 +65,17 @@ soak: setup .venv-litellm/.complete
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[soak]"
 	$(BIN)/python -m pytest -m soak
 
+# The documentation as a site, in build/site.
+docs: setup
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# A wheel and a source distribution in dist/, both checked; nothing is uploaded.
+release: setup
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[release]"
+	rm -rf build/lib dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+
 clean:
-	rm -rf .venv .venv-litellm models/*/ .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage *.egg-info
+	rm -rf .venv .venv-litellm build dist models/*/ .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage *.egg-info

@@ -2,11 +2,13 @@
 
     python -m benchmarks.hotpath [--bundle models/clinc150] [--data DIR]
 
-Both get the same texts, each for the first time, one at a time on one thread, in turns of 50 whose order alternates;
-then the same turn comes again and is answered from the memory of the process. Only texts that the student may answer
-at the bundle's loosest certificate count. The decision log is on, in a temporary folder, and so is the uniform sample,
-which a function labels in the background. Of several rounds, each with texts of its own, the best is judged: the lowest
-median of each side, so that a busy machine harms neither.
+Both get the same texts, each for the first time, one at a time on one thread: every text is a pair, one call right
+after the other, in an order that alternates, so that a machine that is slow for a while harms neither. What the cascade
+adds is the median over the differences of all pairs. Then the text comes again, right after the model ran, which has
+pushed all else out of the processor's caches; and at the end of a round its texts come once more, hit after hit. Only
+texts that the student may answer at the bundle's loosest certificate count. The decision log is on, in a temporary
+folder, and so is the uniform sample, which a function labels in the background: as the student does, so that the watch
+has no reason to suspend the promise.
 """
 
 from __future__ import annotations
@@ -29,11 +31,11 @@ from inference.classifier import Classifier
 from inference.serving.policy import Policy
 from training.evaluation.report import machine
 
-BLOCK = 50
 WARM_UP = 100
 MOST_OVER = 0.05
 MOST_HIT_US = 10.0
-Times = dict[str, list[float]]  # microseconds
+SIDES = ("predict", "classify", "added", "cold", "hit")
+Times = dict[str, list[float]]  # by side, in microseconds
 
 
 def loosest_target(classifier: Classifier) -> float:
@@ -50,54 +52,58 @@ def timed(call: Callable[[str], Any], text: str) -> tuple[Any, float]:
     return result, (time.perf_counter() - start) * 1e6
 
 
-def time_block(cascade: Cascade, classifier: Classifier, texts: Sequence[str], cascade_first: bool) -> Times:
-    """Times of one turn, without the texts that were not answered locally or, the second time, not from the cache."""
-    calls: list[Callable[[str], Any]] = [classifier.predict, cascade.classify]
-    order = (1, 0) if cascade_first else (0, 1)
-    taken = {side: [timed(calls[side], text) for text in texts] for side in order}
-    hits = [timed(cascade.classify, text) for text in texts]
-    local = [is_local(answer) and again.cached for (answer, _), (again, _) in zip(taken[1], hits, strict=True)]
-    sides = {"predict": taken[0], "classify": taken[1], "hit": hits}
-    return {
-        name: [us for (_, us), counts in zip(results, local, strict=True) if counts] for name, results in sides.items()
-    }
+def time_pair(cascade: Cascade, classifier: Classifier, text: str, cascade_first: bool) -> dict[str, float] | None:
+    """The times of one text; None if it was not answered locally at first and from the cache then."""
+    if cascade_first:
+        (answer, classify), (_, predict) = timed(cascade.classify, text), timed(classifier.predict, text)
+    else:
+        (_, predict), (answer, classify) = timed(classifier.predict, text), timed(cascade.classify, text)
+    again, cold = timed(cascade.classify, text)
+    if not (is_local(answer) and again.cached):
+        return None
+    return {"predict": predict, "classify": classify, "added": classify - predict, "cold": cold}
 
 
 def is_local(answer: Answer) -> bool:
     return answer.accepted and answer.source in ("exit", "student", "rules") and not answer.cached
 
 
-def medians(cascade: Cascade, classifier: Classifier, texts: Sequence[str]) -> dict[str, float]:
-    """The median times of one round in microseconds."""
-    times: Times = {"predict": [], "classify": [], "hit": []}
-    for number, first in enumerate(range(0, len(texts), BLOCK)):
-        block = time_block(cascade, classifier, texts[first : first + BLOCK], number % 2 == 1)
-        for name, values in block.items():
-            times[name] += values
-    return {name: float(np.median(values)) for name, values in times.items()}
+def time_round(cascade: Cascade, classifier: Classifier, texts: Sequence[str]) -> Times:
+    pairs = [time_pair(cascade, classifier, text, number % 2 == 1) for number, text in enumerate(texts)]
+    hits = [timed(cascade.classify, text) for text in texts]
+    times: Times = {side: [pair[side] for pair in pairs if pair is not None] for side in SIDES if side != "hit"}
+    return {**times, "hit": [us for answer, us in hits if answer.cached]}
 
 
-def measure(bundle: str, texts: Sequence[str], rounds: int, home: Path) -> list[dict[str, float]]:
+def measure(bundle: str, texts: Sequence[str], rounds: int, home: Path) -> list[Times]:
     target = loosest_target(Classifier.load(bundle))
     classifier = Classifier.load(bundle, target)
-    texts = [text for text in texts if classifier.predict(text).accepted]
+    guesses = {text: classifier.predict(text) for text in texts}
+    texts = [text for text in texts if guesses[text].accepted]
+
+    def teacher(text: str) -> str:
+        return guesses[text].intent if text in guesses else classifier.labels[0]
+
     policy = Policy(target=target, log=str(home / "decisions.db"), ledger=str(home / "spend.db"))
-    with Cascade.load(bundle, lambda text: classifier.labels[0], policy=policy) as cascade:
+    with Cascade.load(bundle, teacher, policy=policy) as cascade:
         for text in texts[:WARM_UP]:
             cascade.classify(text)
         fresh = texts[WARM_UP:]
-        size = len(fresh) // rounds // (2 * BLOCK) * 2 * BLOCK  # whole turns, as many in either order
+        size = len(fresh) // (2 * rounds) * 2  # as many in either order
         if size == 0:
             raise SystemExit(f"{len(fresh)} texts are too few for {rounds} rounds")
-        found = [medians(cascade, classifier, fresh[n * size : (n + 1) * size]) for n in range(rounds)]
+        found = [time_round(cascade, classifier, fresh[n * size : (n + 1) * size]) for n in range(rounds)]
     print(f"{rounds} rounds of {size} fresh texts, accepted at {target:.0%}; sample {policy.sample_rate:.0%}, log on\n")
     return found
 
 
+def medians(times: Times) -> dict[str, float]:
+    return {side: float(np.median(times[side])) for side in SIDES}
+
+
 def show(name: str, row: dict[str, float]) -> None:
-    added = row["classify"] - row["predict"]
-    times = f"{row['predict'] / 1e3:>12.3f}{row['classify'] / 1e3:>13.3f}{added:>10.0f}"
-    print(f"{name:<8}{times}{row['classify'] / row['predict'] - 1:>9.1%}{row['hit']:>10.1f}")
+    times = f"{row['predict'] / 1e3:>12.3f}{row['classify'] / 1e3:>13.3f}{row['added']:>10.0f}"
+    print(f"{name:<8}{times}{row['added'] / row['predict']:>9.1%}{row['cold']:>10.1f}{row['hit']:>10.1f}")
 
 
 def verdict(good: bool) -> str:
@@ -115,15 +121,15 @@ def main() -> None:
     print(machine())
     with tempfile.TemporaryDirectory() as folder:
         rounds = measure(arguments.bundle, texts, arguments.rounds, Path(folder))
-    print(f"{'p50':<8}{'predict ms':>12}{'classify ms':>13}{'added µs':>10}{'over':>9}{'hit µs':>10}")
-    for number, row in enumerate(rounds, 1):
-        show(f"{number}", row)
-    show("median", {name: float(np.median([row[name] for row in rounds])) for name in rounds[0]})
-    best = {name: min(row[name] for row in rounds) for name in rounds[0]}
-    show("best", best)
-    over = best["classify"] / best["predict"] - 1
+    print(f"{'p50':<8}{'predict ms':>12}{'classify ms':>13}{'added µs':>10}{'over':>9}{'cold µs':>10}{'hit µs':>10}")
+    for number, times in enumerate(rounds, 1):
+        show(f"{number}", medians(times))
+    whole = medians({side: [us for times in rounds for us in times[side]] for side in SIDES})
+    show("all", whole)
+    over = whole["added"] / whole["predict"]
     print(f"\nanswered locally: {over:.1%} over predict, at most {MOST_OVER:.0%}: {verdict(over <= MOST_OVER)}")
-    print(f"cache hit: {best['hit']:.1f} µs, at most {MOST_HIT_US:.0f}: {verdict(best['hit'] <= MOST_HIT_US)}")
+    print(f"cache hit: {whole['hit']:.1f} µs, at most {MOST_HIT_US:.0f}: {verdict(whole['hit'] <= MOST_HIT_US)}")
+    print(f"cache hit right after the model ran: {whole['cold']:.1f} µs")
 
 
 if __name__ == "__main__":

@@ -79,9 +79,7 @@ def stream(classifier: Classifier, source: BinaryIO) -> int:
     return SOME_FAILED if failed else DONE
 
 
-@command()
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status."""
+def _parser() -> Parser:
     parser = Parser(description="Classify a text, or a stream of lines, with a local bundle.")
     parser.add_argument("text", nargs="?", help="the text to classify")
     parser.add_argument("--bundle", required=True, help="the model to use: models/<name>, or the folder of one version")
@@ -96,6 +94,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="use the certificate for this agreement (default: what the bundle was trained for)",
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads for one text (default %(default)s)")
+    return parser
+
+
+@command()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.jsonl == (arguments.text is not None):
         parser.error("give either a text or --jsonl")

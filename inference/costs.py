@@ -141,9 +141,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-@command()
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status."""
+def _parser() -> Parser:
     parser = Parser(description="What classification costs a month, by strategy.")
     parser.add_argument("--bundle", help="models/<name>, or the folder of one version: adds the cascade")
     parser.add_argument("--requests-per-day", type=count, default=10_000, help="requests a day (default %(default)s)")
@@ -154,7 +152,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add_prices_flag(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+@command()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    arguments = _parser().parse_args(argv)
     load = Load(arguments.requests_per_day, arguments.tokens_in, arguments.tokens_out, arguments.prompt_tokens)
     coverage = None if arguments.bundle is None else coverage_of(arguments.bundle)
     rows, remarks = [row.to_dict(load) for row in classic(load) + today(load, coverage)], notes(load, coverage)

@@ -173,9 +173,7 @@ def _missed(figures: Sequence[Figure]) -> bool:
     return bool(missed)
 
 
-@command()
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status."""
+def _parser() -> Parser:
     parser = Parser(description="Report figures of a period from the decision log.")
     parser.add_argument("--log", required=True, help="the decision log: a file or a postgresql:// URL")
     parser.add_argument(
@@ -188,7 +186,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed, or may be")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+@command()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    arguments = _parser().parse_args(argv)
     now = time.time()
     since, until = period(arguments.since, arguments.until, now)
     log = DecisionLog(arguments.log)

@@ -60,9 +60,7 @@ def _main(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-@command(resumes=True)
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status."""
+def _parser() -> Parser:
     parser = Parser(description="Change the taxonomy of labelled data without losing a label.")
     parser.add_argument("--data", type=Path, required=True, help="the folder of labelled data as it is")
     parser.add_argument("--taxonomy", type=Path, required=True, help="the new taxonomy.toml")
@@ -79,7 +77,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--redactor", default="builtin", help="what removes personal data: builtin, none, or MODULE:FUNCTION"
     )
     parser.add_argument("--yes", action="store_true", help="spend without a question")
-    return _main(parser.parse_args(argv))
+    return parser
+
+
+@command(resumes=True)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return _main(_parser().parse_args(argv))
 
 
 if __name__ == "__main__":

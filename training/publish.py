@@ -48,9 +48,7 @@ def _canary(home: Path, percent: str, force: bool) -> str:
     return f"{version} answers {100 * share:g} % of the callers" if share else f"{version} answers in the log alone"
 
 
-@command()
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status."""
+def _parser() -> Parser:
     parser = Parser(description="List a model's versions, roll back, or promote one.")
     parser.add_argument("--name", required=True, help="the model's name under --models")
     parser.add_argument("--models", default="models", help="the folder that holds every model")
@@ -66,7 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     action.add_argument("--push", metavar="URL", help="copy the serving version to shared storage and serve it there")
     parser.add_argument("--force", action="store_true", help="with --promote or --canary: a rejected version too")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+@command()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    arguments = _parser().parse_args(argv)
     home = Path(arguments.models) / arguments.name
     if arguments.rollback:
         print(f"serving {rollback(home)}")

@@ -14,9 +14,7 @@ from inference.money.prices import add_prices_flag
 from training.student.config import add_flags, from_flags
 
 
-@command(resumes=True)
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status."""
+def _parser() -> Parser:
     parser = Parser(description="Train a student on labelled queries and publish it as a certified bundle.")
     add_flags(parser)
     add_prices_flag(parser)
@@ -25,7 +23,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="no labels yet: a guess by definitions and examples, never accepted",
     )
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+@command(resumes=True)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    arguments = _parser().parse_args(argv)
     config = from_flags(arguments)
     # torch and transformers take seconds to import; --help and an invalid setting need neither.
     import transformers

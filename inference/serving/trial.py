@@ -23,6 +23,7 @@ from inference.serving.policy import Policy
 from inference.serving.tier import NO_GUESS, Tier
 
 MOST_WAITING = 256
+IDLE_S = 60.0  # that its thread waits for the next request: to start one costs the caller more
 _log = logging.getLogger("monoku.serving")
 
 
@@ -78,10 +79,11 @@ class Beside(ProcessLocal):
         self.worker.wake()
         self.worker.start()
 
-    def _step(self) -> None:
+    def _step(self) -> float:
         while self._waiting:
             with contextlib.suppress(IndexError):  # the next thread may be at work already
                 self._answer(*self._waiting.popleft())
+        return IDLE_S
 
     def _answer(self, request: Request, on_trial: OnTrial) -> None:
         try:

@@ -3,6 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from huggingface_hub import metadata_load
 
 from inference.bundle.manifest import Bundle, Certificate, Manifest, resolve
 from inference.bundle.taxonomy import Rule
@@ -17,7 +18,16 @@ def test_the_bundle_carries_a_card_with_figures_and_plots(tiny_home: Path) -> No
     report = json.loads((version / "report.json").read_text())
     card = (version / "README.md").read_text()
     assert f"{report['accuracy']:.1%}" in card
-    for title in ("## Certificates", "## Out of scope", "## Intents", "## Where it is weak", "## Where it comes from"):
+    for title in (
+        "## Intended use",
+        "## Limits",
+        "## Training data",
+        "## Certificates",
+        "## Out of scope",
+        "## Intents",
+        "## Where it is weak",
+        "## Where it comes from",
+    ):
         assert title in card
     for name in ("reliability", "risk_coverage", "confusion"):
         assert f"plots/{name}.png" in card
@@ -33,6 +43,28 @@ def test_the_card_says_what_was_tried_and_what_was_kept(tiny_home: Path) -> None
     assert line in card_text(manifest, report)
     del report["tried"]
     assert "## What was tried" not in card_text(manifest, report)
+
+
+def test_the_hub_can_read_the_front_matter(tiny_home: Path, tmp_path: Path) -> None:
+    report = json.loads((resolve(tiny_home) / "report.json").read_text())
+    manifest = Bundle.load(tiny_home).manifest
+    data = {"name": "desk", "rows": {"train": 3}, "labelers": {"a: b": 3}, "license": "mit", "language": ["en", "de"]}
+    (tmp_path / "README.md").write_text(card_text(manifest, report | {"data": data}))
+    values = metadata_load(tmp_path / "README.md")
+    assert values
+    assert (values["license"], values["language"], values["metrics"]) == ("mit", ["en", "de"], ["accuracy", "f1"])
+    assert (values["pipeline_tag"], "onnx" in values["tags"]) == ("text-classification", True)
+    ((result,), name) = ([one["results"] for one in values["model-index"]], values["model-index"][0]["name"])
+    assert (name, result[0]["metrics"][0]["value"]) == ("desk", round(report["accuracy"], 4))
+    assert "base_model" not in values  # it is a folder on this machine
+    named = replace(manifest, base={"name": "all-MiniLM-L6-v2", "sha256": "0"})
+    assert "base_model: sentence-transformers/all-MiniLM-L6-v2\n" in card_text(named, report)
+
+
+def test_shares_of_few_rows_have_wide_intervals(tiny_home: Path) -> None:
+    report = json.loads((resolve(tiny_home) / "report.json").read_text())
+    report |= {"accuracy": 0.5, "rows": 10}
+    assert "50.0% (18.7% to 81.3%)" in card_text(Bundle.load(tiny_home).manifest, report)
 
 
 def test_the_card_of_a_bundle_with_rules_says_what_they_accept(tiny_home: Path, tmp_path: Path) -> None:

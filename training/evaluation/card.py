@@ -1,96 +1,61 @@
-"""The model card and its plots, written from the report alone."""
+"""The model card, written from the report alone."""
 
 from __future__ import annotations
 
-import sys
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from inference.bundle.manifest import Manifest
+from training.evaluation.front import front_matter
+from training.evaluation.plots import MOST_INTENTS_SHOWN, draw_plots
+from training.evaluation.statistics import share_interval
 
-MOST_INTENTS_SHOWN = 30
 MOST_SLICES_SHOWN = 20
-LONGEST_TICK = 40  # characters of a name in a plot
 
 
 def write_card(folder: Path, manifest: Manifest, report: Mapping[str, Any]) -> None:
     """Write README.md and plots/*.png into a bundle's folder."""
     plots = folder / "plots"
     plots.mkdir(exist_ok=True)
-    draw_plots(plots, manifest, report)
-    drawn = [name for name in PLOTS if (plots / f"{name}.png").is_file()]
+    drawn = draw_plots(plots, manifest, report)
     (folder / "README.md").write_text(card_text(manifest, report, drawn), encoding="utf-8")
-
-
-def draw_plots(folder: Path, manifest: Manifest, report: Mapping[str, Any]) -> None:
-    """Reliability, risk-coverage and confusion plots as PNG files."""
-    for name, draw in PLOTS.items():
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of letters that the font does not have
-                _draw(folder / f"{name}.png", lambda axes, draw=draw: draw(axes, manifest, report))  # type: ignore[misc]
-        except Exception as error:  # a model is as good without its plot
-            print(f"warning: no plot {name}: {type(error).__name__}: {error}", file=sys.stderr)
-
-
-def _draw(path: Path, draw: Callable[[Any], None]) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5, 4), layout="constrained")
-    draw(figure.add_subplot())
-    FigureCanvasAgg(figure).print_png(str(path), metadata={"Software": None})
-
-
-def _reliability(axes: Any, manifest: Manifest, report: Mapping[str, Any]) -> None:
-    bins = np.array(report["calibration"]["bins"])
-    axes.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle="--")
-    axes.plot(bins[:, 0], bins[:, 1], marker="o")
-    axes.set(xlabel="mean confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
-    axes.set_title(f"Reliability, calibration error {report['calibration']['calibration_error']:.3f}")
-
-
-def _risk_coverage(axes: Any, manifest: Manifest, report: Mapping[str, Any]) -> None:
-    curve = np.array(report["risk_coverage"]["curve"])
-    axes.plot(curve[:, 0], curve[:, 1])
-    for certificate in report["certificates"]:
-        if certificate["accept_above"] is not None:
-            risk = 1 - (certificate["test_agreement"] or 0)
-            axes.plot(certificate["test_coverage"], risk, "o", label=f"certified at {certificate['target']:.2f}")
-    axes.set(xlabel="coverage (share accepted)", ylabel="selective risk", xlim=(0, 1.02), ylim=(0, None))
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend()
-    axes.set_title("Risk and coverage on test")
-
-
-def _confusion(axes: Any, manifest: Manifest, report: Mapping[str, Any]) -> None:
-    matrix = np.array(report["confusion"], dtype=float)
-    matrix /= np.maximum(matrix.sum(1, keepdims=True), 1)
-    axes.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="predicted", ylabel="reference")
-    if len(matrix) <= MOST_INTENTS_SHOWN:
-        names = [_cell(label)[:LONGEST_TICK] for label in manifest.labels]
-        # A name is text, whatever it holds: between two dollars matplotlib would read mathematics.
-        axes.set_xticks(range(len(matrix)), names, rotation=90, parse_math=False)
-        axes.set_yticks(range(len(matrix)), names, parse_math=False)
-    axes.set_title("Confusion on test, share of each row")
-
-
-PLOTS = {"reliability": _reliability, "risk_coverage": _risk_coverage, "confusion": _confusion}
 
 
 def card_text(manifest: Manifest, report: Mapping[str, Any], drawn: Sequence[str] = ()) -> str:
     """The model card in Markdown, with the plots that were `drawn`."""
-    tables = [_summary(manifest, report), _certificates(manifest, report), _more_labels(manifest, report)]
-    sections = [*tables, _tried(report), _outside(report), _intents(report), _slices(manifest, report)]
-    plots = "\n".join(f"![{name}](plots/{name}.png)" for name in drawn)
-    sections.append("## Plots\n\n" + plots if drawn else "")
-    parts = ["# Model card", *[s for s in sections if s], _origin(manifest, report)]
-    return "\n\n".join(parts) + "\n"
+    figures = [_summary(manifest, report), _certificates(manifest, report), _more_labels(manifest, report)]
+    weak = [_outside(report), _intents(report), _slices(manifest, report)]
+    plots = "## Plots\n\n" + "\n".join(f"![{name}](plots/{name}.png)" for name in drawn) if drawn else ""
+    origin = [_training_data(manifest, report), _tried(report), _origin(manifest, report)]
+    parts = [front_matter(manifest, report), "# Model card", _use(manifest), *figures, *weak, plots, *origin]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _use(manifest: Manifest) -> str:
+    return (
+        f"## Intended use\n\nSorts a short message into one of {len(manifest.labels)} intents, on a CPU, and says "
+        "whether a certificate (below) covers the answer. What it does not cover is for whoever labelled before. Load "
+        "it with `Classifier` or `Cascade` of the package monoku, which redact texts as training did.\n\n"
+        "## Limits\n\n"
+        "- The certificates speak of messages like those of the calibration sample. For other traffic they promise "
+        "nothing: sample and watch it.\n"
+        "- A message that fits no intent gets the nearest one all the same, and may be accepted.\n"
+        f"- Only the first {manifest.max_tokens} tokens of a message are read.\n"
+        "- It learned what its labels say, with their mistakes and leanings. Decisions about people were not looked at."
+    )
+
+
+def _training_data(manifest: Manifest, report: Mapping[str, Any]) -> str:
+    data = report.get("data")
+    if not data:
+        return ""
+    rows = [(name, str(count)) for name, count in data["rows"].items()]
+    labelled = ", ".join(f"{name} {count}" for name, count in data["labelers"].items())
+    languages = ", ".join(data["language"]) or "not stated"
+    text = f"Labelled by: {labelled}. Licence: {data['license']}. Languages: {languages}. Texts were redacted by "
+    redactor = f"`{manifest.redactor}`" if manifest.redactor else "nothing"
+    return f"## Training data\n\n{text}{redactor}.\n\n{_table(('split', 'rows'), rows)}"
 
 
 def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
@@ -108,11 +73,22 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
 
 
+def _with_interval(share: float | None, rows: int) -> str:
+    """A share of `rows` with its 95 % interval; a dash for None."""
+    if share is None or rows < 1:
+        return percent(share)
+    low, high = share_interval(round(share * rows), rows)
+    return f"{share:.1%} ({low:.1%} to {high:.1%})"
+
+
 def _summary(manifest: Manifest, report: Mapping[str, Any]) -> str:
     latency, torch = report["latency_ms"], report["torch_on_test"]
     rows = [
         ("test rows", str(report["rows"])),
-        (f"accuracy (reference: {manifest.reference})", percent(report["accuracy"])),
+        (
+            f"accuracy (reference: {manifest.reference}), 95 % interval",
+            _with_interval(report["accuracy"], report["rows"]),
+        ),
         ("macro-F1", percent(report["macro_f1"])),
         ("calibration error", f"{report['calibration']['calibration_error']:.3f}"),
         ("area under risk–coverage", f"{report['risk_coverage']['area']:.4f}"),
@@ -126,7 +102,13 @@ def _summary(manifest: Manifest, report: Mapping[str, Any]) -> str:
     ]
     if report.get("unseen", {}).get("rows", report["rows"]) < report["rows"]:
         new = report["unseen"]
-        rows.insert(2, (f"accuracy on the {new['rows']} rows whose text is not in train", percent(new["accuracy"])))
+        rows.insert(
+            2,
+            (
+                f"accuracy on the {new['rows']} rows whose text is not in train",
+                _with_interval(new["accuracy"], new["rows"]),
+            ),
+        )
     if "gold_accuracy" in report:
         figures = f"{percent(report['gold_accuracy'])} / {percent(report['teacher_gold_accuracy'])}"
         rows.insert(2, ("gold accuracy, student / teacher", figures))
@@ -140,7 +122,7 @@ def _certificates(manifest: Manifest, report: Mapping[str, Any]) -> str:
             "none: defer everything" if c["accept_above"] is None else f"{c['accept_above']:.4f}",
             percent(c["coverage"]),
             percent(c["test_coverage"]),
-            percent(c["test_agreement"]),
+            _with_interval(c["test_agreement"], round((c["test_coverage"] or 0) * report["rows"])),
         )
         for c in report["certificates"]
     ]
@@ -161,7 +143,7 @@ def _certificates(manifest: Manifest, report: Mapping[str, Any]) -> str:
         text += f" Of test the exit answers {', '.join(shares)}: there the student does not run."
     if manifest.never_accepted:
         text += f"\n\nNever accepted, for too few rows of it are known: {', '.join(manifest.never_accepted)}."
-    header = ("target", "accept above", "coverage, calibration", "coverage, test", "agreement, test")
+    header = ("target", "accept above", "coverage, calibration", "coverage, test", "agreement, test (95 %)")
     return f"## Certificates\n\n{text}\n\n{_table(header, rows)}"
 
 
@@ -219,9 +201,12 @@ def _outside(report: Mapping[str, Any]) -> str:
 
 def _intents(report: Mapping[str, Any]) -> str:
     found = sorted(report["per_intent"].items(), key=lambda item: item[1]["f1"])[:MOST_INTENTS_SHOWN]
-    rows = [(n, percent(v["precision"]), percent(v["recall"]), percent(v["f1"]), str(v["support"])) for n, v in found]
+    rows = [
+        (n, percent(v["precision"]), _with_interval(v["recall"], v["support"]), percent(v["f1"]), str(v["support"]))
+        for n, v in found
+    ]
     title = "## Intents" if len(rows) == len(report["per_intent"]) else f"## The {len(rows)} intents with the lowest F1"
-    return f"{title}\n\n" + _table(("intent", "precision", "recall", "F1", "test rows"), rows)
+    return f"{title}\n\n" + _table(("intent", "precision", "recall (95 %)", "F1", "test rows"), rows)
 
 
 def _slices(manifest: Manifest, report: Mapping[str, Any]) -> str:

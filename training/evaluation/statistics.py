@@ -20,6 +20,17 @@ def binomial_p_value(errors: Any, accepted: Any, most: float) -> Any:
     return bdtr(errors, accepted, most)
 
 
+def share_interval(right: Any, rows: Any, level: float = 0.05) -> tuple[Any, Any]:
+    """The exact two-sided interval of a share (Clopper and Pearson 1934): its ends, for numbers or arrays of one shape.
+
+    It covers the true share with a probability of at least 1 − level. Of no rows it is 0 to 1.
+    """
+    right, rows = np.asarray(right, float), np.asarray(rows, float)
+    low = np.where(right > 0, beta.ppf(level / 2, np.maximum(right, 1), rows - right + 1), 0.0)
+    high = np.where(right < rows, beta.ppf(1 - level / 2, right + 1, np.maximum(rows - right, 1)), 1.0)
+    return low[()], high[()]
+
+
 def selective_risk(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
     """The error rate among the most confident row, the two most confident, …, all rows: shape (rows,).
 

@@ -23,6 +23,7 @@ from inference.classifier import Classifier
 from inference.common import jsonl
 from inference.common.locks import take_lock
 from training.data import dataset
+from training.data.about import about
 from training.data.advice import shortfall
 from training.data.dataset import Dataset
 from training.data.describe import describe
@@ -122,6 +123,7 @@ def train(
             report["more_labels"] = _more_labels(classifier, data, judged.scored, _goal(config, look.number + 1))
             report["tried"] = json.loads((run / TRIED).read_text(encoding="utf-8"))
             report |= {"parity": asdict(parity), "settings": config.shown(), "tally": data.tally}
+            report["data"] = about(data, config.data)
             report["calibration"] |= judged.reference
         with stage("publish"):
             lineage: dict[str, Any] = {"version": look.number, "delta_spent": look.delta}
