@@ -62,7 +62,7 @@ def answers(kinds: Iterable[int], agreed: Iterable[bool]) -> list[Audited]:
 
 
 def promise() -> Promise:
-    return Promise(QUESTION, TARGET, STRICTER, lambda answer, target: (answer.confidence or 0) >= target)
+    return Promise(QUESTION, TARGET, STRICTER, lambda answer, target, gone: (answer.confidence or 0) >= target)
 
 
 def fall(mix: Sequence[float], runs: int) -> dict[str, Any]:

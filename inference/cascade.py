@@ -41,6 +41,7 @@ from inference.serving.recorder import Recorder
 from inference.serving.sample import Sampler, shared_secret
 from inference.serving.spans import with_spans
 from inference.serving.tier import NO_GUESS
+from inference.serving.trial import Beside
 from inference.serving.turns import Turns
 from inference.serving.watch import Watch
 from inference.teachers.registry import TeacherSpec, open_teachers
@@ -85,6 +86,7 @@ class Cascade(Closing):
         self._known, self._turns = Known(cache, redact, self._recorder.note), Turns()
         self._asking = Asking(policy, self._deferral, self._known, redact, self._recorder.note)
         self._sampler = Sampler(policy, shared_secret(log))
+        watch.serve(self._sampler.serve_at, Beside(log, redact))
         register(self)
 
     @classmethod
@@ -193,9 +195,12 @@ class Cascade(Closing):
         tier = watch.tier
         draw = self._sampler.draw(text, id or None, tier is not None and tier.answers)
         guess = self._known.hit(text, tier) or NO_GUESS
-        if guess.accepted:
+        request = Request(draw, id or None, text, None, started, guess, tier.bundle_id if tier else None, tier)
+        if watch.trial is not None:
+            watch.trial.claim(request, self._sampler.anew)
+        if request.guess.accepted:
             self._asking.rate.earn()
-        return Request(draw, id or None, text, None, started, guess, tier.bundle_id if tier else None, tier)
+        return request
 
     def _look(self, request: Request) -> bool:
         """Answer or guess a query that is not known as it was typed; False if a teacher is to be asked."""
@@ -216,8 +221,10 @@ class Cascade(Closing):
             request.caller_id or request.draw.row_id, guess.intent, guess.confidence, guess.accepted, guess.source,
             guess.cached, asked, cost, request.age_s * 1000, request.bundle_id, reason,
         )  # fmt: skip
-        if request.draw.sampled and not asked and not self._asking.never:
-            self._asking.sample(request)
+        if request.draw.sampled:
+            if not asked:
+                self._asking.sample(request)
+            self._watch.compare(request)
         self._recorder.record(request, found)
         if forks_later():
             self._rest()
@@ -264,14 +271,10 @@ class Cascade(Closing):
     def stats(self) -> dict[str, Any]:
         """Counts by source, and the state of every part: for a person, or for monitoring."""
         notice()
-        tier = self._watch.tier
         parts = (self._watch, self._watch.guard, self._deferral, self.log, self._redis)
         return {
             "answers": self._recorder.counts(),
-            "bundle_id": tier.bundle_id if tier else None,
-            "refused_bundle": self._watch.refused,
-            "promise": self._watch.promise(),
-            "other_redaction": (tier.other_redaction or None) if tier else None,
+            **self._watch.stats(),
             "breakers": self._deferral.states(),
             "spend": self.ledger.known() if self.ledger else None,
             "measured": self._recorder.measured.figures() if self._recorder.measured else None,

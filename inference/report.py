@@ -24,7 +24,9 @@ from inference.common.commands import DONE, SOME_FAILED, Parser, command
 from inference.log.counts import HOUR_S
 from inference.log.decision_log import DecisionLog
 from inference.log.figures import Figure, summarise
+from inference.log.rates import KIND, WHY, newest, read_choices
 from inference.log.suspension import resume, suspensions
+from inference.log.trial import compare
 
 LATEST = datetime.datetime(9999, 12, 31, 23, tzinfo=datetime.UTC).timestamp()  # the last hour that has a name
 UNITS_S = {"h": 3600, "d": 86_400, "w": 604_800}
@@ -59,7 +61,7 @@ def period(since: str, until: str, now: float) -> tuple[float, float]:
 def render(report: Mapping[str, Any]) -> str:
     """The report for a person to read."""
     head = f"{report['log']}, {utc(report['since'])} to {utc(report['until'])} UTC (whole hours)"
-    suspended = list(map(_suspended, report["suspended"]))
+    suspended = [*map(_suspended, report["suspended"]), *map(_sampled, report["sample_rates"])]
     if not report["requests"]:
         return "\n".join([f"{head}: no requests", *suspended])
     lines = [f"{head}: {report['requests']:,} requests", "", *suspended]
@@ -69,7 +71,7 @@ def render(report: Mapping[str, Any]) -> str:
               f"for {amount(refused['cost_usd'], 'usd')} of the cost"]  # fmt: skip
     lines += ["", "latencies are from histograms with bins 12 % wide", "", *_intent_lines(report["intents"]), ""]
     lines += [f"drift of {kind}: {_drift(found)}" for kind, found in (report["drift"] or {}).items()]
-    lines += map(_own_target, report["own_targets"])
+    lines += [*map(_own_target, report["own_targets"]), *_trial_lines(report["trial"])]
     dropped = ", ".join(f"{n:,} {value}" for value, n in sorted(report["rows_dropped"].items())) or "none"
     lines.append(f"log rows dropped: {dropped}; spilled to files on the way: {report['rows_spilled']:,}")
     return "\n".join(lines)
@@ -83,6 +85,17 @@ def _suspended(found: Mapping[str, Any]) -> str:
         return text
     usd = "" if found["usd_a_day"] is None else f", {amount(found['usd_a_day'], 'usd')}"
     return f"{text}; about {found['more_calls_a_day']:,.0f} calls{usd} a day more than before"
+
+
+def _sample_rates(log: DecisionLog) -> list[dict[str, Any]]:
+    """The rates that the sample set itself and that hold now, by question. Raises LogError."""
+    choices = read_choices(log.read_counts(kind=KIND))
+    held = [newest(choices, question) for question in sorted({choice.question for choice in choices})]
+    return [choice._asdict() | {"why": WHY.get(choice.why, choice.why)} for choice in held if choice]
+
+
+def _sampled(found: Mapping[str, Any]) -> str:
+    return f"sample rate {found['rate'] * 100:g} % since {utc(found['time'])} UTC, set by itself: {found['why']}"
 
 
 def utc(seconds: float) -> str:
@@ -128,6 +141,33 @@ def _drift(found: Mapping[str, Any]) -> str:
     return f"{found['verdict']} ({apart}; population stability index {index:.3f})"
 
 
+def _trial_lines(found: Mapping[str, Any] | None) -> list[str]:
+    if found is None:
+        return []
+    serving, on_trial = found["serving"], found["trial"]
+    lines = ["", f"on trial: {found['requests']:,} requests of the sample, which both bundles answered; "
+             f"{found['canary']:,} callers among them had the answer of the one on trial"]  # fmt: skip
+    heads = [f"serving {serving['bundle_id'][:8]}", f"on trial {on_trial['bundle_id'][:8]}"]
+    lines.append(f"{'':<12}{heads[0]:<34}{heads[1]}")
+    figures = ("accepted", "agreement")
+    lines += [f"{name:<12}{_share(serving[name]):<34}{_share(on_trial[name])}" for name in figures]
+    times = [f"p50 {side['p50_ms']:.3g}, p95 {side['p95_ms']:.3g} ms" for side in (serving, on_trial)]
+    lines.append(f"{'latency':<12}{times[0]:<34}{times[1]}")
+    alone = [f"{role} on {found[role]['alone_right']:,}" for role in ("serving", "trial")]
+    judged = (
+        f"{found['differ_judged']:,} of these have a teacher's answer, which agrees with {' and with '.join(alone)}"
+    )
+    lines.append(f"they differ on {found['differ']:,}; {judged}")
+    return [*lines, ""]
+
+
+def _share(found: Mapping[str, Any]) -> str:
+    if not found["of"]:
+        return "no data"
+    low, high = found["interval_95"]
+    return f"{100 * found['share']:.1f} % of {found['of']:,} ({100 * low:.1f} to {100 * high:.1f})"
+
+
 def _to_json(report: Mapping[str, Any]) -> str:
     figures = {figure.name: figure.to_json() for figure in report["figures"]}
     return jsonl.line({**report, "figures": figures}, indent=1)
@@ -169,6 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DONE
     report: dict[str, Any] = {"log": log.name, "since": since, "until": until}
     report |= summarise(log, since, until, arguments.bundle) | {"suspended": suspensions(log, now)}
+    report |= {"sample_rates": _sample_rates(log), "trial": compare(log, since, until)}
     print(_to_json(report) if arguments.json else render(report))
     return SOME_FAILED if arguments.check and _missed(report["figures"]) else DONE
 

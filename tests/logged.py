@@ -14,6 +14,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from inference.log.decision_log import Correction, Decision, TeacherAnswer
+from inference.log.rows import TrialAnswer
 
 HOLD = """
 import sqlite3, sys
@@ -76,6 +77,9 @@ ROWS = st.one_of(
         ANY_TEXT,
     ),
     st.builds(Correction, ANY_TEXT, NUMBERS, ANY_TEXT, ANY_TEXT, ANY_TEXT),
+    st.builds(
+        TrialAnswer, ANY_TEXT, NUMBERS, ANY_TEXT, ANY_TEXT, NAMES, ANY_NUMBER, st.booleans(), ANY_TEXT, NUMBERS,
+    ),
 )  # fmt: skip
 
 

@@ -3,9 +3,13 @@
 python -m training.publish --name support --list
 python -m training.publish --name support --rollback
 python -m training.publish --name support --promote VERSION
+python -m training.publish --name support --shadow VERSION
+python -m training.publish --name support --canary 5
 python -m training.publish --name support --push s3://bucket/models/support
 
-A version that did not pass the gate is promoted with --force alone.
+A version that did not pass the gate is promoted, or answers callers as a canary, with --force alone. With --shadow it
+answers beside the serving one in the log, never to callers, and `python -m inference.report` shows both; with --canary
+it answers a share of the callers. `--canary off` and `--shadow off` end this, and so does --promote.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from inference.bundle import trial
 from inference.bundle.travel import push
 from inference.bundle.versions import promote, reasons, rollback, serving, versions
 from inference.common.commands import DONE, Parser, command
@@ -22,7 +27,25 @@ from inference.common.places import shown
 
 def _listed(home: Path, name: str) -> str:
     rejected = "; ".join(reasons(home, name))
-    return name + ("  serving" if name == serving(home) else "") + (f"  rejected: {rejected}" if rejected else "")
+    tried = trial.on_trial(home)
+    on_trial = f"  on trial, {100 * tried.share:g} % of the callers" if tried and tried.version == name else ""
+    serves = "  serving" if name == serving(home) else ""
+    return name + serves + on_trial + (f"  rejected: {rejected}" if rejected else "")
+
+
+def _shadow(home: Path, version: str) -> str:
+    if version == "off":
+        return "the trial is over" if trial.end(home) else "no version was on trial"
+    return f"{trial.begin(home, version)} answers beside {serving(home)}, in the log alone"
+
+
+def _canary(home: Path, percent: str, force: bool) -> str:
+    try:
+        share = 0.0 if percent == "off" else float(percent) / 100
+    except ValueError:
+        raise ValueError(f"--canary must be a number of per cent or off, got {percent!r}") from None
+    version = trial.give(home, share, force)
+    return f"{version} answers {100 * share:g} % of the callers" if share else f"{version} answers in the log alone"
 
 
 def _parser() -> Parser:
@@ -33,8 +56,14 @@ def _parser() -> Parser:
     action.add_argument("--list", action="store_true", help="print the versions, the serving one marked")
     action.add_argument("--rollback", action="store_true", help="serve the version before the serving one")
     action.add_argument("--promote", metavar="VERSION", help="serve this version")
+    action.add_argument(
+        "--shadow", metavar="VERSION", help="have it (or `latest`) answer in the log alone; off: no more"
+    )
+    action.add_argument(
+        "--canary", metavar="PERCENT", help="have the version on trial answer so many callers; off: none"
+    )
     action.add_argument("--push", metavar="URL", help="copy the serving version to shared storage and serve it there")
-    parser.add_argument("--force", action="store_true", help="with --promote: serve a version that was rejected too")
+    parser.add_argument("--force", action="store_true", help="with --promote or --canary: a rejected version too")
     return parser
 
 
@@ -45,9 +74,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     home = Path(arguments.models) / arguments.name
     if arguments.rollback:
         print(f"serving {rollback(home)}")
+        trial.end(home)
     elif arguments.promote:
         promote(home, arguments.promote, arguments.force)
+        trial.end(home)
         print(f"serving {arguments.promote}")
+    elif arguments.shadow:
+        print(_shadow(home, arguments.shadow))
+    elif arguments.canary:
+        print(_canary(home, arguments.canary, arguments.force))
     elif arguments.push:
         print(f"{push(home, arguments.push)} serves at {shown(arguments.push)}")
     else:

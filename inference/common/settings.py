@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import logging
 import tomllib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,9 +27,12 @@ _KINDS: dict[str, tuple[type, str]] = {
 _WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
-def setting(default: Any, help: str, secret: bool = False) -> Any:
-    """A field with its help text. One that is `secret`, as it may hold a password, is left out of the repr."""
-    return dataclasses.field(default=default, repr=not secret, metadata={"help": help})
+def setting(default: Any, help: str, secret: bool = False, words: tuple[str, ...] = ()) -> Any:
+    """A field with its help text. One that is `secret`, as it may hold a password, is left out of the repr.
+
+    `words` may stand for a value of its type.
+    """
+    return dataclasses.field(default=default, repr=not secret, metadata={"help": help, "words": words})
 
 
 def load(kind: type[T], file: str | Path | None, environment: Mapping[str, str], arguments: Mapping[str, Any]) -> T:
@@ -77,7 +80,7 @@ def add_flags(parser: argparse.ArgumentParser, kind: type[T], leave_out: Collect
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:
             metavar = "TEXT" if type_ is str else "N"
-            parser.add_argument(flag, type=type_, default=None, metavar=metavar, help=text)
+            parser.add_argument(flag, type=_reader(item), default=None, metavar=metavar, help=text)
 
 
 def from_flags(kind: type[T], arguments: argparse.Namespace) -> dict[str, Any]:
@@ -90,13 +93,13 @@ def check_types(settings: T) -> None:
     """Raise ValueError for a value of another type than its field's. A whole number becomes the float it stands for."""
     for item in dataclasses.fields(settings):
         value, wanted = getattr(settings, item.name), _type(item)
-        if value is None and str(item.type).endswith("None"):
+        if (value is None and str(item.type).endswith("None")) or value in _words(item):
             continue
         if wanted is float and type(value) is int:
             value = _to_float(value)
             object.__setattr__(settings, item.name, value)
         if type(value) is not wanted:
-            raise ValueError(f"{item.name} must be {_KINDS[wanted.__name__][1]}, got {value!r}")
+            raise ValueError(f"{item.name} must be {_expected(item)}, got {value!r}")
 
 
 def refuse_unknown(kind: type[T], values: Iterable[str], where: str) -> None:
@@ -113,7 +116,25 @@ def _near(name: str, known: Iterable[str]) -> Iterator[str]:
 
 def _type(item: dataclasses.Field[Any]) -> type:
     name = item.type.__name__ if isinstance(item.type, type) else str(item.type)
-    return _KINDS[name.removesuffix(" | None")][0]
+    return _KINDS[name.removesuffix(" | None").removesuffix(" | str")][0]
+
+
+def _words(item: dataclasses.Field[Any]) -> tuple[str, ...]:
+    return tuple(item.metadata.get("words", ()))
+
+
+def _expected(item: dataclasses.Field[Any]) -> str:
+    return " or ".join((_KINDS[_type(item).__name__][1], *_words(item)))
+
+
+def _reader(item: dataclasses.Field[Any]) -> Callable[[str], Any]:
+    """What makes the value of a flag's text."""
+    wanted = _type(item)
+
+    def number(text: str) -> Any:
+        return text if text in _words(item) else wanted(text)
+
+    return number if _words(item) else wanted
 
 
 def _to_float(value: int) -> float:
@@ -124,8 +145,7 @@ def _to_float(value: int) -> float:
 
 
 def _convert(item: dataclasses.Field[Any], variable: str, text: str) -> Any:
-    wanted = _type(item)
     try:
-        return _WORDS[text.lower()] if wanted is bool else wanted(text)
+        return _WORDS[text.lower()] if _type(item) is bool else _reader(item)(text)
     except (ValueError, KeyError):
-        raise ValueError(f"{variable} must be {_KINDS[wanted.__name__][1]}, got {text!r}") from None
+        raise ValueError(f"{variable} must be {_expected(item)}, got {text!r}") from None

@@ -16,7 +16,7 @@ from inference.common.places import Place, database
 from inference.common.postgresql import connect_arguments, cut_after
 from inference.common.sqlite import inode, log_ahead, open_file, scrub
 from inference.log.limits import USUAL, Limits
-from inference.log.rows import KEPT, TABLES, Count, R, Row, from_record, to_record
+from inference.log.rows import KEPT, TABLES, Count, R, Row, TrialAnswer, from_record, to_record
 from inference.log.schema import (
     MIGRATIONS,
     PARTS,
@@ -156,7 +156,7 @@ class Store:
         gone = 0
         with self._reading() as connection:
             for kind in TABLES:
-                gone += self._forget(connection, kind, unwanted) if kind is not Count else 0
+                gone += self._forget(connection, kind, unwanted) if kind not in (Count, TrialAnswer) else 0
             self._scrub(connection)
         return gone
 

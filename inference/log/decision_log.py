@@ -25,7 +25,7 @@ from inference.log.limits import USUAL, Limits
 from inference.log.queue import Entry, Queue
 from inference.log.reader import Reader
 from inference.log.retention import DAY_S, Retention
-from inference.log.rows import Correction, Count, Decision, Row, TeacherAnswer
+from inference.log.rows import Correction, Count, Decision, Row, TeacherAnswer, TrialAnswer
 from inference.log.spill import Sink
 
 __all__ = ["Correction", "Count", "Decision", "DecisionLog", "LogError", "TeacherAnswer"]
@@ -107,7 +107,7 @@ class DecisionLog(ProcessLocal, Reader):
         self._tally.note(kind, key)
         self.worker.start()
 
-    def put(self, row: Decision | TeacherAnswer | Correction) -> None:
+    def put(self, row: Decision | TeacherAnswer | Correction | TrialAnswer) -> None:
         """Have a row written some time soon."""
         notice()
         self._add(Entry(row))
@@ -193,8 +193,8 @@ class DecisionLog(ProcessLocal, Reader):
         return {"log": self._store.forget(forgotten), "spill": spilled}
 
     def _add(self, entry: Entry, first: bool = False) -> None:
-        if not isinstance(entry.row, Decision | TeacherAnswer | Correction):
-            expected = "a Decision, TeacherAnswer or Correction"
+        if not isinstance(entry.row, Decision | TeacherAnswer | Correction | TrialAnswer):
+            expected = "a Decision, TeacherAnswer, Correction or TrialAnswer"
             raise TypeError(f"the log takes {expected}, got {type(entry.row).__name__}")
         dropped = self._queue.put(entry, first)
         if dropped:

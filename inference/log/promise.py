@@ -28,6 +28,7 @@ class Promise:
         self.detectors = {one: Detector(one) for one in sorted({target, *stricter})}
         self.agreed = self.asked = 0
         self.by_bundle: Counter[str] = Counter()
+        self._agreed: Counter[str] = Counter()
 
     def add(self, answers: Iterable[Audited], level: float, quiet_until: float = 0.0) -> list[Alarm]:
         """Take in answers in the order of time while those above the threshold for `level` serve; the alarms found.
@@ -38,6 +39,7 @@ class Promise:
         for answer in answers:
             self.agreed, self.asked = self.agreed + answer.agreed, self.asked + 1
             self.by_bundle[answer.bundle_id] += 1
+            self._agreed[answer.bundle_id] += answer.agreed
             for target, detector in self.detectors.items():
                 if self._keeps(answer, target, target == self.target):
                     detector.add(answer.agreed)
@@ -55,13 +57,22 @@ class Promise:
         found = self.detectors.items()
         return min((one for one, detector in found if one > level and detector.evidence < SUSPECT), default=NOTHING)
 
+    @property
+    def evidence(self) -> float:
+        """What speaks against the promise; from `LIMIT` on it is an alarm."""
+        return self.detectors[self.target].evidence
+
+    def of(self, bundle_id: str) -> tuple[int, int]:
+        """How many audited answers of a bundle a teacher agreed with, and how many there are."""
+        return self._agreed[bundle_id], self.by_bundle[bundle_id]
+
     def figures(self) -> dict[str, Any]:
         """What it saw: how often a teacher agreed, with an interval that holds at every look, and the evidence."""
         return {
             "audited": self.asked,
             "agreed": self.agreed,
             "interval_95": interval(self.agreed, self.asked, self.target),
-            "evidence": self.detectors[self.target].evidence,
+            "evidence": self.evidence,
             "limit": LIMIT,
             "bundles": dict(list(self.by_bundle.items())),
         }

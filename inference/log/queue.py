@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from inference.log.rows import Decision, Row, TeacherAnswer
+from inference.log.rows import Decision, Row, TeacherAnswer, TrialAnswer
 
 # What losing a row costs, cheapest first. The last is paid for and never dropped.
 VALUES = ("local", "sampled", "deferred", "correction", "answer")
@@ -26,7 +26,7 @@ class Entry(NamedTuple):
             return "answer"
         if isinstance(self.row, Decision):
             return "deferred" if self.row.deferred else "sampled" if self.row.sampled else "local"
-        return "correction"
+        return "local" if isinstance(self.row, TrialAnswer) else "correction"
 
 
 class Queue:

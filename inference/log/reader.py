@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from inference.log.database import Store
-from inference.log.rows import Correction, Costs, Count, Decision, TeacherAnswer
+from inference.log.rows import Correction, Costs, Count, Decision, TeacherAnswer, TrialAnswer
 from inference.log.schema import costs_query, writers_query
 
 
@@ -52,6 +52,10 @@ class Reader:
     def read_corrections(self, since: float = 0.0, until: float | None = None) -> Iterator[Correction]:
         """Corrections in the order of time."""
         return self._store.read(Correction, since, until)
+
+    def read_trial(self, since: float = 0.0, until: float | None = None) -> Iterator[TrialAnswer]:
+        """What serving bundles and bundles on trial said of sampled requests, in the order of time."""
+        return self._store.read(TrialAnswer, since, until)
 
     def read_counts(self, since: float = 0.0, until: float | None = None, kind: str = "") -> Iterator[Count]:
         """Counts by hour, kind and key, of all processes together; of one `kind` alone where it is given."""

@@ -12,6 +12,7 @@ from inference.common.text import storable
 
 LONGEST_ID = 200  # PostgreSQL's indexes take no long values
 KEPT = "promise"  # the kind of counts that are never purged, see inference.log.marks
+SERVING, TRIAL = "serving", "trial"
 _IDS = ("id", "caller_id", "request_id", "key")
 
 
@@ -94,6 +95,23 @@ class Correction(_Row):
 
 
 @dataclass(frozen=True, slots=True)
+class TrialAnswer(_Row):
+    """What one of two bundles says of a sampled request while one of them is on trial; `request_id` is the decision's
+    `id`. `role`: serving or trial. Both are asked beside the request, whoever answered it.
+    """
+
+    request_id: str
+    time: float
+    role: str
+    bundle_id: str
+    intent: str | None
+    confidence: float | None
+    accepted: bool
+    source: str
+    latency_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Count(_Row):
     """How often something was counted in the hour that began at `hour` (seconds since 1970).
 
@@ -122,12 +140,13 @@ class Costs:
         return self.usd / self.answers if self.answers else None
 
 
-Row = Decision | TeacherAnswer | Correction | Count
-R = TypeVar("R", Decision, TeacherAnswer, Correction)
+Row = Decision | TeacherAnswer | Correction | TrialAnswer | Count
+R = TypeVar("R", Decision, TeacherAnswer, Correction, TrialAnswer)
 TABLES: dict[type[Row], str] = {
     Decision: "decisions",
     TeacherAnswer: "teacher_answers",
     Correction: "corrections",
+    TrialAnswer: "trial_answers",
     Count: "counts",
 }
 # Fields that rows did not always have; they are in a table of their own. At their default they are no part of a row's
@@ -205,8 +224,8 @@ def to_record(row: Row) -> dict[str, Any]:
     values = to_values(row)
     if isinstance(row, TeacherAnswer):
         values["usage"] = json.dumps(values["usage"], sort_keys=True)
-    if isinstance(row, TeacherAnswer | Correction):  # a request may have several: the content is the id
-        content = {name: value for name, value in values.items() if value or name not in ADDED[type(row)]}
+    if isinstance(row, TeacherAnswer | Correction | TrialAnswer):  # a request may have several: the content is the id
+        content = {name: value for name, value in values.items() if value or name not in ADDED.get(type(row), ())}
         values["id"] = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
     return values
 

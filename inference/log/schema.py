@@ -47,6 +47,12 @@ MIGRATIONS: list[tuple[str, ...]] = [
         "CREATE INDEX corrections_more_time ON corrections_more (time)",
         "CREATE TABLE secret (id INTEGER PRIMARY KEY, value TEXT NOT NULL)",  # one row, with the id 1
     ),
+    (
+        "CREATE TABLE trial_answers (id TEXT PRIMARY KEY, request_id TEXT NOT NULL, time DOUBLE PRECISION NOT NULL, "
+        "role TEXT NOT NULL, bundle_id TEXT NOT NULL, intent TEXT, confidence DOUBLE PRECISION, "
+        "accepted BOOLEAN NOT NULL, source TEXT NOT NULL, latency_ms DOUBLE PRECISION NOT NULL)",
+        "CREATE INDEX trial_answers_time ON trial_answers (time)",
+    ),
 ]
 
 
@@ -82,7 +88,10 @@ def rows_query(
     """
     import sqlalchemy as sa
 
-    first, more = tables()[kind]
+    first, *others = tables()[kind]
+    if not others:
+        return _within(sa.select(first), first.c.time, since, until).order_by(first.c.time, first.c.id)
+    (more,) = others
     defaults = {name: "" for name, annotation in FIELDS[kind] if annotation == "str"}
     added = [
         sa.func.coalesce(more.c[name], defaults[name]).label(name) if name in defaults else more.c[name]

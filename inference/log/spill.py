@@ -22,9 +22,11 @@ from inference.common.fork import keep
 from inference.common.logs import Condition
 from inference.common.text import Forgotten
 from inference.log.database import LogError, Store
-from inference.log.rows import Correction, Count, Decision, Row, TeacherAnswer, to_values
+from inference.log.rows import Correction, Count, Decision, Row, TeacherAnswer, TrialAnswer, to_values
 
-KINDS: dict[str, type[Any]] = {"decision": Decision, "answer": TeacherAnswer, "correction": Correction, "count": Count}
+KINDS: dict[str, type[Any]] = {
+    "decision": Decision, "answer": TeacherAnswer, "correction": Correction, "trial": TrialAnswer, "count": Count,
+}  # fmt: skip
 NAMES = {kind: name for name, kind in KINDS.items()}
 ROWS_AT_ONCE = 500
 

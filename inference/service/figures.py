@@ -52,6 +52,7 @@ METRICS = (
     Metric("agreement_bound", "gauge", "The 95 % confidence sequence of live agreement.", ("side",)),
     Metric("alarm_evidence", "gauge", "Evidence that the promise is broken."),
     Metric("alarm_limit", "gauge", "The evidence at which there is an alarm."),
+    Metric("sample_rate", "gauge", "Share of all requests that the teacher labels too."),
     Metric("redis_up", "gauge", "1 while Redis is in use.", (), min),
     Metric("redis_lookups", "counter", "Calls of Redis, by what came of them.", ("result",)),
     Metric("thread_failures", "counter", "Steps of background threads that failed.", ("thread",)),
@@ -133,6 +134,7 @@ def _promise(stats: Mapping[str, Any]) -> Iterator[tuple[str, Values]]:
     yield "agreement_bound", dict(zip([("lower",), ("upper",)], promise.get("interval_95", ()), strict=False))
     yield "alarm_evidence", _number(promise.get("evidence"))
     yield "alarm_limit", _number(promise.get("limit"))
+    yield "sample_rate", _number((stats["sample"] or {}).get("rate"))
 
 
 def _rest(stats: Mapping[str, Any]) -> Iterator[tuple[str, Values]]:

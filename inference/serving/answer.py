@@ -78,6 +78,7 @@ class Request:
     reason: str | None = None
     trouble: str | None = None
     wish: Wish | None = None
+    canary: Tier | None = None  # the bundle on trial, where it answers in the place of `tier`
 
     @property
     def id(self) -> str:

@@ -103,7 +103,9 @@ class Asking:
         return Guess(outcome.intent, None, True, outcome.source), None
 
     def sample(self, request: Request) -> None:
-        """Have a request of the sample labelled behind its caller's back."""
+        """Have a request of the sample labelled behind its caller's back, unless no teacher is ever asked."""
+        if self.never:
+            return
         request.wish = None
         try:
             self._ask(request, None)

@@ -16,7 +16,9 @@ from inference.log.decision_log import DecisionLog, LogError
 from inference.log.limits import USUAL
 from inference.log.lookout import Lookout, Serving
 from inference.log.marks import NOTHING, Alarm
+from inference.log.rates import Seen
 from inference.log.thresholds import not_watched
+from inference.serving.pace import Pace
 from inference.serving.policy import Policy
 from inference.serving.tier import Tier
 
@@ -47,6 +49,7 @@ class Guard(ProcessLocal):
     ) -> None:
         self._log, self._home, self._policy, self._question = log, home, policy, question
         self._off = _why_never(log, policy, teachers)
+        self.pace = Pace(log, policy, self._off)
         self._on_alarm, self._every_s, self._now = on_alarm, every_s, now
         self._unread = Condition("promise", "the log can be read again: the promise is watched")
         self._broken = Condition("promise", "the promise is no longer suspended")
@@ -84,6 +87,7 @@ class Guard(ProcessLocal):
             try:
                 with self._reading:
                     self._lookout.read_marks(serving, self._now())
+                    self.pace.read(serving.question, self._now())
             except LogError as error:
                 self._unreadable(error)
             self._alarm = self._lookout.alarm
@@ -109,26 +113,44 @@ class Guard(ProcessLocal):
             self.worker.start()
 
     def _step(self) -> float:
-        lookout, serving = self._lookout, self._serving(self._tier)
-        if lookout is None or serving is None:
+        lookout, tier = self._lookout, self._tier
+        serving = self._serving(tier)
+        if lookout is None or tier is None:
             self._alarm = None
             return self._every_s
         try:
             with self._reading:
-                lookout.look(serving, self._now())
+                self._look(lookout, tier, serving)
         except LogError as error:
             self._unreadable(error)
             return self._every_s
         self._unread_since = None
         self._unread.end()
-        self._tell(lookout.alarm)
+        if serving is None:
+            self._alarm = None
+        else:
+            self._tell(lookout.alarm)
         return self._every_s
+
+    def _look(self, lookout: Lookout, tier: Tier, serving: Serving | None) -> None:
+        now = self._now()
+        if serving is None:
+            self.pace.look(self._asked(tier), None, now)
+            return
+        lookout.look(serving, now)
+        promise = lookout.promise
+        if promise is not None:
+            counts, evidence = promise.of(tier.bundle_id), promise.evidence
+            self.pace.look(serving.question, Seen(*counts, serving.target, evidence, lookout.alarm is not None), now)
+
+    def _asked(self, tier: Tier) -> str:
+        return self._question or tier.taxonomy.question_id()
 
     def _serving(self, tier: Tier | None) -> Serving | None:
         if self._why_off(tier) or tier is None:
             return None
         manifest = tier.classifier.bundle.manifest
-        return Serving.of(manifest, self._question or tier.taxonomy.question_id(), self._policy.target)
+        return Serving.of(manifest, self._asked(tier), self._policy.target)
 
     def _why_off(self, tier: Tier | None) -> str:
         if self._off or tier is None:

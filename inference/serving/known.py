@@ -51,20 +51,20 @@ class Known:
         tier = request.tier
         key = normalise(request.redacted)
         entry = self._find(request.text, key, tier)
-        if entry is not None:
+        if entry is not None and (request.canary is None or entry.bundle_id is None):
             request.guess = entry
         elif tier is not None:
             self._guess(request, request.redacted, key, tier)
 
     def _guess(self, request: Request, redacted: str, key: str, tier: Tier) -> None:
         try:
-            guess = tier.guess(redacted)
+            guess = (request.canary or tier).guess(redacted)
         except Exception as error:  # a model may fail at run time, as where memory is short
             self._fails("local tier", error)
             request.trouble = f"the local model failed ({type(error).__name__})"
             return
         request.guess = guess
-        if guess.accepted:
+        if guess.accepted and request.canary is None:  # callers beside it wait for the serving bundle's answers
             entry = Entry(str(guess.intent), guess.confidence, guess.source, tier.serving[0])
             self._keep(request.text, key, entry, tier)
 

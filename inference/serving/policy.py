@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from inference.common.settings import check_types, load, refuse_unknown, setting
+from inference.log.rates import FIRST
 from inference.money.ledger import MOST_USD
+
+AUTO = "auto"
 
 STRATEGIES = {
     "tiered": "the teacher answers everything",
@@ -51,7 +54,12 @@ class Policy:
         1.0,
         "share of requests that may be deferred; the rest is answered uncertified; calls for the sample are outside",
     )
-    sample_rate: float = setting(0.01, "share of all requests that the teacher labels too, to measure live agreement")
+    sample_rate: float | str = setting(
+        0.01,
+        "share of all requests that the teacher labels too, to measure live agreement; auto: it sets itself",
+        words=(AUTO,),
+    )
+    sample_calls_a_day: float = setting(100.0, "calls a day, on average, within which `auto` keeps the sample")
     day_zero_rate: float = setting(0.45, "the same while there is no bundle yet and a teacher answers everything")
     on_broken: str = setting("tighten", f"what follows once audited answers broke the promise: {', '.join(BROKEN)}")
     concurrency: int = setting(16, "calls to teachers at once")
@@ -82,8 +90,9 @@ class Policy:
         _check_one_of("stores", self.stores, STORES)
         _check_one_of("on_broken", self.on_broken, BROKEN)
         for name in ("max_teacher_rate", "sample_rate", "day_zero_rate", "sample_share"):
-            _check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "must lie in [0, 1]")
-        for name in ("deadline_s", "call_limit_s", "cache_ttl_s", "redis_timeout_ms"):
+            value = getattr(self, name)
+            _check(value == AUTO or 0 <= value <= 1, name, value, "must lie in [0, 1]")
+        for name in ("sample_calls_a_day", "deadline_s", "call_limit_s", "cache_ttl_s", "redis_timeout_ms"):
             _check(0 < getattr(self, name) < float("inf"), name, getattr(self, name), "must be positive")
         for name in ("concurrency", "threads"):
             _check(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
@@ -91,6 +100,11 @@ class Policy:
             _check(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "must not be negative")
         usd = 0 if self.daily_usd is None else self.daily_usd
         _check(0 <= usd <= MOST_USD, "daily_usd", usd, f"must lie between 0 and {MOST_USD:,}; none: no limit")
+
+    @property
+    def first_sample_rate(self) -> float:
+        """The sample's rate as it begins, where `auto` sets it later."""
+        return FIRST if isinstance(self.sample_rate, str) else self.sample_rate
 
     @classmethod
     def load(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from inference.common.fork import ProcessLocal, register
 from inference.log.decision_log import DecisionLog, LogError
-from inference.serving.policy import Policy
+from inference.serving.policy import AUTO, Policy
 
 _log = logging.getLogger("monoku.log")
 AT_ONCE = 256  # requests that are drawn for
@@ -47,13 +47,19 @@ class Sampler(ProcessLocal):
     def __init__(self, policy: Policy, secret: bytes, now: Callable[[], float] = time.time) -> None:
         self._keyed, self._now = hashlib.blake2b(digest_size=8, key=secret), now
         self._day_zero = (policy.day_zero_rate, f"day zero {policy.day_zero_rate:g}")
-        self._serving = (policy.sample_rate, f"serving {policy.sample_rate:g}")
+        rate = policy.first_sample_rate
+        self._serving = (rate, f"{policy.sample_rate if policy.sample_rate == AUTO else 'serving'} {rate:g}")
         self.after_fork()
         register(self)
 
     def after_fork(self) -> None:
         """A child draws none of its parent's numbers again."""
         self._drawn_before: dict[bool, list[Draw]] = {True: [], False: []}
+
+    def serve_at(self, rate: float, epoch: str) -> None:
+        """From the next request on, draw at another rate while a bundle serves. May be called from another thread."""
+        self._serving = (rate, epoch)
+        self._drawn_before = {**self._drawn_before, True: []}  # in this order: who draws meanwhile fills the old list
 
     def draw(self, text: str, caller_id: str | None, serving: bool) -> Draw:
         """Draw for a request, whose `caller_id` may be that of a whole conversation. `serving`: a bundle serves."""
@@ -65,6 +71,12 @@ class Sampler(ProcessLocal):
             drawn, *more = self._draws(*(self._serving if serving else self._day_zero))
             waiting.extend(more)
         return drawn if caller_id is None else drawn._replace(number=self._kept_number(text, caller_id))
+
+    def anew(self, number: float) -> float:
+        """Another number in [0, 1) for the request that drew `number`, the same in every process with the secret."""
+        found = self._keyed.copy()
+        found.update(struct.pack(">d", number))
+        return (int.from_bytes(found.digest()) >> 11) * _STEP
 
     def _draws(self, rate: float, epoch: str) -> list[Draw]:
         ids = os.urandom(8 * AT_ONCE).hex()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from inference.bundle.redact import Redactor
 from inference.bundle.travel import fetch
 from inference.common.logs import Condition
 from inference.common.workers import Worker
+from inference.serving.answer import Request
 from inference.serving.guard import Guard
 from inference.serving.policy import Policy
 from inference.serving.tier import Tier
+from inference.serving.trial import Beside, OnTrial, Trials, state
 
 LOOK_EVERY_S = 1.0
 FETCH_EVERY_S = 30.0
@@ -43,6 +46,8 @@ class Watch:
         self.tier: Tier | None = None  # what serves: all of what is loaded, or less of it
         self.loaded: Tier | None = None
         self.guard: Guard | None = None
+        self.trials = Trials(path, policy, redactor)
+        self.trial: OnTrial | None = None
         self.refused: str | None = None
         self.names: tuple[str, ...] | None = None  # the intents that the teachers know
         self._refusing = Condition("serving", "a newer bundle is served again")
@@ -70,12 +75,28 @@ class Watch:
         if self.guard is not None:
             self.guard.start()
             self.tier = self.guard.serves(self.loaded)
+        self.trial = self.trials.look(self.loaded, self.tier is not self.loaded, _look_of)
         return self.every_s
 
     def _fetch(self) -> None:
         if self.url is not None and time.monotonic() - self._fetched >= self.fetch_every_s:
             self._fetched = time.monotonic()
             fetch(self.url)
+
+    def serve(self, follow: Callable[[float, str], None], beside: Beside) -> None:
+        """Begin: `follow` is called with the sample's rate and epoch at each change, on another thread; `beside` keeps
+        what a bundle on trial says. What is on trial already answers from now on.
+        """
+        if self.guard is not None:
+            self.guard.pace.followed_by(follow)
+        self.trials.beside = beside
+        self.trial = self.trials.look(self.loaded, self.tier is not self.loaded, _look_of)
+
+    def compare(self, request: Request) -> None:
+        """Have a sampled request answered by the bundle on trial too, if there is one, behind its caller's back."""
+        trial = self.trial
+        if trial is not None:
+            trial.beside.put(request, trial)
 
     def watched_by(self, guard: Guard) -> None:
         """Have `guard` say what may serve of what is loaded."""
@@ -102,9 +123,23 @@ class Watch:
         """Whether accepted answers are known to keep their target."""
         return self.guard.state() if self.guard is not None else {"state": "off", "why": "nothing watches it"}
 
+    def stats(self) -> dict[str, Any]:
+        """What serves, what is refused or on trial, the promise, and the sample's rate."""
+        tier = self.tier
+        return {
+            "bundle_id": tier.bundle_id if tier else None,
+            "refused_bundle": self.refused,
+            "promise": self.promise(),
+            "sample": self.guard.pace.state() if self.guard is not None else None,
+            "trial": state(self.trial, self.trials),
+            "other_redaction": (tier.other_redaction or None) if tier else None,
+        }
+
     def stop(self) -> None:
         """End the threads."""
         self.worker.stop(LOOK_EVERY_S + 5)
+        if self.trials.beside is not None:
+            self.trials.beside.worker.stop(LOOK_EVERY_S + 5)
         if self.guard is not None:
             self.guard.worker.stop(LOOK_EVERY_S + 5)
 

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from inference.log.database import Store
 from inference.log.decision_log import Correction, Count, Decision, LogError, TeacherAnswer
 from inference.log.limits import Limits
-from inference.log.rows import Row, to_values
+from inference.log.rows import Row, TrialAnswer, to_values
 from tests.logged import ROWS, answer, correction, decision, locked
 from tests.services import Service, fresh_database, postgres_server, postgres_url
 
 EVER = 1e15
-KINDS: tuple[type[Any], ...] = (Decision, TeacherAnswer, Correction)
+KINDS: tuple[type[Any], ...] = (Decision, TeacherAnswer, Correction, TrialAnswer)
 
 # What the first schema looked like, with a row in every table.
 VERSION_1 = """
@@ -216,7 +216,7 @@ def test_who_reads_a_log_in_postgresql_holds_up_neither_its_migration_nor_its_wr
         old.commit()
         with contextlib.closing(Store(url, Limits(purged_at_once=2))) as store:
             assert [row.request_id for row in store.read(Correction, 0, None)] == ["d1", "d9"]
-            assert store.purge(EVER) == 6
+            assert store.purge(EVER) == 7
             assert rows_of(store) == []
             with store._reading() as connection:
                 assert connection.exec_driver_sql("SELECT count(*) FROM decisions_more").scalar() == 0
@@ -225,7 +225,9 @@ def test_who_reads_a_log_in_postgresql_holds_up_neither_its_migration_nor_its_wr
 def check_migrated(url: str) -> None:
     with contextlib.closing(Store(url)) as store:
         assert list(store.counts(0, None)) == []
-        store.write([decision("d2", time=9.0), Count(0, "requests", "all", 1, "a")])
+        said = TrialAnswer("d2", 9.0, "trial", "b2", "account", 0.5, True, "student", 1.5)
+        store.write([decision("d2", time=9.0), Count(0, "requests", "all", 1, "a"), said])
+        assert list(store.read(TrialAnswer, 0, None)) == [said]
         assert [row.id for row in store.read(Decision, 0, None)] == ["d1", "d2"]
         old = next(store.read(Decision, 0, None))
         assert old.accepted is True
@@ -247,10 +249,10 @@ def test_rows_keep_what_was_drawn_and_what_was_asked(store: Store) -> None:
 def test_a_newer_schema_is_refused_by_name(store: Store) -> None:
     store.write([decision("a")])
     with store._reading() as connection, connection.begin():
-        connection.exec_driver_sql("INSERT INTO schema_version (version) VALUES (4)")
+        connection.exec_driver_sql("INSERT INTO schema_version (version) VALUES (5)")
     store.close()
     for use in (lambda: store.write([decision("b")]), lambda: rows_of(store), lambda: store.purge(0)):
-        with pytest.raises(LogError, match="has schema 4, this version of monoku reads up to 3: upgrade"):
+        with pytest.raises(LogError, match="has schema 5, this version of monoku reads up to 4: upgrade"):
             use()
 
 

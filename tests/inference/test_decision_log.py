@@ -248,9 +248,9 @@ def test_a_log_of_a_newer_schema_is_left_alone(log: DecisionLog, path: Path, tmp
     log.keep(answer("before")).result(SOON_S)
     log.close()
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as newer:
-        newer.execute("INSERT INTO schema_version (version) VALUES (4)")
+        newer.execute("INSERT INTO schema_version (version) VALUES (5)")
     log.keep(answer("spilled")).result(SOON_S)
-    assert "has schema 4" in log.stats()["error"]
+    assert "has schema 5" in log.stats()["error"]
     assert len(spilled(tmp_path)) == 1
 
 

@@ -11,9 +11,13 @@ import pytest
 
 from inference.bundle.manifest import CURRENT, IntentCertificate, read_manifest
 from inference.cascade import Cascade
+from inference.log.database import Store
 from inference.log.decision_log import DecisionLog
 from inference.log.lookout import RECENT
 from inference.log.marks import BY_HAND, KIND, End
+from inference.log.rates import KIND as RATES
+from inference.log.rates import WHY, Choice
+from inference.log.rows import Count
 from inference.serving.guard import Guard
 from inference.serving.policy import Policy
 from inference.serving.tier import Tier
@@ -192,6 +196,38 @@ def test_a_log_that_cannot_be_read_makes_it_blind_and_changes_nothing(home: Path
     assert found.begin(tier) is tier
     assert found.state()["state"] == "blind"
     assert found.state()["since"] == pytest.approx(time.time(), abs=60)
+
+
+def test_the_samples_rate_follows_what_is_chosen_from_the_first_request_on_and_says_why(home: Path, tier: Tier) -> None:
+    chosen, log = time.time() - 100, DecisionLog(home / "decisions.db")
+    log.note(RATES, Choice(chosen, tier.taxonomy.question_id(), 1.0, "unsure").key)
+    log.close()
+    with Cascade.load(home, lambda text: "account", target=0.9, sample_rate="auto") as cascade:
+        state = cascade.stats()["sample"]
+        cascade.classify(CLEAR)
+    assert (state["rate"], state["since"]) == (1.0, chosen)
+    assert "is not known within 4 points" in state["why"]
+    (row,) = log.read_decisions()
+    assert (row.sampled, row.rate, row.epoch) == (True, 1.0, f"auto 1 since {chosen:.0f}")
+
+
+def test_the_rate_is_chosen_by_the_traffic_and_by_what_is_known_of_the_bundle(home: Path, tier: Tier) -> None:
+    store, hour = Store(home / "decisions.db"), int(time.time() // 3600)
+    store.write([Count(3600 * one, "requests", "all", 400, "w") for one in range(hour - 26, hour)])
+    store.close()
+    question = tier.taxonomy.question_id()
+    write(DecisionLog(home / "decisions.db"), audited([True] * 400, time.time() - 1000, tier.bundle_id, question))
+    found, _ = looked(home, tier, sample_rate="auto")
+    wait_until(lambda: found.pace.state()["since"] is not None)
+    assert (found.pace.state()["rate"], found.pace.state()["why"]) == (0.003, WHY["sure"])
+    found, _ = looked(home, Tier(home, Policy(target=0.9, strategy="tiered"), None), strategy="tiered")
+    assert found.pace.state() == {"rate": 0.01, "why": "sample_rate", "since": None}
+
+
+@pytest.mark.parametrize(("deferral", "why"), [("never", "the policy never defers"), ("wait", WHY["first"])])
+def test_a_rate_that_nothing_sets_yet_is_one_per_cent(home: Path, deferral: str, why: str) -> None:
+    found = guard(home, deferral=deferral, sample_rate="auto")
+    assert found.pace.state() == {"rate": 0.01, "why": why, "since": None}
 
 
 @needs_fork

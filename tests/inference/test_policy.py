@@ -29,6 +29,9 @@ def test_every_named_choice_is_taken(strategy: str, deferral: str) -> None:
         ("deadline_s", 0, "deadline_s must be positive"),
         ("deadline_s", "2", "deadline_s must be a number"),
         ("sample_rate", 1.5, r"sample_rate must lie in \[0, 1\]"),
+        ("sample_rate", "often", "sample_rate must be a number or auto, got 'often'"),
+        ("day_zero_rate", "auto", "day_zero_rate must be a number"),
+        ("sample_calls_a_day", 0, "sample_calls_a_day must be positive"),
         ("day_zero_rate", -0.1, r"day_zero_rate must lie in \[0, 1\]"),
         ("sample_share", 1.1, r"sample_share must lie in \[0, 1\]"),
         ("max_teacher_rate", -0.1, "max_teacher_rate must lie"),
@@ -43,6 +46,16 @@ def test_every_named_choice_is_taken(strategy: str, deferral: str) -> None:
 def test_a_wrong_setting_is_refused_by_name(name: str, value: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Policy.load(environment={}, **{name: value})
+
+
+def test_the_samples_rate_may_set_itself_from_every_place(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text('sample_rate = "auto"')
+    for policy in (Policy.load(file, {}), Policy.load(environment={"MONOKU_SAMPLE_RATE": "auto"})):
+        assert (policy.sample_rate, policy.first_sample_rate) == ("auto", 0.01)
+    assert Policy.load(environment={"MONOKU_SAMPLE_RATE": "0.5"}).first_sample_rate == 0.5
+    with pytest.raises(ValueError, match="MONOKU_SAMPLE_RATE must be a number or auto, got 'often'"):
+        Policy.load(environment={"MONOKU_SAMPLE_RATE": "often"})
 
 
 def test_a_file_that_is_no_policy_is_refused_by_name(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from inference.log.decision_log import Count, DecisionLog
 from inference.log.drift import drift, stability_index
 from inference.log.figures import Figure, accuracy, quantile
 from inference.log.marks import KIND, Alarm
+from inference.log.rates import KIND as RATES
+from inference.log.rates import WHY, Choice
 from inference.log.sequence import interval
 from tests.logged import answer, decision
 from tests.ruled import add_own_target
@@ -405,6 +407,21 @@ def test_a_suspended_promise_is_said_with_its_price_and_ended_by_hand(
     assert "1 suspended promises are in force again" in run(capsys, "--log", path, "--resume")[1]
     assert run_json(capsys, "--log", path)["suspended"] == []
     assert "0 suspended" in run(capsys, "--log", path, "--resume")[1]
+
+
+def test_the_rate_that_the_sample_set_itself_is_said_with_its_reason(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(path)
+    log = DecisionLog(path)
+    for rate, why in ((0.03, "unsure"), (0.01, "sure")):
+        log.note(RATES, Choice(NOW - rate, "q1", rate, why).key)
+    log.close()
+    _, out, _ = run(capsys, "--log", path)
+    assert "sample rate 1 % since" in out
+    assert WHY["sure"] in out
+    (found,) = run_json(capsys, "--log", path)["sample_rates"]
+    assert (found["rate"], found["why"]) == (0.01, WHY["sure"])
 
 
 def suspend(path: Path, since: float) -> None:

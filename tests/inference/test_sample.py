@@ -77,6 +77,20 @@ def test_the_rate_is_the_epochs_and_never_depends_on_the_text(
     assert drawn.sampled == (drawn.number < rate)
 
 
+@given(text=TEXTS, caller_id=st.none() | TEXTS)
+def test_a_rate_that_changes_holds_from_the_next_request_on_and_changes_no_number(
+    text: str, caller_id: str | None
+) -> None:
+    draws = sampler(sample_rate="auto")
+    before = draws.draw(text, caller_id, True)
+    assert (before.rate, before.epoch) == (0.01, "auto 0.01")
+    draws.serve_at(0.3, "auto 0.3 since 7")
+    after = draws.draw(text, caller_id, True)
+    assert (after.rate, after.epoch) == (0.3, "auto 0.3 since 7")
+    assert (before.number == after.number) == (caller_id is not None)
+    assert draws.draw(text, caller_id, False).epoch == "day zero 0.45"
+
+
 def test_a_rate_of_one_samples_all_and_of_zero_none() -> None:
     assert Draw("row", 1 - 2**-53, 1.0, "").sampled
     assert not Draw("row", 0.0, 0.0, "").sampled

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from inference.bundle import versions
+from inference.bundle import trial, versions
 from inference.bundle.manifest import Bundle, resolve
 from inference.bundle.taxonomy import Taxonomy
 from inference.classifier import Classifier
@@ -19,9 +19,10 @@ from inference.log.decision_log import Correction, Decision, DecisionLog, Teache
 from inference.log.marks import KIND, Alarm
 from tests.programs import Program
 from tests.tiny import TAXONOMY, TINY_SETTINGS, fail_on_a_full_disk, tiny_rows
-from training import change, refresh
+from training import change, publish, refresh
 from training.data.rows import text_key
 from training.lifecycle import live
+from training.lifecycle.gate import Verdict
 
 
 class Traffic:
@@ -105,6 +106,22 @@ def first_round(tiny_data: Path, tiny_base: Path, tmp_path_factory: pytest.TempP
 def after_a_round(first_round: Path, start: object, tmp_path: Path) -> Path:
     shutil.copytree(first_round, tmp_path, dirs_exist_ok=True)
     return tmp_path / "models" / "tiny"
+
+
+@pytest.mark.soak
+def test_a_version_that_passes_goes_on_trial_where_that_is_asked_for_and_is_promoted_by_hand(
+    start: Callable[..., list[str]], tmp_path: Path, after_a_round: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, before = after_a_round, resolve(after_a_round).name
+    monkeypatch.setattr("training.lifecycle.round.compare", lambda *rows: Verdict(True, (), {}))
+    Traffic(tmp_path / "log.db").add(fresh(120, 3)[60:])
+    assert refresh.main(start("--shadow")) == 0
+    assert resolve(home).name == before
+    tried = trial.on_trial(home)
+    assert tried is not None
+    assert (tried.version > before, tried.beside, tried.share) == (True, before, 0.0)
+    assert publish.main(["--models", str(home.parent), "--name", home.name, "--promote", tried.version]) == 0
+    assert resolve(home).name == tried.version
 
 
 def test_a_round_trains_on_what_was_deferred_and_publishes(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from inference.bundle import trial
 from inference.bundle.manifest import MANIFEST, Bundle, BundleError, read_manifest, resolve
 from inference.bundle.versions import REJECTED, rollback, serving, switch
 from inference.bundle.versions import versions as names
@@ -36,6 +37,17 @@ def test_publishing_moves_the_whole_bundle_and_lets_it_serve(home: Path) -> None
     assert serving(home) == target.name
     assert Bundle.load(home).root == target
     assert len(names(home)) == 3
+
+
+def test_a_version_that_passed_can_be_put_on_trial_and_stays_there_when_others_go(home: Path) -> None:
+    before = serving(home)
+    target = versions.publish(drafted(home), read_manifest(resolve(home)), home, on_trial=True)
+    assert serving(home) == before
+    assert trial.on_trial(home) == trial.Trial(target.name, str(before))
+    later = target.with_name("29990101T000000Z-00000000")
+    shutil.copytree(target, later)
+    assert versions.prune(home, 1) == ["20200101T000000Z-00000000"]
+    assert trial.on_trial(home) is not None
 
 
 def test_a_bundle_that_cannot_answer_never_serves(home: Path) -> None:

@@ -7,8 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inference.log.audits import Audited
+from inference.log.promise import Keeps, Promise
+from inference.log.rates import DAY_S, Choice, Seen, change
 from training.data.looks import BaseLooks
-from training.lifecycle.live import REFUSED, SHARES, UNANSWERED, LiveRow
+from training.evaluation.statistics import binomial_p_value
+from training.lifecycle.live import REFUSED, SHARES, UNANSWERED, LiveRow, split_of
 from training.lifecycle.window import (
     HOUR_S,
     LIVE_LOOKS,
@@ -19,7 +23,11 @@ from training.lifecycle.window import (
     choose_rate,
     next_share,
     sample,
+    select,
 )
+
+TARGET = 0.95
+ANY: Keeps = lambda answer, target, gone: True  # noqa: E731
 
 
 def request(name: int, hour: float = 0.0, label: str = "account", **more: object) -> LiveRow:
@@ -131,6 +139,39 @@ def test_the_window_keeps_the_newest_of_every_split() -> None:
     assert len(found.split("calibration")) == 10
     assert names(found) == [row.request for row in rows if row.time >= found.rows[0].time]
     assert {row.split for row in found.rows} == set(SHARES)
+
+
+def auto_history(number: int, days: int = 30, requests: int = 5_000) -> tuple[Requests, np.ndarray, int]:
+    """Accepted requests of some weeks, sampled at the rate that sets itself, of which just the target's share is right:
+    which are, and how many epochs there were.
+    """
+    rng, watched, choice, epochs = np.random.default_rng([number, 5]), Promise("q", TARGET, (), ANY), None, 0
+    parts: list[tuple[np.ndarray, ...]] = []
+    for start in np.arange(0.0, days * DAY_S, DAY_S / 2):
+        why = Seen(*watched.of("b"), TARGET, watched.evidence, False).why
+        rate = change(choice, why, requests, 100.0, start)
+        if rate is not None:
+            choice, epochs = Choice(start, "q", rate, why), epochs + 1
+        assert choice is not None
+        n = rng.binomial(requests // 2, choice.rate)
+        times, right = start + np.sort(rng.random(n)) * DAY_S / 2, rng.random(n) < TARGET
+        watched.add([Audited(0.0, "b", "", None, "student", bool(yes)) for yes in right], TARGET)
+        parts.append((times, np.full(n, choice.rate), rng.random(n) * choice.rate, right))
+    times, rates, numbers, right = (np.concatenate(column) for column in zip(*parts, strict=True))
+    n = len(times)
+    calibrates = split_of(numbers) == "calibration"
+    return Requests(times, rates, numbers, np.ones(n, bool), np.zeros(n, int), calibrates), right, epochs
+
+
+def test_a_rate_that_depends_on_earlier_answers_breaks_no_certificate() -> None:
+    delta, histories, broken, most = 0.05, 150, 0, 0
+    for number in range(histories):
+        requests, right, epochs = auto_history(number)
+        judged = right[select(requests, 3000, 300)["window"] & requests.calibrates]
+        broken += bool(binomial_p_value(int((~judged).sum()), len(judged), 1 - TARGET) <= delta)
+        most = max(most, epochs)
+    assert most > 2
+    assert broken / histories <= delta + 3 * math.sqrt(delta * (1 - delta) / histories)
 
 
 @settings(max_examples=200, deadline=None)

@@ -26,6 +26,9 @@ class Options:
     sample_share: float = setting(0.1, "share of --max-usd that is kept for requests of the sample")
     half_life_days: float = setting(0.0, "days in which the weight of a live training row halves; 0: never")
     human_weight: float = setting(1.0, "weight of a person's correction in training")
+    shadow: bool = setting(
+        False, "whether a version that passes the gate goes on trial, in the log alone, while the serving one serves on"
+    )
     keep: int = setting(5, "versions that served that are kept, and as many rejected ones; 0: all")
     from_data: bool = setting(True, "whether --data names labelled data to start from")
 

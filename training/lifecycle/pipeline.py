@@ -80,6 +80,7 @@ def train(
     data: Dataset | None = None,
     looks: Looks | None = None,
     live: Mapping[str, float] | None = None,
+    on_trial: bool = False,
 ) -> Trained:
     """Run every stage and publish the new version.
 
@@ -88,6 +89,7 @@ def train(
     calibration rows, by default beside the splits of `config.data`. `live` says, in seconds since 1970, how new the
     data's live rows are: `live_until`, up to when they hold persons' corrections (a cascade that serves the version
     gives up its cached ones of before), and `recent_since`, since when enough requests calibrate to end an alarm.
+    `on_trial` a version that passes answers beside the serving one, in the log alone.
 
     Raises ValueError if the data or a setting is invalid, Busy if another run trains the model, ParityError if the
     exported file does not answer as the student does.
@@ -131,9 +133,10 @@ def train(
             _write_report(classifier.bundle.root, manifest, report | {"seconds": stage.seconds})
             verdict = judge(classifier.at(config.target, manifest)) if judge else None
             rejected = verdict.reasons if verdict else ()
-            target = versions.publish(classifier.bundle.root, manifest, config.home, rejected)
+            target = versions.publish(classifier.bundle.root, manifest, config.home, rejected, on_trial)
             shutil.rmtree(run.parent)
-    _say(stage, report, "kept, not serving" if rejected else "published", target)
+    outcome = "kept, not serving" if rejected else "on trial" if on_trial else "published"
+    _say(stage, report, outcome, target)
     return Trained(target, verdict)
 
 

@@ -54,6 +54,7 @@ class Refresh:
         self.summary = Summary(round=self.round)
         self.anchor: Anchor | None = None
         self.changed = False  # the serving bundle answers another question
+        self.on_trial = False  # a version that passes does not serve yet
         self.suspended: list[str] = []  # what is said of promises that are suspended: this round goes first
         self.calibrating = 0
         self.redact = load_redactor(config.redactor)
@@ -208,7 +209,8 @@ class Refresh:
         config = replace(self.config, name=self.config.model_name)
         held = (*held_out(self.base, rows, sample and self._every(rows), self.round, self.suspect), requests(sample))
         live_since = {"live_until": until} | ({RECENT: recent_since(times)} if sample is not None else {})
-        trained = train(config, lambda challenger: self._judge(challenger, *held), data, looks, live_since)
+        self.on_trial = options.shadow and not self.changed and versions.serving(self.home) is not None
+        trained = train(config, lambda one: self._judge(one, *held), data, looks, live_since, self.on_trial)
         self.summary.version = trained.folder.name
         if sample is not None and sample.holes:
             challenger = at(Classifier.load(trained.folder, redactor=self.redact), config.target)
@@ -250,7 +252,8 @@ class Refresh:
         self.suspect = [] if verdict.published else [*self.suspect, *worse]
         self.summary.figures = dict(verdict.figures)
         self.summary.reasons += verdict.reasons
-        self.summary.outcome = "published" if verdict.published else "kept"
+        passed = "on trial" if self.on_trial else "published"
+        self.summary.outcome = passed if verdict.published else "kept"
         version = self.summary.version or ""
         anchor = self.anchor or Anchor(version, self.question)
         if verdict.published and (self.anchor is None or verdict.gained or anchor.question != self.question):

@@ -12,7 +12,7 @@ from training.lifecycle.scan import Outlook, Scan
 
 DAYS = 30
 MOST_INTENTS = 20
-SAMPLED = Policy().sample_rate
+SAMPLED = Policy().first_sample_rate
 NOTES = (
     "chance: of a certificate; coverage: the share of distinct texts that is answered locally, where there is one.",
     "Each target is taken to be the one that is named with --target. Rules are left out, and nothing is fine-tuned.",

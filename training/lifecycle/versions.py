@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from inference.bundle import trial
 from inference.bundle.manifest import Bundle, Manifest, read_manifest, seal
 from inference.bundle.versions import REJECTED, served, serving, switch, versions
 from inference.classifier import Classifier
@@ -21,10 +22,11 @@ def next_lineage_version(home: Path) -> int:
     return 1 + max((int(read_manifest(home / name).lineage.get("version", 0)) for name in versions(home)), default=0)
 
 
-def publish(draft: Path, manifest: Manifest, home: Path, rejected: Sequence[str] = ()) -> Path:
+def publish(draft: Path, manifest: Manifest, home: Path, rejected: Sequence[str] = (), on_trial: bool = False) -> Path:
     """Seal `draft`, verify it as a stranger would, move it to `home/<version>` and let it serve.
 
-    With reasons in `rejected` it is kept beside the others and does not serve. Raises BundleError if the sealed bundle
+    With reasons in `rejected` it is kept beside the others and does not serve; `on_trial` it answers beside the serving
+    one, in the log alone. Raises BundleError if the sealed bundle
     does not load and answer; `current` then stays as it was.
     """
     if rejected:
@@ -34,7 +36,9 @@ def publish(draft: Path, manifest: Manifest, home: Path, rejected: Sequence[str]
     target = home / f"{_stamp(home)}-{sealed.bundle_id[:8]}"
     draft.rename(target)
     fsync(home)
-    if not rejected:
+    if not rejected and on_trial:
+        trial.begin(home, target.name)
+    elif not rejected:
         switch(home, target.name)
     return target
 
@@ -51,13 +55,14 @@ def _stamp(home: Path) -> str:
 
 
 def prune(home: Path, keep: int, keep_too: str = "") -> list[str]:
-    """Delete all but the newest `keep` versions that served, the newest `keep` rejected ones, the serving one and
-    `keep_too`; the names of those that went. With 0 all are kept.
+    """Delete all but the newest `keep` versions that served, the newest `keep` rejected ones, the serving one, the
+    one on trial and `keep_too`; the names of those that went. With 0 all are kept.
     """
     good = served(home)
     rejected = [name for name in versions(home) if name not in good]
     old = [*good[:-keep], *rejected[:-keep]] if keep else []
-    gone = [name for name in old if name not in (serving(home), keep_too)]
+    tried = trial.on_trial(home)
+    gone = [name for name in old if name not in (serving(home), keep_too, tried and tried.version)]
     for name in gone:
         shutil.rmtree(home / name)
     return gone

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import mimetypes
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -197,7 +196,7 @@ class Pages:
         found = slices(log, [visit.period()])[0] if log is not None else None
         own = operating.traffic(found, _whole(visit.value("volume")))
         at = _share(visit.value("at"))
-        values = operating.operating(bundle, own, at, policy.sample_rate)
+        values = operating.operating(bundle, own, at, policy.first_sample_rate)
         return self._show("operating", visit, **values)
 
     def review(self, visit: Visit) -> Response:
