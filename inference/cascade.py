@@ -58,9 +58,10 @@ class Cascade(Closing):
 
     Made by `Cascade.load`. Close it, or use it as a context manager, so that what waits is written.
 
-    >>> with Cascade.load("models/support", teacher=lambda text: "payments") as cascade:
-    ...     cascade.classify("undo the refund please").intent
-    'payments'
+    Examples:
+        >>> with Cascade.load("models/support", teacher=lambda text: "payments") as cascade:
+        ...     cascade.classify("undo the refund please").intent
+        'payments'
     """
 
     def __init__(
@@ -103,11 +104,10 @@ class Cascade(Closing):
     ) -> Cascade:
         """Serve `path`, models/<name>, one version's folder or a URL, with one teacher or several in order.
 
-        What serves at a URL is fetched now and looked at again every half minute (extra `bulk`). Before there is a
-        bundle, `taxonomy` says what the intents are, and the teachers answer everything. `policy` is a Policy or a
-        TOML file; `settings` overrule it. `on_alarm` is called, on another thread, with the state of the promise once
-        audited answers broke it. Raises ValueError if an argument or a setting is invalid or a store does not work (see
-        `stores`), BundleError if the bundle must not be served.
+        What serves at a URL is fetched, and looked at again every half minute (extra `bulk`). Before there is a bundle,
+        `taxonomy` names the intents and the teachers answer everything. `policy` is a Policy or a TOML file; `settings`
+        overrule it. `on_alarm` is called, on another thread, with the state of the promise once audited answers broke
+        it. Raises ValueError if an argument, setting or store is invalid (see `stores`), BundleError if a bundle is.
         """
         rules = policy.with_values(settings) if isinstance(policy, Policy) else Policy.load(policy, **settings)
         url = str(path) if is_url(path) else None

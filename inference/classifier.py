@@ -36,9 +36,10 @@ class Prediction:
     covers the answer; `alternatives` are that model's next likeliest intents with their probabilities, likeliest first,
     none where a rule answers.
 
-    >>> found = Classifier.load("models/support").predict("undo the refund please")
-    >>> found.intent if found.accepted else "ask somebody who knows"
-    'payments'
+    Examples:
+        >>> found = Classifier.load("models/support").predict("undo the refund please")
+        >>> found.intent if found.accepted else "ask somebody who knows"
+        'payments'
     """
 
     intent: str
@@ -55,9 +56,10 @@ class Classifier(ProcessLocal):
 
     An answer does not depend on its neighbours: every text runs on its own, so `predict_many` equals `predict`.
 
-    >>> classifier = Classifier.load("models/support")
-    >>> [found.intent for found in classifier.predict_many(["undo the refund please", "undo the login please"])]
-    ['payments', 'account']
+    Examples:
+        >>> classifier = Classifier.load("models/support")
+        >>> [found.intent for found in classifier.predict_many(["undo the refund please", "undo the login please"])]
+        ['payments', 'account']
     """
 
     def __init__(

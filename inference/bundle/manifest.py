@@ -35,11 +35,12 @@ VERSION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 class BundleError(MonokuError, ValueError):
     """A bundle that must not be served. The message names what was found and what was expected.
 
-    >>> try:
-    ...     Classifier.load("models/suport")
-    ... except BundleError:
-    ...     print("there is no such model: go on without one")
-    there is no such model: go on without one
+    Examples:
+        >>> try:
+        ...     Classifier.load("models/suport")
+        ... except BundleError:
+        ...     print("there is no such model: go on without one")
+        there is no such model: go on without one
     """
 
 
@@ -54,9 +55,10 @@ class Certificate:
     `coverage` and `agreement` are what the calibration sample showed above it; `delta` is the probability, over that
     sample, that this promise is broken.
 
-    >>> certificate = Classifier.load("models/support").certificate
-    >>> certificate.target, certificate.accept_above is not None
-    (0.95, True)
+    Examples:
+        >>> certificate = Classifier.load("models/support").certificate
+        >>> certificate.target, certificate.accept_above is not None
+        (0.95, True)
     """
 
     target: float
@@ -140,8 +142,9 @@ class Manifest:
 class Bundle:
     """A verified bundle: its manifest, and the bytes of the files that inference needs, as they were hashed.
 
-    >>> Bundle.load("models/support").manifest.target
-    0.95
+    Examples:
+        >>> Bundle.load("models/support").manifest.target
+        0.95
     """
 
     root: Path

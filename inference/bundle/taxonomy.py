@@ -63,8 +63,9 @@ class Rule:
 class Taxonomy:
     """All intents in output order, the sentences that settle a tie, first one first, and the keyword rules.
 
-    >>> Taxonomy.load("taxonomy.toml").names
-    ('account', 'payments', 'unknown')
+    Examples:
+        >>> Taxonomy.load("taxonomy.toml").names
+        ('account', 'payments', 'unknown')
     """
 
     intents: tuple[Intent, ...]

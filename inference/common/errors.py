@@ -28,9 +28,10 @@ from __future__ import annotations
 class MonokuError(Exception):
     """Something that Monoku could not do. The message is for a person to read.
 
-    >>> try:
-    ...     Cascade.load("models/suport")
-    ... except MonokuError as error:
-    ...     print(type(error).__name__)
-    BundleError
+    Examples:
+        >>> try:
+        ...     Cascade.load("models/suport")
+        ... except MonokuError as error:
+        ...     print(type(error).__name__)
+        BundleError
     """

@@ -29,10 +29,11 @@ class Answer:
     None from a teacher or a person. `deferred`: it was given to the teachers. `cost_usd` is what they charged until it
     was given, refusals included.
 
-    >>> with Cascade.load("models/support", log="none") as cascade:
-    ...     found = cascade.classify("undo the refund please")
-    >>> found.intent, found.accepted, found.cost_usd
-    ('payments', True, 0.0)
+    Examples:
+        >>> with Cascade.load("models/support", log="none") as cascade:
+        ...     found = cascade.classify("undo the refund please")
+        >>> found.intent, found.accepted, found.cost_usd
+        ('payments', True, 0.0)
     """
 
     id: str
@@ -112,10 +113,11 @@ def check_query(text: object, id: object) -> None:
 class Router(Generic[T]):
     """Which handler an answer goes to: one per intent, and a default for all others, fallbacks included.
 
-    >>> route = Router({"payments": lambda answer: "billing desk"}, default=lambda answer: "front desk")
-    >>> with Cascade.load("models/support", log="none") as cascade:
-    ...     route(cascade.classify("undo the refund please"))
-    'billing desk'
+    Examples:
+        >>> route = Router({"payments": lambda answer: "billing desk"}, default=lambda answer: "front desk")
+        >>> with Cascade.load("models/support", log="none") as cascade:
+        ...     route(cascade.classify("undo the refund please"))
+        'billing desk'
     """
 
     def __init__(self, handlers: Mapping[str, Callable[[Answer], T]], default: Callable[[Answer], T]) -> None:

@@ -39,8 +39,9 @@ STORES = {
 class Policy:
     """Everything that may be set. Dollars are per UTC day and shared by all processes on one ledger.
 
-    >>> Policy(deferral="background", daily_usd=2.0).daily_usd
-    2.0
+    Examples:
+        >>> Policy(deferral="background", daily_usd=2.0).daily_usd
+        2.0
     """
 
     strategy: str = setting("local-first", f"who may answer: {', '.join(STRATEGIES)}")
