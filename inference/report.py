@@ -128,7 +128,7 @@ def _intent_lines(intents: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _own_target(one: Mapping[str, Any]) -> str:
-    lacking = f"not certified, never accepted: {one['lacks']:,} right rows are lacking"
+    lacking = f"not certified, never accepted: at least {one['lacks']:,} right rows are lacking"
     accepted = "certified; it is not watched, so no alarm is raised for it" if one["certified"] else lacking
     return f"own target of {one['intent']}: {amount(one['target'], 'share')}, {accepted}"
 

@@ -77,7 +77,7 @@ class IntentCertificate(Certificate):
     It holds whichever certificate of the bundle serves beside it. What the exit, above `exit_above`, or a rule answers
     with this intent stays their answer where there is no threshold, but is not accepted. `named` counts the calibration
     rows whose answer names it; `coverage` is the share of all rows that is accepted with it. Where nothing is
-    certified, `lacks` further ones, all right, would have been needed.
+    certified, at least `lacks` further ones, all right, would have been needed.
     """
 
     intent: str = ""

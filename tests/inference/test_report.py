@@ -296,7 +296,7 @@ def test_intents_with_targets_of_their_own_are_shown_and_said_not_to_be_watched(
     fill(path)
     for above, told in (
         (0.9, "own target of account: 99 %, certified; it is not watched, so no alarm is raised for it"),
-        (None, "own target of account: 99 %, not certified, never accepted: 437 right rows are lacking"),
+        (None, "own target of account: 99 %, not certified, never accepted: at least 437 right rows are lacking"),
     ):
         own = IntentCertificate(0.99, 0.01, above, intent="account", lacks=0 if above else 437)
         home = add_own_target(tiny_home, tmp_path / str(above), own)

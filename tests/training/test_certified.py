@@ -67,6 +67,8 @@ def test_a_target_of_99_percent_needs_some_440_right_answers() -> None:
     assert (none.accept_above, none.named, none.lacks) == (None, 0, 437)
     few = certify_intent("fraud", [0.5], [(np.full(80, 0.9), np.ones(80, bool))], 0.99, 0.0125)
     assert (few.named, few.lacks) == (80, 357)
+    late = certify_intent("fraud", [1.0, 0.5], [(np.full(80, 0.9), np.ones(80, bool))], 0.99, 0.0125)
+    assert late.lacks == 357, "though the first threshold accepts nothing"
 
 
 # With a classifier.

@@ -174,7 +174,7 @@ def own_target(one: Mapping[str, Any]) -> str:
     """What the certificate of an intent with a target of its own says, in words."""
     named = f"{one['named']} calibration answers that name it"
     if one["accept_above"] is None:
-        more = f"{one['lacks']} more that name it, all right, would do"
+        more = f"at least {one['lacks']} more, all right, are lacking"
         return f"not certified, never accepted: {named}; {more}"
     right = f"right on {percent(one['agreement'])}; of test {percent(one['test_coverage'])}"
     return f"accepts {one['accepted']} of {named}, {right}, right on {percent(one['test_agreement'])}"

@@ -84,12 +84,19 @@ def certify_intent(
     found = _certificate(order, calibration, target, delta)
     scores, correct = calibration[0]
     # Never accepted, and so never counted as named, where too few rows of it are known.
-    named = scores > -np.inf
-    lacks = 0
-    if found.accept_above is None:
-        tried = named & (scores > order[0]) if order else np.zeros(len(scores), bool)
-        lacks = lacking(int((tried & ~correct).sum()), int(tried.sum()), target, delta)
-    return IntentCertificate(**asdict(found), intent=intent, named=int(named.sum()), lacks=lacks)
+    named = int((scores > -np.inf).sum())
+    lacks = 0 if found.accept_above is not None else _fewest_lacking(order, scores, correct, target, delta)
+    return IntentCertificate(**asdict(found), intent=intent, named=named, lacks=lacks)
+
+
+def _fewest_lacking(
+    order: Sequence[float], scores: np.ndarray, correct: np.ndarray, target: float, delta: float
+) -> int:
+    """The fewest further right answers with which any of the thresholds would pass."""
+    thresholds = np.array([np.inf, *order])
+    accepted, errors = _above(thresholds, scores), _above(thresholds, scores[~correct])
+    loosest = {int(e): int(a) for e, a in zip(errors, accepted, strict=True)}  # of those with as many errors
+    return min(lacking(e, a, target, delta) for e, a in loosest.items())
 
 
 def _certificate(order: Sequence[float], samples: Sequence[Sample], target: float, delta: float) -> Certificate:

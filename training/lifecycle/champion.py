@@ -61,9 +61,7 @@ def compare(
     if not rows:
         return judge(Pairs([], none, none), certified, target, size_ratio=size)
     old, new = champion.answers(rows), score(challenger, rows)
-    own = champion.classifier.bundle.taxonomy.targets
-    # An intent whose target has changed is to be accepted more, or less.
-    changed = {intent for intent, _ in own.items() ^ challenger.bundle.taxonomy.targets.items()}
+    own, changed = champion.classifier.bundle.taxonomy.targets, _changed(champion.classifier, challenger)
     accepted = _served(champion, old, target), serve(challenger, new)
     kept = accepted[0] if not promised else _served(champion, champion.answers(promised), target)
     return judge(
@@ -77,6 +75,12 @@ def compare(
         anchor=None if anchor is None else (_anchor_right(anchor[0], champion, old), anchor[1]),
         promised=kept.beside(own),
     )
+
+
+def _changed(champion: Classifier, challenger: Classifier) -> set[str]:
+    """The intents whose own target has changed: they are to be accepted more, or less."""
+    before, now = (one.bundle.taxonomy.targets for one in (champion, challenger))
+    return {intent for intent, _ in before.items() ^ now.items()}
 
 
 def _anchor_right(anchor: Opponent, champion: Opponent, scored: Scored) -> np.ndarray:
