@@ -143,7 +143,7 @@ FILES = {
     ],
     "Of a model: models/NAME/": [
         ("inference.bundle.manifest.CURRENT", "the name of the version that serves; replaced whole"),
-        ("inference.bundle.trial.FILE", "the version on trial and its share of the callers; only then"),
+        ("inference.bundle.versions.TRIAL", "the version on trial and its share of the callers; only then"),
         ("'decisions.db'", "the decision log, where `log` is not set"),
         ("'spend.db'", "the spend ledger, where `ledger` is not set"),
         ("'spill/'", "rows of the log that its database did not take; the next start reads them"),

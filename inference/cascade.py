@@ -20,12 +20,12 @@ from inference.cache.memory import Entry, normalise
 from inference.cache.shared import Cache
 from inference.common.fork import attempt, forks_later, notice, register
 from inference.common.places import is_url
-from inference.common.text import Forgotten, canonical
+from inference.common.text import Forgotten
 from inference.common.workers import weakly
 from inference.log.decision_log import DecisionLog
 from inference.money.ledger import Ledger
 from inference.money.prices import dollars
-from inference.serving.answer import Answer, Request, Router, answer, check_query
+from inference.serving.answer import Answer, Request, Router, answer, check_intent, check_query
 from inference.serving.asking import Asking
 from inference.serving.assemble import check_stores, choose_redactor, choose_taxonomy, make_cache, make_log
 from inference.serving.closing import Closing
@@ -196,8 +196,9 @@ class Cascade(Closing):
         draw = self._sampler.draw(text, id or None, tier is not None and tier.answers)
         guess = self._known.hit(text, tier) or NO_GUESS
         request = Request(draw, id or None, text, None, started, guess, tier.bundle_id if tier else None, tier)
-        if watch.trial is not None:
-            watch.trial.claim(request, self._sampler.anew)
+        trial = watch.trial
+        if trial is not None:
+            trial.claim(request, self._sampler.anew)
         if request.guess.accepted:
             self._asking.rate.earn()
         return request
@@ -222,8 +223,7 @@ class Cascade(Closing):
             guess.cached, asked, cost, request.age_s * 1000, request.bundle_id, reason,
         )  # fmt: skip
         if request.draw.sampled:
-            if not asked:
-                self._asking.sample(request)
+            self._asking.sample(request)
             self._watch.compare(request)
         self._recorder.record(request, found)
         if forks_later():
@@ -251,9 +251,7 @@ class Cascade(Closing):
         """
         notice()
         names = (self._watch.tier or self).taxonomy.names
-        intent = canonical(str(intent))
-        if intent not in names:
-            raise ValueError(f"{intent!r} is not an intent; the intents are {', '.join(names)}")
+        intent = check_intent(intent, names)
         self._known.correct(self._recorder.correct(id, intent, text), intent)
         if forks_later():
             self._rest()
@@ -271,7 +269,7 @@ class Cascade(Closing):
     def stats(self) -> dict[str, Any]:
         """Counts by source, and the state of every part: for a person, or for monitoring."""
         notice()
-        parts = (self._watch, self._watch.guard, self._deferral, self.log, self._redis)
+        parts = (self._watch, self._watch.guard, self._watch.trials.beside, self._deferral, self.log, self._redis)
         return {
             "answers": self._recorder.counts(),
             **self._watch.stats(),

@@ -74,10 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     home = Path(arguments.models) / arguments.name
     if arguments.rollback:
         print(f"serving {rollback(home)}")
-        trial.end(home)
     elif arguments.promote:
         promote(home, arguments.promote, arguments.force)
-        trial.end(home)
         print(f"serving {arguments.promote}")
     elif arguments.shadow:
         print(_shadow(home, arguments.shadow))

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from inference.bundle.manifest import VERSION, Bundle, BundleError
-from inference.bundle.versions import reasons, served, serving, versions
+from inference.bundle.versions import TRIAL, reasons, served, serving, versions
 from inference.common.files import write_atomically
-
-FILE = "trial.json"
 
 
 class Trial(NamedTuple):
@@ -31,7 +29,7 @@ def on_trial(home: Path) -> Trial | None:
 
     Raises BundleError for a damaged file.
     """
-    path = home / FILE
+    path = home / TRIAL
     try:
         values = json.loads(path.read_bytes())
         found = Trial(str(values["version"]), str(values["beside"]), float(values["share"]))
@@ -84,8 +82,8 @@ def give(home: Path, share: float, force: bool = False) -> str:
 
 def end(home: Path) -> bool:
     """End the trial; whether there was one."""
-    there = (home / FILE).is_file()
-    (home / FILE).unlink(missing_ok=True)
+    there = (home / TRIAL).is_file()
+    (home / TRIAL).unlink(missing_ok=True)
     return there
 
 
@@ -97,4 +95,4 @@ def _latest(home: Path) -> str:
 
 
 def _write(home: Path, trial: Trial) -> None:
-    write_atomically(home / FILE, json.dumps(trial._asdict()).encode())
+    write_atomically(home / TRIAL, json.dumps(trial._asdict()).encode())

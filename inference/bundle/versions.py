@@ -13,6 +13,7 @@ from inference.common.files import write_atomically
 
 REJECTED = "rejected.json"
 OVERRULED = "overruled.json"  # the rejected versions that a person let serve all the same
+TRIAL = "trial.json"
 _LOCK = ".switch.lock"
 
 
@@ -49,9 +50,10 @@ def before(home: Path) -> str | None:
 
 
 def switch(home: Path, version: str, seen: str | None = None) -> None:
-    """Let `version` serve, after verifying it. `seen` is the version that is to be replaced.
+    """Let `version` serve, after verifying it; what was on trial is no more.
 
-    Raises BundleError if it must not be served, Conflict if another than `seen` serves by now.
+    `seen` is the version that is to be replaced. Raises BundleError if it must not be served, Conflict if another than
+    `seen` serves by now.
     """
     if version not in versions(home):
         raise BundleError(f"{home} has no version {version!r}; it has {', '.join(versions(home)) or 'none'}")
@@ -61,6 +63,8 @@ def switch(home: Path, version: str, seen: str | None = None) -> None:
         if seen is not None and now != seen:
             raise Conflict(f"{seen} no longer serves, {now} does since then: nothing was changed")
         write_atomically(home / CURRENT, f"{version}\n".encode())
+        if version != now:  # a trial is beside the version that served
+            (home / TRIAL).unlink(missing_ok=True)
 
 
 def promote(home: Path, version: str, force: bool = False, seen: str | None = None) -> None:

@@ -17,14 +17,7 @@ from inference.common.postgresql import connect_arguments, cut_after
 from inference.common.sqlite import inode, log_ahead, open_file, scrub
 from inference.log.limits import USUAL, Limits
 from inference.log.rows import KEPT, TABLES, Count, R, Row, TrialAnswer, from_record, to_record
-from inference.log.schema import (
-    MIGRATIONS,
-    PARTS,
-    counts_query,
-    inserts,
-    rows_query,
-    tables,
-)
+from inference.log.schema import MIGRATIONS, PARTS, counts_query, inserts, rows_query, tables
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, fields, make_dataclass
 from typing import Any, Generic, TypeVar, cast
 
 from inference.bundle.redact import beginning
 from inference.cache.memory import Entry
-from inference.common.text import MOST_CHARACTERS
+from inference.common.text import MOST_CHARACTERS, canonical
 from inference.serving.flight import Outcome, Wish
 from inference.serving.paid import Question
 from inference.serving.sample import Draw
@@ -108,6 +108,14 @@ def check_query(text: object, id: object) -> None:
         raise TypeError(f"a query must be a str, got {type(text).__name__}")
     if id is not None and not isinstance(id, str):
         raise TypeError(f"an id must be a str, got {type(id).__name__}")
+
+
+def check_intent(intent: object, names: Sequence[str]) -> str:
+    """The intent as it is written everywhere. Raises ValueError if it is none of `names`."""
+    found = canonical(str(intent))
+    if found not in names:
+        raise ValueError(f"{found!r} is not an intent; the intents are {', '.join(names)}")
+    return found
 
 
 class Router(Generic[T]):

@@ -103,8 +103,8 @@ class Asking:
         return Guess(outcome.intent, None, True, outcome.source), None
 
     def sample(self, request: Request) -> None:
-        """Have a request of the sample labelled behind its caller's back, unless no teacher is ever asked."""
-        if self.never:
+        """Have a request of the sample labelled behind its caller's back, where that is still to be done."""
+        if self.never or request.asked is not None:
             return
         request.wish = None
         try:

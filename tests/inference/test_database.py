@@ -1,5 +1,6 @@
 import contextlib
 import hashlib
+import itertools
 import json
 import sqlite3
 import subprocess
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 from inference.log.database import Store
 from inference.log.decision_log import Correction, Count, Decision, LogError, TeacherAnswer
 from inference.log.limits import Limits
-from inference.log.rows import Row, TrialAnswer, to_values
+from inference.log.rows import SERVING, TRIAL, Row, TrialAnswer, to_values
+from inference.log.schema import MIGRATIONS, PARTS
 from tests.logged import ROWS, answer, correction, decision, locked
 from tests.services import Service, fresh_database, postgres_server, postgres_url
 
@@ -199,6 +201,24 @@ def test_a_log_of_the_first_schema_is_migrated_in_postgresql(postgres: str) -> N
         with psycopg.connect(url, autocommit=True) as old:
             old.execute(VERSION_1)
         check_migrated(url)
+
+
+def test_a_log_of_the_third_schema_takes_what_trials_say(url: str) -> None:
+    made = [*itertools.chain.from_iterable(MIGRATIONS[:3]), "CREATE TABLE schema_version (version INTEGER NOT NULL)"]
+    made += [f"INSERT INTO schema_version VALUES ({number})" for number in (1, 2, 3)]
+    with contextlib.closing(Store(url)) as store:
+        store.write([])
+        with store._reading() as connection, connection.begin():
+            for name in (*itertools.chain.from_iterable(PARTS.values()), "secret", "schema_version"):
+                connection.exec_driver_sql(f"DROP TABLE {name}")
+            for statement in made:
+                connection.exec_driver_sql(statement)
+    with contextlib.closing(Store(url)) as store:
+        store.write([decision("d1", time=5.5)])
+        said = [TrialAnswer("d1", 6.0, role, "b", None, None, False, "fallback", 1.5) for role in (SERVING, TRIAL)]
+        store.write(said * 2)
+        assert by_content(list(store.read(TrialAnswer, 0, None))) == by_content(said)
+        assert [row.id for row in store.read(Decision, 0, None)] == ["d1"]
 
 
 def test_who_reads_a_log_in_postgresql_holds_up_neither_its_migration_nor_its_writers(postgres: str) -> None:

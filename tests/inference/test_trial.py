@@ -12,7 +12,8 @@ import pytest
 
 from inference.bundle import trial
 from inference.bundle.manifest import CURRENT, BundleError
-from inference.bundle.versions import REJECTED
+from inference.bundle.versions import REJECTED, promote, rollback
+from inference.bundle.versions import TRIAL as FILE
 from inference.cascade import Cascade
 from inference.classifier import Classifier
 from inference.log import DecisionLog
@@ -126,10 +127,10 @@ def test_a_trial_that_cannot_be_loaded_is_told_once_and_the_serving_bundle_goes_
 ) -> None:
     command(home, "--shadow", NEWER)
     if fault == "damaged file":
-        (home / trial.FILE).write_text("{")
+        (home / FILE).write_text("{")
     elif fault == "another path":
-        values = json.loads((home / trial.FILE).read_text())
-        (home / trial.FILE).write_text(json.dumps(values | {"version": "../elsewhere"}))
+        values = json.loads((home / FILE).read_text())
+        (home / FILE).write_text(json.dumps(values | {"version": "../elsewhere"}))
     else:
         (home / NEWER / "model.onnx").write_bytes(b"no model")
     with caplog.at_level(logging.WARNING, "monoku"), load(home) as cascade:
@@ -246,15 +247,15 @@ def test_what_the_gate_rejected_may_be_a_shadow_but_answers_no_caller_and_is_not
     assert command(home, "--canary", "5", "--force") == 0
 
 
-def test_a_promotion_and_a_rollback_end_the_trial(home: Path) -> None:
-    for end in (["--promote", NEWER], ["--rollback"]):
+def test_any_switch_ends_the_trial_for_good(home: Path) -> None:
+    serves = (home / CURRENT).read_text().strip()
+    for end in (lambda: promote(home, NEWER), lambda: rollback(home)):
         before = (home / CURRENT).read_text().strip()
-        other = next(path.name for path in sorted(home.glob("*Z-*")) if path.name != before)
-        command(home, "--shadow", other)
+        trial.begin(home, NEWER if before == serves else serves)
         assert trial.on_trial(home) is not None
-        assert command(home, *end) == 0
+        end()
         assert trial.on_trial(home) is None
-        assert not (home / trial.FILE).exists()
+        assert not (home / FILE).exists()
 
 
 def test_a_trial_is_over_once_another_version_serves(home: Path) -> None:
