@@ -196,8 +196,7 @@ class Cascade(Closing):
         draw = self._sampler.draw(text, id or None, tier is not None and tier.answers)
         guess = self._known.hit(text, tier) or NO_GUESS
         request = Request(draw, id or None, text, None, started, guess, tier.bundle_id if tier else None, tier)
-        trial = watch.trial
-        if trial is not None:
+        if (trial := watch.trial) is not None:
             trial.claim(request, self._sampler.anew)
         if request.guess.accepted:
             self._asking.rate.earn()
