@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,10 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS reservations (id TEXT PRIMARY KEY, period TEXT NOT NULL, nano BIGINT NOT NULL, "
     "made DOUBLE PRECISION NOT NULL, unsure INTEGER NOT NULL DEFAULT 0)",
     "CREATE TABLE IF NOT EXISTS receipts (id TEXT PRIMARY KEY, made DOUBLE PRECISION NOT NULL, body TEXT NOT NULL)",
+    # Which ledger this is, and what was carried over from one that was here before it and is gone.
+    "CREATE TABLE IF NOT EXISTS ledger (id TEXT PRIMARY KEY)",
+    "CREATE TABLE IF NOT EXISTS carried (ledger TEXT NOT NULL, period TEXT NOT NULL, nano BIGINT NOT NULL, "
+    "PRIMARY KEY (ledger, period))",
 )
 RESERVATION = "INSERT INTO reservations (id, period, nano, made) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
 RECEIPT = "INSERT INTO receipts (id, made, body) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING"
@@ -71,7 +76,7 @@ def open_postgresql(arguments: dict[str, Any]) -> Any:
     connection = psycopg.connect(**arguments, autocommit=True)
     try:
         with cut_after(HUNG_S, connection.fileno()):
-            if connection.execute("SELECT to_regclass('receipts')").fetchone() == (None,):
+            if connection.execute("SELECT to_regclass('carried')").fetchone() == (None,):
                 # Two processes that create a table at once would collide.
                 connection.execute("; ".join(["BEGIN", "SELECT pg_advisory_xact_lock(740121)", *_TABLES, "COMMIT"]))
     except BaseException:
@@ -109,6 +114,34 @@ def measured(run: Run, period: str) -> int:
     """What a period is measured to have spent."""
     found = run("SELECT nano FROM spend WHERE period = ?", period)
     return int(found[0][0]) if found else 0
+
+
+def named(run: Run, period: str) -> tuple[str, int]:
+    """The ledger's id, which it is given where it has none, and what a period is measured to have spent."""
+    ((name, nano),) = run("SELECT (SELECT id FROM ledger), (SELECT nano FROM spend WHERE period = ?)", period)
+    if name is None:
+        name = uuid.uuid4().hex
+        run("INSERT INTO ledger (id) VALUES (?)", name)
+    return str(name), int(nano or 0)
+
+
+def not_carried(run: Run, before: str, period: str, known: int) -> int:
+    """What is still to be added of `known` nano-dollars that the ledger `before`, now gone, had of a period.
+
+    It counts as carried over from now on: of several processes that knew that ledger each adds what the others did not
+    know.
+    """
+    found = run("SELECT nano FROM carried WHERE ledger = ? AND period = ?", before, period)
+    carried = int(found[0][0]) if found else 0
+    if known > carried:
+        run(
+            "INSERT INTO carried (ledger, period, nano) VALUES (?, ?, ?) "
+            "ON CONFLICT (ledger, period) DO UPDATE SET nano = excluded.nano",
+            before,
+            period,
+            known,
+        )
+    return max(0, known - carried)
 
 
 def read(run: Run, period: str) -> Spent:

@@ -26,6 +26,8 @@ from inference.money.database import (
     add,
     doubt_stale,
     measured,
+    named,
+    not_carried,
     open_postgresql,
     open_sqlite,
     read,
@@ -53,8 +55,9 @@ class Ledger(ProcessLocal):
     `url` is a file (SQLite) or a postgresql:// URL. `cap_usd` holds per UTC day, or for good with `period` = "ever".
     A reservation that nobody settles within 15 minutes counts as perhaps charged, and goes on counting against the cap.
     What could not be booked after a call is booked before the next one. A database that was deleted or put back to an
-    earlier state goes on from what this process knows to be spent. Raises ValueError for any other URL, and where an
-    extra is missing. Every method raises LedgerDown where the database cannot be reached.
+    earlier state goes on from what this process knows to be spent; to a new one, which others may have begun to use,
+    that is added. Raises ValueError for any other URL, and where an extra is missing. Every method raises LedgerDown
+    where the database cannot be reached.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Ledger(ProcessLocal):
         self._seen: dict[str, int] = {}
         self._open: dict[str, tuple[str, int, float]] = {}  # reservations under way: period, amount, when
         self._known: dict[str, int] = {}  # what is surely spent, by period
+        self._name = self._found = ""  # the database's id, as of the last transaction and of the present one
         self._last: tuple[str, Spent] | None = None
 
     def check(self) -> None:
@@ -186,7 +190,7 @@ class Ledger(ProcessLocal):
                 connection = self._begin(limit)
                 run = runner(connection, self._shared)
                 begun = True
-                late, self._seen = list(self._late), {}
+                late, self._seen, self._found = list(self._late), {}, ""
                 for book in late:
                     book(run)
                 yield run
@@ -195,6 +199,7 @@ class Ledger(ProcessLocal):
                 usable = True
                 del self._late[: len(late)]
                 self._known = dict(sorted((self._known | self._seen).items())[-2:])  # yesterday's calls end today
+                self._name = self._found or self._name
             except SpendLimit:
                 self._last = self._look(run)
                 connection.commit()  # which reservations are in doubt stays known
@@ -226,16 +231,19 @@ class Ledger(ProcessLocal):
 
     def _measured(self, run: Run, period: str) -> None:
         """See that the database has not lost what this process knows of a period."""
-        found, known = measured(run, period), self._known.get(period, 0)
-        if found < known:
+        known = self._known.get(period, 0)
+        self._found, found = named(run, period)
+        same = self._name in ("", self._found)  # else others may have booked in it already
+        lost = known - found if same else not_carried(run, self._name, period, known)
+        if lost > 0:
             _log.warning(
-                "the spend ledger %s was deleted or put back to an earlier state: it goes on from %s, which this "
-                "process knows to be spent; to begin anew, restart", self._place.name, shown(known),
+                "the spend ledger %s was deleted or put back to an earlier state: it goes on from %s, %s of which "
+                "this process alone knows; to begin anew, restart", self._place.name, shown(found + lost), shown(lost),
             )  # fmt: skip
-            add(run, period, known - found)
+            add(run, period, lost)
             for reservation, (of, nano, made) in list(self._open.items()):
                 run(RESERVATION, reservation, of, nano, made)
-        self._seen[period] = max(found, known)
+        self._seen[period] = found + max(lost, 0)
 
     def _look(self, run: Run) -> tuple[str, Spent]:
         period = self._period()

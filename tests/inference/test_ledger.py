@@ -337,6 +337,41 @@ def test_whatever_fails_or_is_deleted_all_that_was_charged_is_counted_once(steps
             assert charged <= ledger.spent().measured <= charged + sum(nano for _, nano in begun)
 
 
+CREW = st.lists(st.tuples(st.sampled_from(["call", "deleted", "restarted"]), st.integers(1, 2)), max_size=12)
+
+
+@settings(deadline=None, max_examples=25)
+@given(CREW)
+def test_whoever_is_first_on_a_ledger_after_it_was_deleted_nothing_spent_is_forgotten_or_counted_twice(
+    steps: list[tuple[str, int]],
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        path, charged = Path(name) / "spend.db", 0
+        crew = [Ledger(path) for _ in range(3)]
+        for what, who in steps:
+            if what == "deleted":
+                path.unlink(missing_ok=True)
+            elif what == "restarted":  # it knows nothing any more
+                crew[who] = Ledger(path)
+            else:
+                crew[who].settle(crew[who].reserve(30), 7)
+                charged += 7
+                crew[0].spent()  # which is never restarted, and knows of all
+        assert [ledger.spent().measured for ledger in (*crew, *crew)][3:] == [charged] * 3
+
+
+def test_what_an_old_process_knows_counts_against_the_cap_of_a_new_one(tmp_path: Path) -> None:
+    nano = 900_000_000
+    old = Ledger(tmp_path / "spend.db", cap_usd=1)
+    old.settle(old.reserve(nano), nano)
+    (tmp_path / "spend.db").unlink()
+    new = Ledger(tmp_path / "spend.db", cap_usd=1)
+    new.settle(new.reserve(nano), nano)  # nobody has told it yet
+    for ledger in (old, new):
+        with pytest.raises(SpendLimit, match=r"\$1.8 spent"):
+            ledger.reserve(1)
+
+
 def test_a_deleted_ledger_goes_on_from_what_is_known_and_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
