@@ -119,7 +119,7 @@ def test_many_threads_write_and_nothing_is_lost(log: DecisionLog) -> None:
 
 
 def test_wrong_arguments_raise_at_once(log: DecisionLog, path: Path) -> None:
-    with pytest.raises(TypeError, match="takes a Decision, TeacherAnswer or Correction, got dict"):
+    with pytest.raises(TypeError, match="takes a Decision, TeacherAnswer, Correction or TrialAnswer, got dict"):
         log.put({"text": "x"})  # type: ignore[arg-type]
     for size in (0, 1.5, True):
         with pytest.raises(ValueError, match="queue_size"):
