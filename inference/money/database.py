@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,12 @@ def runner(connection: Any, shared: bool) -> Run:
 def doubt_stale(run: Run, now: float) -> None:
     """Count what nobody has settled in time as perhaps charged."""
     run("UPDATE reservations SET unsure = 1 WHERE unsure = 0 AND made < ?", now - STALE_S)
+
+
+def reserve_again(run: Run, reservations: Mapping[str, tuple[str, int, float]]) -> None:
+    """Put reservations (period, nano-dollars, when) where they are not, by id."""
+    for reservation, (period, nano, made) in list(reservations.items()):
+        run(RESERVATION, reservation, period, nano, made)
 
 
 def add(run: Run, period: str, nano: int) -> None:

@@ -31,6 +31,7 @@ from inference.money.database import (
     open_postgresql,
     open_sqlite,
     read,
+    reserve_again,
     runner,
     server,
 )
@@ -80,7 +81,7 @@ class Ledger(ProcessLocal):
 
     def _begin_books(self) -> None:
         """What this process knows beside the database."""
-        self._late: list[Callable[[Run], object]] = []  # to be booked with the next transaction
+        self._late: list[tuple[str, Callable[[Run], object]]] = []  # to be booked with the next transaction
         self._seen: dict[str, int] = {}
         self._open: dict[str, tuple[str, int, float]] = {}  # reservations under way: period, amount, when
         self._known: dict[str, int] = {}  # what is surely spent, by period
@@ -117,8 +118,6 @@ class Ledger(ProcessLocal):
         """Replace a reservation by what was charged; keep `receipts` (id, body) in the same transaction."""
 
         def book(run: Run) -> None:
-            if reservation in self._open:
-                self._measured(run, self._open[reservation][0])
             rows = run("SELECT period FROM reservations WHERE id = ?", reservation)
             run("DELETE FROM reservations WHERE id = ?", reservation)
             for (period,) in rows:  # else it was settled before
@@ -134,12 +133,17 @@ class Ledger(ProcessLocal):
         self._book(reservation, lambda run: run("UPDATE reservations SET unsure = 1 WHERE id = ?", reservation))
 
     def _book(self, reservation: str, book: Callable[[Run], object], again: bool = True) -> None:
+        def seen(run: Run) -> None:
+            if reservation in self._open:
+                self._measured(run, self._open[reservation][0])
+            book(run)
+
         try:
             with self._transaction() as run:
-                book(run)
+                seen(run)
         except LedgerDown:
             if again:
-                self._late.append(book)
+                self._late.append((reservation, seen))
             raise
         self._open.pop(reservation, None)
 
@@ -186,31 +190,36 @@ class Ledger(ProcessLocal):
         notice()
         with self._lock, contextlib.ExitStack() as limit:
             begun = usable = False
+            refused: SpendLimit | None = None
             try:
-                connection = self._begin(limit)
-                run = runner(connection, self._shared)
+                run = runner(connection := self._begin(limit), self._shared)
                 begun = True
                 late, self._seen, self._found = list(self._late), {}, ""
-                for book in late:
+                for _, book in late:
                     book(run)
-                yield run
-                self._last = self._look(run)
+                try:
+                    yield run
+                except SpendLimit as error:  # which reservations are in doubt, and what was lost, stays known
+                    refused = error
+                self._last = (period := self._period()), read(run, period)
                 connection.commit()
                 usable = True
-                del self._late[: len(late)]
-                self._known = dict(sorted((self._known | self._seen).items())[-2:])  # yesterday's calls end today
-                self._name = self._found or self._name
-            except SpendLimit:
-                self._last = self._look(run)
-                connection.commit()  # which reservations are in doubt stays known
-                usable = True
-                raise
+                self._committed([name for name, _ in late])
             except Exception as error:  # each driver has its own exceptions
                 what = "failed" if begun else "cannot be reached"
                 raise LedgerDown(f"the spend ledger {self._place.name} {what}: {error}") from error
             finally:
                 if not (usable and self._shared):  # a file must not be open while a process forks (see open_file)
                     self._forget()
+            if refused is not None:
+                raise refused
+
+    def _committed(self, late: Sequence[str]) -> None:
+        del self._late[: len(late)]
+        for name in late:
+            self._open.pop(name, None)
+        self._known = dict(sorted((self._known | self._seen).items())[-2:])  # yesterday's calls end today
+        self._name = self._found or self._name
 
     def _begin(self, limit: contextlib.ExitStack) -> Any:
         """A connection in a transaction. One that was kept may have been closed meanwhile by the server."""
@@ -230,24 +239,29 @@ class Ledger(ProcessLocal):
         return connection
 
     def _measured(self, run: Run, period: str) -> None:
-        """See that the database has not lost what this process knows of a period."""
-        known = self._known.get(period, 0)
+        """See that the database has not lost what this process knows of a period, and of calls under way."""
+        looked = bool(self._found)
         self._found, found = named(run, period)
-        same = self._name in ("", self._found)  # else others may have booked in it already
-        lost = known - found if same else not_carried(run, self._name, period, known)
+        if self._name in ("", self._found):
+            self._seen[period] = found + self._restore(run, period, self._known.get(period, 0) - found)
+            return
+        if not looked:  # all periods now: later it is known already, and others may have booked in it
+            for of, known in self._known.items():
+                self._restore(run, of, not_carried(run, self._name, of, known))
+            reserve_again(run, self._open)  # whoever was first here knew nothing of this process's calls
+        self._seen[period] = measured(run, period)
+
+    def _restore(self, run: Run, period: str, lost: int) -> int:
+        """Add what a period lost, if it did; how much that is."""
         if lost > 0:
+            add(run, period, lost)
+            reserve_again(run, self._open)
             _log.warning(
                 "the spend ledger %s was deleted or put back to an earlier state: it goes on from %s, %s of which "
-                "this process alone knows; to begin anew, restart", self._place.name, shown(found + lost), shown(lost),
+                "this process alone knows; to begin anew, restart", self._place.name, shown(measured(run, period)),
+                shown(lost),
             )  # fmt: skip
-            add(run, period, lost)
-            for reservation, (of, nano, made) in list(self._open.items()):
-                run(RESERVATION, reservation, of, nano, made)
-        self._seen[period] = found + max(lost, 0)
-
-    def _look(self, run: Run) -> tuple[str, Spent]:
-        period = self._period()
-        return period, read(run, period)
+        return max(lost, 0)
 
     def _spent(self, run: Run, period: str) -> Spent:
         self._measured(run, period)

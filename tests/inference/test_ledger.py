@@ -334,7 +334,7 @@ def test_whatever_fails_or_is_deleted_all_that_was_charged_is_counted_once(steps
                 assert ledger.spent().measured == charged
             for reservation, nano in begun:
                 ledger.settle(reservation, nano)
-            assert charged <= ledger.spent().measured <= charged + sum(nano for _, nano in begun)
+            assert ledger.spent().measured == charged + sum(nano for _, nano in begun)
 
 
 CREW = st.lists(st.tuples(st.sampled_from(["call", "deleted", "restarted"]), st.integers(1, 2)), max_size=12)
@@ -370,6 +370,58 @@ def test_what_an_old_process_knows_counts_against_the_cap_of_a_new_one(tmp_path:
     for ledger in (old, new):
         with pytest.raises(SpendLimit, match=r"\$1.8 spent"):
             ledger.reserve(1)
+
+
+def test_a_call_that_was_under_way_when_the_ledger_was_deleted_counts_whoever_is_first_on_the_new_one(
+    tmp_path: Path,
+) -> None:
+    one, other = (Ledger(tmp_path / "spend.db") for _ in range(2))
+    one.settle(one.reserve(30), 7)
+    other.spent()
+    settled, doubted = other.reserve(30), other.reserve(20)
+    (tmp_path / "spend.db").unlink()
+    one.spent()  # carries over all that is known to be spent
+    other.settle(settled, 25)
+    other.doubt(doubted)
+    assert (one.spent().measured, one.spent().unsure, one.spent().reserved) == (32, 20, 0)
+
+
+@pytest.mark.parametrize("end", [Ledger.doubt, lambda ledger, name: ledger.settle(name, 30)])
+def test_the_first_call_of_a_ledger_counts_though_it_was_deleted_meanwhile(
+    tmp_path: Path, end: Callable[[Ledger, str], None]
+) -> None:
+    ledger = Ledger(tmp_path / "spend.db")
+    reservation = ledger.reserve(30)
+    (tmp_path / "spend.db").unlink()
+    end(ledger, reservation)
+    assert ledger.spent().measured + ledger.spent().unsure == 30
+
+
+def test_what_could_not_be_booked_is_booked_once_though_the_cap_is_reached_on_a_new_ledger(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "spend.db", cap_usd=100e-9)
+    ledger.settle(ledger.reserve(40), 40)
+    reservation = ledger.reserve(50)
+    with pytest.MonkeyPatch.context() as patch, held(tmp_path / "spend.db"):
+        patch.setattr("inference.money.database.LOCKED_S", 0.05)
+        ledger.settle(reservation, 50)
+    (tmp_path / "spend.db").unlink()
+    for _ in range(2):
+        with pytest.raises(SpendLimit):
+            ledger.reserve(30)
+    spent = ledger.spent()
+    assert (spent.measured, spent.unsure, spent.reserved) == (90, 0, 0)
+
+
+def test_what_was_spent_today_is_carried_over_though_a_call_of_yesterday_ends_first(tmp_path: Path) -> None:
+    clock = [86_400.0 - 60]
+    old, new = (Ledger(tmp_path / "spend.db", now=lambda: clock[0]) for _ in range(2))
+    late = old.reserve(30)
+    clock[0] = 86_400.0 + 60
+    old.settle(old.reserve(30), 8)
+    (tmp_path / "spend.db").unlink()
+    new.settle(new.reserve(30), 5)
+    old.settle(late, 30)
+    assert old.spent().measured == 8 + 5
 
 
 def test_a_deleted_ledger_goes_on_from_what_is_known_and_says_so(
