@@ -235,7 +235,7 @@ class Cascade(Closing):
         self._known.keep(redacted, redacted, entry, self._watch.tier)
 
     def _answered(self, redacted: str) -> Outcome | None:
-        guess = self._known.hit(normalise(redacted), self._watch.tier)
+        guess = self._known.told(normalise(redacted), self._watch.tier)
         return None if guess is None else Outcome(guess.intent, "", 0, source=guess.source)
 
     def feedback(self, id: str, intent: str, text: str | None = None) -> None:

@@ -31,6 +31,11 @@ class Known:
             return None
         return self._memory.get(text, *(DAY_ZERO if tier is None else tier.serving))
 
+    def told(self, text: str, tier: Tier | None) -> Entry | None:
+        """The same of what a teacher or a person said: one bundle's answer is none of another, which was not sure."""
+        found = self.hit(text, tier)
+        return None if found is None or found.bundle_id is not None else found
+
     def redact(self, request: Request) -> None:
         """Redact the query; where that fails the reason says so."""
         try:

@@ -189,6 +189,18 @@ def test_a_share_of_the_callers_has_its_answers_whatever_is_sampled_or_cached(ho
     assert found["requests"] == sum(sampled.values())
 
 
+def test_what_the_canary_is_not_sure_of_is_not_answered_by_the_serving_bundles_cache(home: Path) -> None:
+    with load(home, sample_rate=0.0) as cascade:
+        before = [cascade.classify(text).source for text in TEXTS]
+        command(home, "--shadow", NEWER)
+        command(home, "--canary", "100")
+        wait_until(lambda: (cascade.stats()["trial"] or {}).get("share") == 1.0)
+        found = [cascade.classify(text) for text in TEXTS]
+    sure = [said.accepted for said in map(bundle(home, NEWER).predict, TEXTS)]
+    assert before.count("student") > sure.count(True) > 0
+    assert [one.source == "student" for one in found] == sure
+
+
 def test_a_retry_finds_the_same_bundle_and_none_of_it_depends_on_what_is_sampled() -> None:
     draws = Sampler(Policy(), bytes(32))
     numbers = [draws.draw(f"text {i}", "id", True).number for i in range(6_000)]
