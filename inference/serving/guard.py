@@ -83,11 +83,12 @@ class Guard(ProcessLocal):
     def begin(self, tier: Tier | None) -> Tier | None:
         """What may serve of `tier`, by what is marked in the log already: before the first request of a process."""
         self._tier, serving = tier, self._serving(tier)
-        if self._lookout is not None and serving is not None:
+        if self._lookout is not None and tier is not None:
             try:
                 with self._reading:
-                    self._lookout.read_marks(serving, self._now())
-                    self.pace.read(serving.question, self._now())
+                    self.pace.read(self._asked(tier), self._now())
+                    if serving is not None:
+                        self._lookout.read_marks(serving, self._now())
             except LogError as error:
                 self._unreadable(error)
             self._alarm = self._lookout.alarm

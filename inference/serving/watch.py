@@ -65,6 +65,16 @@ class Watch:
 
     def look(self) -> float:
         """Load the serving bundle if it is another than the one loaded; the seconds until the next look."""
+        try:
+            self._follow()
+        finally:  # what serves is watched though a newer one cannot be fetched or loaded
+            if self.guard is not None:
+                self.guard.start()
+                self.tier = self.guard.serves(self.loaded)
+            self.trial = self.trials.look(self.loaded, self.tier is not self.loaded, _look_of)
+        return self.every_s
+
+    def _follow(self) -> None:
         self._fetch()
         version = self._version()
         if self.loaded is not None and version in (None, self.loaded.classifier.bundle.root.name):
@@ -72,11 +82,6 @@ class Watch:
             self._refusing.end()
         elif version is not None and self._refused_as != (found := _look_of(self.path / version)):
             self._load(version, found)
-        if self.guard is not None:
-            self.guard.start()
-            self.tier = self.guard.serves(self.loaded)
-        self.trial = self.trials.look(self.loaded, self.tier is not self.loaded, _look_of)
-        return self.every_s
 
     def _fetch(self) -> None:
         if self.url is not None and time.monotonic() - self._fetched >= self.fetch_every_s:

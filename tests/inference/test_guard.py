@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from inference.bundle.manifest import CURRENT, IntentCertificate, read_manifest
+from inference.bundle.manifest import CURRENT, BundleError, IntentCertificate, read_manifest
 from inference.cascade import Cascade
 from inference.log.database import Store
 from inference.log.decision_log import DecisionLog
@@ -21,6 +21,7 @@ from inference.log.rows import Count
 from inference.serving.guard import Guard
 from inference.serving.policy import Policy
 from inference.serving.tier import Tier
+from inference.serving.watch import Watch
 from tests.audited import audited, write
 from tests.forks import holds_in_child, needs_fork
 from tests.inference.test_watch import publish
@@ -196,6 +197,29 @@ def test_a_log_that_cannot_be_read_makes_it_blind_and_changes_nothing(home: Path
     assert found.begin(tier) is tier
     assert found.state()["state"] == "blind"
     assert found.state()["since"] == pytest.approx(time.time(), abs=60)
+
+
+def test_a_broken_promise_is_suspended_though_a_newer_bundle_cannot_be_fetched(home: Path, tier: Tier) -> None:
+    watch = Watch(home, Policy(target=0.9), url=(home / "gone").as_uri(), fetch_every_s=0.0)
+    watch.watched_by(guard(home))
+    break_promise(home, tier)
+
+    def suspended() -> bool:
+        with pytest.raises(BundleError, match="cannot be read"):
+            watch.look()
+        return watch.tier is not watch.loaded
+
+    wait_until(suspended)
+    watch.stop()
+
+
+def test_the_samples_rate_is_the_chosen_one_from_the_start_though_nothing_is_certified(home: Path, tier: Tier) -> None:
+    log = DecisionLog(home / "decisions.db")
+    log.note(RATES, Choice(time.time() - 100, tier.taxonomy.question_id(), 0.3, "uncertified").key)
+    log.close()
+    found = guard(home, sample_rate="auto", strategy="tiered")
+    found.begin(Tier(home, Policy(strategy="tiered"), None))
+    assert found.pace.state()["rate"] == 0.3
 
 
 def test_the_samples_rate_follows_what_is_chosen_from_the_first_request_on_and_says_why(home: Path, tier: Tier) -> None:
