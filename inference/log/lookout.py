@@ -21,12 +21,15 @@ RECENT = "recent_since"  # in a bundle's lineage: since when it was calibrated o
 
 
 class Serving(NamedTuple):
-    """What serves: the question that it answers, its target, the stricter ones, and how new its calibration is."""
+    """What serves: the question that it answers, its target, the stricter ones, how new its calibration is, and the
+    intents with targets of their own.
+    """
 
     question: str
     target: float
     stricter: tuple[float, ...]
     recent_since: float
+    own: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, manifest: Manifest, question: str, target: float | None) -> Serving | None:
@@ -34,7 +37,8 @@ class Serving(NamedTuple):
         target = manifest.target if target is None else target
         if accept_above(manifest, target) is None:
             return None
-        return cls(question, target, tuple(stricter(manifest, target)), float(manifest.lineage.get(RECENT) or 0.0))
+        recent_since, own = float(manifest.lineage.get(RECENT) or 0.0), tuple(one.intent for one in manifest.intents)
+        return cls(question, target, tuple(stricter(manifest, target)), recent_since, own)
 
 
 class Lookout:
@@ -65,7 +69,7 @@ class Lookout:
             self.promise = Promise(serving.question, serving.target, serving.stricter, self._thresholds.keeps)
             self.audits = Audits(self._log, serving.question, marks.began)
         level = serving.target if self.alarm is None else self.alarm.to
-        answers = filter(self._thresholds.pooled, self.audits.new(now))
+        answers = [one for one in self.audits.new(now) if self._thresholds.pooled(one, serving.own)]
         for alarm in self.promise.add(answers, level, marks.last_alarm):
             self._mark(alarm)
         marks = self._mine(serving)

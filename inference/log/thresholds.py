@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,13 @@ class Thresholds:
         above = certificate.exit_above if answer.source == "exit" else certificate.accept_above
         return above is not None and answer.confidence > above
 
-    def pooled(self, answer: Audited) -> bool:
-        """Whether the promise that is watched is about the answer: it names no intent with a target of its own."""
+    def pooled(self, answer: Audited, own: Collection[str] = ()) -> bool:
+        """Whether the promise that is watched is about the answer: it names no intent with a target of its own.
+
+        Where its bundle is gone, none of `own`: those of the bundle that serves.
+        """
         manifest = self._manifest(answer.bundle_id)
-        return manifest is None or answer.intent not in {one.intent for one in manifest.intents}
+        return answer.intent not in (own if manifest is None else [one.intent for one in manifest.intents])
 
     def _manifest(self, bundle_id: str) -> Manifest | None:
         if bundle_id not in self._known:
