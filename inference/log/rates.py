@@ -135,7 +135,9 @@ class Rates:
         rate = change(holds, why, requests_a_day, self._calls_a_day, now)
         if rate is None:
             return holds
-        holds = Choice(now, question[:16], rate, why)
+        # A clock that is ahead, or was, must not have its choice hold against all later ones.
+        time = now if holds is None else max(now, holds.time + 1)
+        holds = Choice(time, question[:16], rate, why)
         self._choices.add(holds)
         self._note(KIND, holds.key)
         return holds

@@ -144,6 +144,20 @@ def test_all_processes_follow_the_newest_choice_also_after_a_restart(log: Decisi
     assert newest([later, chosen], "q1") == later
 
 
+def test_a_choice_by_a_clock_that_is_ahead_is_followed_by_others(log: DecisionLog) -> None:
+    traffic(log, 240_000)
+    ahead = Choice(NOW + 30 * DAY_S, "q1", 0.3, "unsure")
+    log.note(KIND, ahead.key)
+    log.close()
+    one = rates(log)
+    chosen = one.look("q1", UNSURE, NOW)
+    assert chosen is not None
+    assert (chosen.rate, chosen.epoch != ahead.epoch) == (0.0003, True)
+    log.close()
+    assert one.look("q1", UNSURE, NOW + 10) == chosen
+    assert rates(DecisionLog(log.name)).read("q1", NOW + 20) == chosen
+
+
 def test_another_question_chooses_for_itself(log: DecisionLog) -> None:
     traffic(log, 2400)
     assert rates(log).look("q1", UNSURE, NOW) is not None
