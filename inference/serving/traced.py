@@ -91,8 +91,9 @@ class TracedTeacher:
             except TeacherError as error:
                 span.set_attribute(PREFIX + "status", error.kind)
                 raise
-            status = "refused" if reply.label is None else "answered"
-            span.set_attributes({PREFIX + "status": status, PREFIX + "cost_usd": dollars(reply.nano)})
+            if isinstance(reply, Reply) and type(reply.nano) is int:  # whoever asked says what is wrong with another
+                status = "refused" if reply.label is None else "answered"
+                span.set_attributes({PREFIX + "status": status, PREFIX + "cost_usd": dollars(reply.nano)})
             return reply
 
     @property

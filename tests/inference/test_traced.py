@@ -107,6 +107,31 @@ def test_what_goes_wrong_is_named_by_its_kind_and_no_text_is_in_any_span(
     assert not [span for span in spans.get_finished_spans() if "private" in span.to_json()]
 
 
+class Mute:
+    """A teacher that says nothing at all."""
+
+    name, prompt_id = "mute", ""
+
+    async def ask(self, text: str, timeout_s: float) -> Any:
+        return None
+
+    def worst_case(self, text: str) -> int:
+        return 0
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_what_is_wrong_with_a_teachers_reply_is_said_with_spans_as_without(
+    tiny_home: Path, tmp_path: Path, on: bool
+) -> None:
+    with load(tiny_home, tmp_path, Mute(), strategy="tiered", spans=on) as cascade:
+        reason = cascade.classify(NEW).reason
+    assert reason is not None
+    assert "the teacher must return a Reply, got NoneType" in reason
+
+
 def test_a_teacher_that_is_asked_in_the_background_has_the_request_as_its_parent_all_the_same(
     tiny_home: Path, tmp_path: Path, spans: InMemorySpanExporter
 ) -> None:
