@@ -124,7 +124,7 @@ def measured(run: Run, period: str) -> int:
 
 def named(run: Run, period: str) -> tuple[str, int]:
     """The ledger's id, which it is given where it has none, and what a period is measured to have spent."""
-    ((name, nano),) = run("SELECT (SELECT id FROM ledger), (SELECT nano FROM spend WHERE period = ?)", period)
+    ((name, nano),) = run("SELECT (SELECT min(id) FROM ledger), (SELECT nano FROM spend WHERE period = ?)", period)
     if name is None:
         name = uuid.uuid4().hex
         run("INSERT INTO ledger (id) VALUES (?)", name)
