@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cells import Cells
+from benchmarks.plots import lines
 from benchmarks.watch import ACCEPTED, FALLS, TARGET, USUAL, answers, drawn, promise
 from inference.log.promise import Promise
 from inference.log.rates import FIRST, Choice, Seen, change
@@ -73,10 +74,12 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--publish", type=int, default=0, metavar="DAYS", help="publish a bundle so often (0: never)")
     parser.add_argument("--out", type=Path, default=Path("models/price.jsonl"), help="finished cells")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the days to an alarm as an SVG file")
     parser.add_argument("--quick", action="store_true", help="20 runs")
     arguments = parser.parse_args()
     runs, kept = 20 if arguments.quick else arguments.runs, Cells(arguments.out)
     print(f"a budget of {CALLS_A_DAY:g} calls a day; {runs} runs; a publish every {arguments.publish or '-'} days")
+    days: dict[str, list[tuple[float, float]]] = {}
     for requests in (1_000, 10_000, 100_000):
         for way in WAYS:
             settings = {"way": way, "requests": requests, "publish": arguments.publish, "runs": runs}
@@ -87,6 +90,10 @@ def main() -> None:
                 f"within {found['90 %']:.1f}; {found['changes']:.1f} changes of the rate before the fall",
                 flush=True,
             )
+            days.setdefault(f"sample_rate {way}", []).append((requests, found["median"]))
+    if arguments.plot:
+        title = "From 97 to 90 % under a promise of 95: days until the alarm (median)"
+        lines(arguments.plot, title, ("requests a day", "days"), days)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cells import Cells, allowed
+from benchmarks.plots import bars
 from inference.log.database import Store
 from inference.log.decision_log import Decision, DecisionLog, TeacherAnswer
 from training.evaluation.certificate import certify, delta_shares, thresholds_to_test
@@ -181,6 +182,7 @@ def main() -> None:
     parser.add_argument("--histories", type=int, default=200)
     parser.add_argument("--logged", type=int, default=5, help="histories of a cell that go through log and harvest too")
     parser.add_argument("--out", type=Path, default=Path("models/promise.jsonl"), help="finished cells")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the cells as an SVG file")
     parser.add_argument("--quick", action="store_true", help="a few cells, 20 histories each")
     arguments = parser.parse_args()
     histories, logged = (20, 1) if arguments.quick else (arguments.histories, arguments.logged)
@@ -201,6 +203,12 @@ def main() -> None:
         )
     mean, delta = (float(np.mean([figures[name] for figures in found])) for name in ("broken", "delta"))
     print(f"\nmean of all cells: broken {mean:.4f}, delta {delta:.4f}")
+    if arguments.plot:
+        shares: dict[str, list[float]] = {}
+        for cell, figures in zip(cells(arguments.quick), found, strict=True):
+            shares.setdefault(cell.scenario, []).append(figures["broken"])
+        title = f"A promise of {TARGET:.0%} on live traffic: {len(found)} kinds of it, {histories} histories each"
+        bars(arguments.plot, title, "histories in which it was broken", shares, delta)
 
 
 if __name__ == "__main__":
