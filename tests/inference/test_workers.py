@@ -109,10 +109,17 @@ class Unspeakable(Exception):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_died_is_noticed_and_started_again() -> None:
+    spawned: list[threading.Thread] = []
+
+    def spawn(thread: threading.Thread) -> None:
+        spawned.append(thread)
+        thread.start()
+
     steps = Steps(Unspeakable())
-    with working(steps) as worker:
+    with working(steps, spawn=spawn) as worker:
         worker.start()
-        wait_until(lambda: not worker.running)
+        spawned[0].join()  # to its very end: what it could not say is told by then, and not within the next test
+        assert not worker.running
         assert worker.start()
         wait_until(lambda: steps.taken == 2)
         assert worker.state()["restarts"] == 1
