@@ -285,7 +285,7 @@ def summary(report: dict[str, Any]) -> str:
     rows += [(f"{one['intent']} at {one['target']:.1%}", card.own_target(one)) for one in own]
     rows.append(("latency", f"p50 {latency['p50']:.2f} ms, p95 {latency['p95']:.2f} ms, one thread"))
     rows.append(("model file", f"{report['model_bytes'] / 1e6:.1f} MB"))
-    rows += [(f"next, with {one['labels']} labels", card.bought(one)) for one in report["more_labels"]]
+    rows += [(f"next: {one['labels']} labels", card.bought(one)) for one in report["more_labels"]]
     return "\n".join(f"{name:<20}{value}" for name, value in rows)
 
 
