@@ -14,6 +14,7 @@ from typing import Any
 from inference.log.rows import Count, tidy_text
 
 HOUR_S = 3600
+DAY_S = 86_400.0
 CONFIDENCE_BINS = 20
 LATENCY_BINS_PER_DECADE = 20
 FASTEST_MS, DECADES = 0.01, 7

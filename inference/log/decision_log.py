@@ -19,12 +19,12 @@ from inference.common.fork import ProcessLocal, attempt, notice, register
 from inference.common.logs import Condition
 from inference.common.text import Forgotten
 from inference.common.workers import Worker
-from inference.log.counts import Tally
+from inference.log.counts import DAY_S, Tally
 from inference.log.database import LogError, Store
 from inference.log.limits import USUAL, Limits
 from inference.log.queue import Entry, Queue
 from inference.log.reader import Reader
-from inference.log.retention import DAY_S, Retention
+from inference.log.retention import Retention
 from inference.log.rows import Correction, Count, Decision, Row, TeacherAnswer, TrialAnswer
 from inference.log.spill import Sink
 

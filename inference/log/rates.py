@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from inference.log.counts import HOUR_S
+from inference.log.counts import DAY_S, HOUR_S
 from inference.log.detector import LIMIT
 from inference.log.reader import Reader
 from inference.log.rows import Count
@@ -23,7 +23,6 @@ STEPS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 FIRST = 0.01  # until the traffic is known
 NARROW = 0.04
 SUSPICIOUS = LIMIT / 100
-DAY_S = 86_400.0
 SURE = "sure"
 WHY = {
     "first": "traffic is not known yet",

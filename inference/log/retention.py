@@ -6,11 +6,11 @@ import collections
 import json
 from collections.abc import Callable
 
+from inference.log.counts import DAY_S
 from inference.log.database import LogError
 from inference.log.spill import Sink
 
 EVERY_S = 3600.0
-DAY_S = 86_400.0
 
 
 class Retention:

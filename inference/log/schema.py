@@ -89,15 +89,14 @@ def rows_query(
     import sqlalchemy as sa
 
     first, *others = tables()[kind]
-    if not others:
-        return _within(sa.select(first), first.c.time, since, until).order_by(first.c.time, first.c.id)
-    (more,) = others
-    defaults = {name: "" for name, annotation in FIELDS[kind] if annotation == "str"}
-    added = [
-        sa.func.coalesce(more.c[name], defaults[name]).label(name) if name in defaults else more.c[name]
-        for name in ADDED[kind]
-    ]
-    query = sa.select(first, *added).select_from(first.outerjoin(more, first.c.id == more.c.id))
+    query = sa.select(first)
+    for more in others:  # one table at most
+        defaults = {name: "" for name, annotation in FIELDS[kind] if annotation == "str"}
+        added = [
+            sa.func.coalesce(more.c[name], defaults[name]).label(name) if name in defaults else more.c[name]
+            for name in ADDED[kind]
+        ]
+        query = query.add_columns(*added).select_from(first.outerjoin(more, first.c.id == more.c.id))
     query = query.where(sa.text(f"({which})")) if which else query
     query = query if ids is None else query.where(first.c.id.in_(ids))
     return _within(query, first.c.time, since, until).order_by(first.c.time, first.c.id)

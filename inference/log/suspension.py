@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from inference.log.counts import HOUR_S
+from inference.log.counts import DAY_S, HOUR_S
 from inference.log.decision_log import DecisionLog
 from inference.log.marks import BY_HAND, KIND, NOTHING, End, Marks, Span, read_marks
 
-BEFORE_S = 7 * 86_400.0  # with which the time since an alarm is compared
-DAY_S = 86_400.0
+BEFORE_S = 7 * DAY_S  # with which the time since an alarm is compared
 
 
 def suspensions(log: DecisionLog, now: float) -> list[dict[str, Any]]:

@@ -243,7 +243,10 @@ class Ledger(ProcessLocal):
         looked = bool(self._found)
         self._found, found = named(run, period)
         if self._name in ("", self._found):
-            self._seen[period] = found + self._restore(run, period, self._known.get(period, 0) - found)
+            lost = self._restore(run, period, self._known.get(period, 0) - found)
+            if lost:
+                reserve_again(run, self._open)
+            self._seen[period] = found + lost
             return
         if not looked:  # all periods now: later it is known already, and others may have booked in it
             for of, known in self._known.items():
@@ -255,7 +258,6 @@ class Ledger(ProcessLocal):
         """Add what a period lost, if it did; how much that is."""
         if lost > 0:
             add(run, period, lost)
-            reserve_again(run, self._open)
             _log.warning(
                 "the spend ledger %s was deleted or put back to an earlier state: it goes on from %s, %s of which "
                 "this process alone knows; to begin anew, restart", self._place.name, shown(measured(run, period)),

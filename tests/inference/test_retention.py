@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pytest
 
+from inference.log.counts import DAY_S
 from inference.log.database import Store
 from inference.log.decision_log import DecisionLog
 from inference.log.limits import Limits
-from inference.log.retention import DAY_S, EVERY_S, Retention
+from inference.log.retention import EVERY_S, Retention
 from inference.log.spill import Sink, Spill
 from inference.serving.policy import Policy
 from tests.logged import answer, correction, decision, locked, wait_until

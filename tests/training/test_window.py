@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.log.audits import Audited
+from inference.log.counts import DAY_S
 from inference.log.promise import Keeps, Promise
-from inference.log.rates import DAY_S, Choice, Seen, change
+from inference.log.rates import Choice, Seen, change
 from training.data.looks import BaseLooks
 from training.evaluation.statistics import binomial_p_value
 from training.lifecycle.live import REFUSED, SHARES, UNANSWERED, LiveRow, split_of

@@ -51,10 +51,10 @@ def uncertified(manifest: Manifest) -> Manifest:
 
 def with_exits(manifest: Manifest, early: EarlyAnswers, dev: Serve) -> Manifest:
     """The manifest with the exit's thresholds from dev, one for each intent's own target and each pooled one."""
-    served = dev(manifest, manifest.target)
-    intents = tuple(replace(one, exit_above=_exit_of_intent(early, served, one)) for one in manifest.intents)
-    manifest = replace(manifest, intents=intents)
-    early = early.beside([one.intent for one in intents])
+    if manifest.intents:
+        served = dev(manifest, manifest.target)
+        intents = tuple(replace(one, exit_above=_exit_of_intent(early, served, one)) for one in manifest.intents)
+        manifest, early = replace(manifest, intents=intents), early.beside([one.intent for one in intents])
     found = []
     for one in manifest.certificates:
         alone = dev(manifest, one.target)

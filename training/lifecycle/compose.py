@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from inference.bundle.taxonomy import Taxonomy
+from inference.log.counts import DAY_S
 from training.data.dataset import Dataset, warnings_of_intents
 from training.data.duplicates import near_groups
 from training.data.linking import link
 from training.data.rows import Row
 from training.lifecycle.gate import MIN_ROWS
-from training.lifecycle.harvest import DAY_S
 from training.lifecycle.live import LiveRow
 from training.lifecycle.window import Sample
 

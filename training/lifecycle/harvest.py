@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from inference.common.text import canonical
+from inference.log.counts import DAY_S
 from inference.log.decision_log import Correction, Decision, DecisionLog, TeacherAnswer
 from training.data.rows import text_key
 from training.data.splits import pick
 from training.lifecycle.live import DROPPED, FORGOTTEN, HUMAN, REFUSED, SHARES, UNANSWERED, LiveRow, split_of
 
-DAY_S = 86_400.0
 LATE_DAYS = 7.0
 OLD_DAY_ZERO = 0.45  # before 0.3.0 the sample of day zero was this share of requests, by a hash of their id
 

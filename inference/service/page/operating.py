@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from inference.bundle.manifest import BundleError, Certificate, Manifest, read_manifest, resolve
 from inference.costs import HAIKU, Load, Row, today
+from inference.log.counts import DAY_S
 from inference.log.figures import Slice
-from inference.log.suspension import DAY_S
 from inference.service.page import charts
 
 NEAR = 0.012  # of coverage: within this a point is moved to the certified one beside it

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 from inference.bundle.manifest import BundleError
 from inference.log.agreement import LOCAL
-from inference.log.counts import HOUR_S
+from inference.log.counts import DAY_S, HOUR_S
 from inference.log.decision_log import DecisionLog
 from inference.log.drift import NONE, read_reference
 from inference.log.figures import ACCURACY, Figure, Slice, accuracy, answered, slices, summarise
 from inference.log.sequence import interval
-from inference.log.suspension import DAY_S, spans, suspensions
+from inference.log.suspension import spans, suspensions
 from inference.report import amount
 from inference.service.page import charts
 
