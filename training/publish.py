@@ -22,7 +22,7 @@ from inference.bundle import trial
 from inference.bundle.travel import push
 from inference.bundle.versions import promote, reasons, rollback, serving, versions
 from inference.common.commands import DONE, Parser, command
-from inference.common.places import shown
+from inference.common.storage import shown
 
 
 def _listed(home: Path, name: str) -> str:

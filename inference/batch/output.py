@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from inference.batch.parts import answers, deferred, finished
-from inference.batch.records import opened, storage, told
+from inference.batch.records import opened
 from inference.common import jsonl
 from inference.common.extras import library
 from inference.common.files import fsync
 from inference.common.places import is_url
+from inference.common.storage import storage, told
 
 Writer = Callable[[BinaryIO, Path, int], None]
 

@@ -18,7 +18,8 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from inference.common import jsonl
 from inference.common.extras import library
-from inference.common.places import is_url, shown
+from inference.common.places import is_url
+from inference.common.storage import shown, storage, told
 
 FORMATS = (".jsonl", ".ndjson", ".txt", ".csv", ".tsv", ".parquet")
 CHANGES = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "modified", "created")
@@ -74,13 +75,6 @@ def place(name: str) -> str:
     return str(system.unstrip_protocol(root))
 
 
-def storage(url: str) -> tuple[Any, str]:
-    """The storage that knows a URL, and the path there. Raises ValueError if there is none."""
-    with told(url, "opened"):
-        system, root = library("fsspec.core", "bulk").url_to_fs(url)
-        return system, root
-
-
 def exists(name: str) -> bool:
     """Whether there is a file or folder of this name. Raises ValueError if its storage cannot be asked."""
     if not is_url(name):
@@ -88,16 +82,6 @@ def exists(name: str) -> bool:
     system, root = storage(name)
     with told(name, "looked for"):
         return bool(system.exists(root))
-
-
-@contextlib.contextmanager
-def told(url: str, what: str) -> Iterator[None]:
-    """Make a ValueError without secrets of whatever a storage raises: each has exceptions of its own."""
-    try:
-        yield
-    except Exception as error:
-        why = f"{type(error).__name__}: {shown(str(error))}"
-        raise ValueError(f"{shown(url)} cannot be {what}: {why}") from error
 
 
 def _local(path: Path, own: Container[str]) -> list[Source]:

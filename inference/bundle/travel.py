@@ -17,9 +17,9 @@ from typing import Any
 
 from inference.bundle.manifest import CURRENT, MANIFEST, VERSION, Bundle, BundleError, read_manifest
 from inference.bundle.versions import serving
-from inference.common.extras import library
 from inference.common.files import fsync, write_atomically
-from inference.common.places import is_url, shown
+from inference.common.places import is_url
+from inference.common.storage import shown, storage, told
 
 DRAFT, ABANDONED_S = ".fetched.", 86_400.0
 
@@ -74,7 +74,7 @@ def push(home: Path, url: str) -> str:
     system, root = _storage(url)
     place = f"{root}/{version}"
     manifest = (found.root / MANIFEST).read_bytes()
-    with _named(url, "written"):
+    with told(url, "written", BundleError):
         there = system.cat_file(f"{place}/{MANIFEST}") if system.exists(f"{place}/{MANIFEST}") else None
         if there not in (None, manifest):
             raise BundleError(f"{shown(url)} holds another bundle that is called {version}")
@@ -125,27 +125,17 @@ def _sweep(home: Path) -> None:
 
 
 def _storage(url: str) -> tuple[Any, str]:
-    with _named(url, "opened"):
-        system, root = library("fsspec.core", "bulk").url_to_fs(url)
+    system, root = storage(url, BundleError)
+    with told(url, "opened", BundleError):
         system.invalidate_cache()
-        return system, root.rstrip("/")
+    return system, root.rstrip("/")
 
 
 def _read(system: Any, place: str, url: str) -> bytes:
-    with _named(url, "read"):
+    with told(url, "read", BundleError):
         return bytes(system.cat_file(place))
 
 
 def _put(system: Any, place: str, content: bytes) -> None:
     system.makedirs(place.rpartition("/")[0], exist_ok=True)
     system.pipe_file(place, content)
-
-
-@contextlib.contextmanager
-def _named(url: str, what: str) -> Any:
-    try:
-        yield
-    except BundleError:
-        raise
-    except Exception as error:  # every storage has exceptions of its own
-        raise BundleError(f"{shown(url)} cannot be {what}: {type(error).__name__}: {shown(str(error))}") from error

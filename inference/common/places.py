@@ -2,7 +2,7 @@
 
 The URLs of the log, the ledger and Redis are read here alone. An error never repeats any part of these: where a
 password holds a character that must be escaped, no part is known to be harmless. URLs of storage, which keep their
-secrets elsewhere, are shown by `shown`.
+secrets elsewhere, are read in inference/common/storage.py.
 """
 
 from __future__ import annotations
@@ -61,12 +61,6 @@ def redis(given: str) -> Place:
 def is_url(place: str | Path) -> bool:
     """Whether data or a bundle lie at a URL, which fsspec reads, rather than in a file or folder here."""
     return "://" in str(place)
-
-
-def shown(text: str) -> str:
-    """Such a URL, or a message that may hold one, without what may be secret."""
-    found = re.sub(r"(\w[\w+.-]*://)?[^@\s]*:(?!//)[^@\s]*@", r"\1", text)  # what follows a colon may hold a slash
-    return re.sub(r"[^/@\s]*@", "", re.sub(r"\?\S*", "", found)).rstrip("/")
 
 
 def _split(given: str) -> tuple[str, str]:
