@@ -16,7 +16,7 @@ setup: .venv/.complete
 	touch $@
 
 demo: setup
-	$(BIN)/python -m training.train
+	$(BIN)/python -m training.train --first-bundle
 	@echo
 	$(BIN)/python -m inference.classify --bundle models/support --jsonl < data/support/demo.txt
 	@echo

@@ -37,5 +37,5 @@ def test_an_unknown_storage_is_the_callers_kind_of_error_without_its_secrets(kin
 
 
 def test_our_own_errors_are_left_as_they_are() -> None:
-    with pytest.raises(MonokuError, match="^ours$"), told("s3://bucket", "read"):
+    with pytest.raises(MonokuError, match=r"^ours$"), told("s3://bucket", "read"):
         raise MonokuError("ours")

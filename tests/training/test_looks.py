@@ -1,10 +1,13 @@
 import json
 import multiprocessing
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from training.data.looks import LOOKS_FILE, BaseLooks, Look, look_delta
+from training.data.looks import LOOKS_FILE, WHOLE, BaseLooks, Look, Part, look_delta
 
 
 def test_looks_spend_at_most_delta_for_ever() -> None:
@@ -22,6 +25,29 @@ def test_every_model_is_a_new_look_and_the_same_model_is_none(tmp_path: Path) ->
     assert looks.spend(0.05, "a") == first
     assert BaseLooks(tmp_path).spend(0.05, "b").number == 2
     assert BaseLooks(tmp_path).spend(0.05, "c").number == 3
+
+
+def test_two_models_share_a_look_and_a_third_gets_another(tmp_path: Path) -> None:
+    looks, whole = BaseLooks(tmp_path), look_delta(0.05, 1)
+    assert looks.spend(0.05, "first", Part(0.1)) == Look(1, pytest.approx(0.1 * whole))
+    assert looks.spend(0.05, "full", Part(0.9, of=1)) == Look(1, pytest.approx(0.9 * whole))
+    assert looks.spend(0.05, "full", Part(0.9, of=1)).number == 1  # a run that was killed asks again
+    assert looks.spend(0.05, "another full", Part(0.9, of=1)).number == 2
+    assert looks.spend(0.05, "plain").number == 3
+    assert looks.spend(0.05, "of a look that is not there", Part(0.9, of=9)).number == 4
+
+
+PARTS = st.sampled_from([WHOLE, Part(0.1), Part(0.9), *(Part(share, of) for share in (0.1, 0.9, 1) for of in (1, 2))])
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), PARTS), max_size=12))
+def test_no_look_spends_more_than_its_delta_whoever_asks_for_which_part(asked: list[tuple[str, Part]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        found = {model: BaseLooks(Path(folder)).spend(0.05, model, part) for model, part in asked}
+    for number in {look.number for look in found.values()}:
+        spent = sum(look.delta for look in found.values() if look.number == number)
+        assert spent <= look_delta(0.05, number) * (1 + 1e-6)
 
 
 def test_a_look_is_on_disk_before_it_is_returned(tmp_path: Path) -> None:

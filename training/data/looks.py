@@ -11,7 +11,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ from inference.common.locks import Busy
 
 LOOKS_FILE = "looks.json"
 LOCK_S = 30.0
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,17 @@ class Look:
 
     number: int
     delta: float
+
+
+@dataclass(frozen=True)
+class Part:
+    """A share of a look's delta: of look `of`, if so much of that is left, else of a new one."""
+
+    share: float = 1.0
+    of: int = 0
+
+
+WHOLE = Part()
 
 
 class Looks(Protocol):
@@ -52,6 +64,12 @@ def look_delta(delta: float, number: int) -> float:
     return 6 * delta / (math.pi**2 * number**2)
 
 
+def _left(looks: Sequence[Mapping[str, Any]], number: int, delta: float) -> float:
+    """The share of look `number` that no model has spent; none where no model has had a part of it."""
+    spent = sum(one["delta"] for one in looks if one["number"] == number)
+    return 1 - spent / look_delta(delta, number) if spent else 0.0
+
+
 class BaseLooks:
     """The looks at base data's calibration rows, in a file beside their splits.
 
@@ -61,8 +79,8 @@ class BaseLooks:
     def __init__(self, folder: Path, after: int = 0) -> None:
         self.path, self.after = folder / LOOKS_FILE, after
 
-    def spend(self, delta: float, model: str) -> Look:
-        """Write a look of this model down and fsync it, or find the one that it has.
+    def spend(self, delta: float, model: str, part: Part = WHOLE) -> Look:
+        """Write a look of this model down and fsync it, or find the one that it has. `part` is what it may spend.
 
         Raises ValueError if the file is damaged, Busy if another process keeps it for half a minute.
         """
@@ -72,7 +90,9 @@ class BaseLooks:
                 if one["model"] == model:
                     return Look(one["number"], one["delta"])
             number = 1 + max([found["after"], *(one["number"] for one in found["looks"])])
-            look = Look(number, look_delta(delta, number))
+            if _left(found["looks"], part.of, delta) >= part.share * (1 - ROUNDING):
+                number = part.of
+            look = Look(number, part.share * look_delta(delta, number))
             entry = {"number": look.number, "delta": look.delta, "model": model, "time": time.time()}
             self._write({**found, "looks": [*found["looks"], entry]})
             return look
