@@ -6,15 +6,16 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from training.data.noise import add_noise
 from training.data.rows import Row
@@ -34,6 +35,7 @@ from training.student.model import (
 from training.student.narrow import narrow
 from training.student.probe import embeddings, fit_probe
 from training.student.targets import CELLS, dense
+from training.student.threads import fastest
 
 HEAD_FACTOR = 5.0
 NARROWING_ROWS = 3000
@@ -64,6 +66,16 @@ class _StudentTrainer(Trainer):
         return self.optimizer
 
 
+class _AtEachEpoch(TrainerCallback):
+    """Calls a function before each pass over the rows."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+
+    def on_epoch_begin(self, *arguments: Any, **more: Any) -> None:
+        self._call()
+
+
 def train(
     rows: Sequence[Row],
     labels: Sequence[str],
@@ -83,13 +95,35 @@ def train(
     everything = encode([*rows, *copies], student, tokenizer, config.label_smoothing)
     items, collate = everything[: len(rows)], Collator(tokenizer)
     sample = [items[i] for i in np.random.default_rng(config.seed).permutation(len(items))[:NARROWING_ROWS]]
-    narrow(student.encoder, config.feed_forward_share, lambda: _run_unpadded(student, sample))
     judges = Judges(
         items,
         encode([row for row in dev if row.label], student, tokenizer, 0.0),
         encode([Row(label, name_as_text(label), label) for label in labels], student, tokenizer, 0.0),
         collate,
     )
+    with fastest(partial(_gradients, student, collate(sample[: config.batch_size]))) as measure:
+        narrow(student.encoder, config.feed_forward_share, lambda: _run_unpadded(student, sample))
+        tried = _fit(student, rows, everything, judges, config, folder, measure)
+    return student, tokenizer, tried
+
+
+def _gradients(student: Student, batch: dict[str, torch.Tensor]) -> None:
+    """What a step of training computes, but for the optimizer; it draws no chance and changes nothing."""
+    with torch.random.fork_rng(devices=[]):
+        torch.autograd.grad(student(**batch)["loss"], list(student.parameters()), allow_unused=True)
+
+
+def _fit(
+    student: Student,
+    rows: Sequence[Row],
+    everything: Sequence[Item],
+    judges: Judges,
+    config: Config,
+    folder: Path,
+    measure: Callable[[], None],
+) -> list[dict[str, Any]]:
+    """Fit the head, fine-tune and choose; what was tried. `everything` is the rows and then their noisy copies."""
+    labels, items, collate = student.labels, judges.train, judges.collate
     some = sorted(drawn(len(rows), CELLS // len(labels), config.seed).tolist())
     began = time.perf_counter()
     features = embeddings(student, [items[i] for i in some], collate)
@@ -97,19 +131,26 @@ def train(
     found = start_head(student, [rows[i] for i in some], [items[i] for i in some], features, judges)
     start = {name: value.clone() for name, value in student.state_dict().items()}
     if tunes := not config.minutes or seconds <= 60 * config.minutes:
-        _fine_tune(student, everything, collate, config, folder)
+        _fine_tune(student, everything, collate, config, folder, measure)
     else:
         print(f"fine-tuning would take about {seconds / 60:.1f} minutes: the encoder stays as it came")
     shares = in_order(found.agreement) if tunes else (0.0,)
-    tried = choose(student, start, found.share, judges, shares) if judges.dev else []
-    return student, tokenizer, tried
+    return choose(student, start, found.share, judges, shares) if judges.dev else []
 
 
-def _fine_tune(student: Student, items: Sequence[Item], collate: Collator, config: Config, folder: Path) -> None:
+def _fine_tune(
+    student: Student,
+    items: Sequence[Item],
+    collate: Collator,
+    config: Config,
+    folder: Path,
+    measure: Callable[[], None],
+) -> None:
     student.encoder.get_input_embeddings().requires_grad_(config.tune_embeddings)
     trainer = _StudentTrainer(
-        HEAD_FACTOR, model=student, args=_arguments(config, folder), train_dataset=items, data_collator=collate
-    )
+        HEAD_FACTOR, model=student, args=_arguments(config, folder), train_dataset=items, data_collator=collate,
+        callbacks=[_AtEachEpoch(measure)],
+    )  # fmt: skip
     trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
     student.eval()
 

@@ -1,0 +1,67 @@
+"""Threads: few where the machine is busy, all where it is not, and what was set comes back."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.student.threads import GAIN, fastest, number_for
+
+SECONDS = st.dictionaries(st.sampled_from([1, 2, 4]), st.floats(0.001, 100), min_size=3)
+
+
+@pytest.fixture(autouse=True)
+def four() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+class Machine:
+    """A clock, and work that takes so many seconds with so many threads."""
+
+    def __init__(self, seconds: dict[int, float]) -> None:
+        self.seconds, self.time, self.steps = seconds, 0.0, 0
+
+    def step(self) -> None:
+        self.time += self.seconds[torch.get_num_threads()]
+        self.steps += 1
+
+    def now(self) -> float:
+        return self.time
+
+
+@given(SECONDS)
+def test_fewer_threads_are_taken_only_where_they_are_surely_faster(seconds: dict[int, float]) -> None:
+    machine = Machine(seconds)
+    number = number_for(machine.step, 4, machine.now)
+    assert seconds[number] <= GAIN * min(seconds.values()) * (1 + 1e-9)
+    assert number == 4 or seconds[4] > GAIN * seconds[number] * (1 - 1e-9)
+
+
+def test_one_thread_is_not_measured() -> None:
+    machine = Machine({})
+    assert number_for(machine.step, 1, machine.now) == 1
+    assert machine.steps == 0
+
+
+def slow_with_four() -> None:
+    sum(range(200_000 if torch.get_num_threads() == 4 else 1))
+
+
+def test_the_number_of_before_comes_back() -> None:
+    with fastest(slow_with_four) as measure:
+        assert torch.get_num_threads() < 4
+        torch.set_num_threads(4)
+        measure()
+        assert torch.get_num_threads() < 4
+    assert torch.get_num_threads() == 4
+
+
+def test_the_number_of_before_comes_back_after_an_error() -> None:
+    with pytest.raises(ValueError, match="no"), fastest(slow_with_four):
+        raise ValueError("no")
+    assert torch.get_num_threads() == 4
