@@ -19,7 +19,10 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _HEAD = 16  # bytes by which UTF-16 without a mark is known: every data file begins with ASCII
-_ARCHIVE = b"PK\x03\x04"
+_OTHERS = {
+    b"PK\x03\x04": "a zip archive or an Excel workbook; save it as CSV in UTF-8",
+    b"PAR1": "a Parquet file; let its name end in .parquet",
+}
 
 
 def format_of(path: Path) -> str:
@@ -63,8 +66,9 @@ def text_of(path: Path, encoding: str = "", or_latin: bool = False) -> str:
     told. Raises ValueError, naming the place, if the text cannot be read.
     """
     data = content(path)
-    if data.startswith(_ARCHIVE):
-        raise ValueError(f"{path} is a zip archive or an Excel workbook; save it as CSV in UTF-8")
+    for mark, what in _OTHERS.items():
+        if data.startswith(mark):
+            raise ValueError(f"{path} is {what}")
     name = encoding or encoding_of(data)
     try:
         return data.decode(name).removeprefix("\ufeff")
@@ -73,9 +77,18 @@ def text_of(path: Path, encoding: str = "", or_latin: bool = False) -> str:
     except UnicodeDecodeError as error:
         if encoding or name != "utf-8" or not or_latin or _utf8_in_places(data):
             raise ValueError(_bad_byte(path, data, name, error)) from error
+    return _as_latin(path, data)
+
+
+def _as_latin(path: Path, data: bytes) -> str:
+    try:
+        text = data.decode("cp1252")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}:{line}: neither UTF-8 nor Windows-1252; give --encoding") from error
     told = f"{path} is not UTF-8: read as Windows-1252 (latin-1); give --encoding if that is wrong"
     print(f"warning: {told}", file=sys.stderr)
-    return data.decode("cp1252", "replace")
+    return text
 
 
 def lines_of(path: Path, encoding: str = "") -> Iterable[bytes]:

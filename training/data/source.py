@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -148,14 +148,10 @@ def _read_hub(name: str | Path, found: _Found, adapt: Adapt) -> None:
         stem = str(split).casefold()
         if stem and stem not in STEMS:
             continue
-        for number, values in enumerate(_records(table), 1):
+        classes = class_names(table.features)
+        for number, values in enumerate(table, 1):
             place = " ".join(part for part in (str(name), str(split), f"row {number}") if part)
-            found.add(adapt(values, place), place, STEMS.get(stem, ""), outside=False)
-
-
-def _records(table: Any) -> Iterator[dict[str, Any]]:
-    classes = class_names(table.features)
-    return (plain(values, classes) for values in table)
+            found.add(adapt(plain(values, classes, place), place), place, STEMS.get(stem, ""), outside=False)
 
 
 def _source(found: _Found, taxonomy: Taxonomy | None, notes: Iterable[str]) -> Source:
