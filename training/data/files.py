@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import os
 import re
 import sys
 import zlib
@@ -119,3 +120,19 @@ def _bad_byte(path: Path, data: bytes, name: str, error: UnicodeDecodeError) -> 
     column = error.start - data.rfind(b"\n", 0, error.start)
     said = f"{path}:{line}: not {name.upper()}: {error.reason} at byte {column} of the line"
     return f"{said}; mend the line, or give --encoding if the whole file has another"
+
+
+def check_output(out: Path, data: str) -> None:
+    """Make the folder of a file that is to be written. To be called before the work whose result it will hold.
+
+    Raises ValueError where the file is one of `data`, or a folder, OSError where nothing can be written there.
+    """
+    read = Path(data)
+    sources = [*read.iterdir()] if read.is_dir() else [read] if data else []
+    if out.exists() and any(source.exists() and out.samefile(source) for source in sources):
+        raise ValueError(f"{out} is a file of the data itself, and would be replaced: give another file")
+    if out.is_dir():
+        raise ValueError(f"{out} is a folder: give the name of a file")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(out.parent, os.W_OK):
+        raise PermissionError(f"no permission to write into {out.parent}")
