@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import collections
 import gzip
 import io
 import os
@@ -19,6 +20,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_PART = re.compile(r"-(\d{5})-of-(\d{5})$")
 _HEAD = 16  # bytes by which UTF-16 without a mark is known: every data file begins with ASCII
 _OTHERS = {
     b"PK\x03\x04": "a zip archive or an Excel workbook; save it as CSV in UTF-8",
@@ -34,8 +36,24 @@ def format_of(path: Path) -> str:
 
 def stem_of(path: Path) -> str:
     """The file's name in lower case, without its ending and without the number of a part, as in -00000-of-00002."""
-    name = path.name.lower().removesuffix(".gz").removesuffix(format_of(path))
-    return re.sub(r"-\d{5}-of-\d{5}$", "", name)
+    return _PART.sub("", _bare(path))
+
+
+def _bare(path: Path) -> str:
+    return path.name.lower().removesuffix(".gz").removesuffix(format_of(path))
+
+
+def missing_parts(files: Iterable[Path]) -> list[str]:
+    """What to say of files that are parts, as in train-00000-of-00002, where others of theirs are not there."""
+    found = collections.defaultdict[tuple[str, int], set[int]](set)
+    for path in files:
+        if part := _PART.search(_bare(path)):
+            found[stem_of(path), int(part[2])].add(int(part[1]))
+    return [
+        f"of the {count} parts of {stem} only {len(numbers)} are there"
+        for (stem, count), numbers in found.items()
+        if len(numbers) < count
+    ]
 
 
 def content(path: Path) -> bytes:
