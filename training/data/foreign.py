@@ -55,8 +55,8 @@ def _requested(values: Record, place: str, prompt: Prompt | None) -> Record:
     text = turns[users[-1]][1]
     fenced = _FENCE.fullmatch(text)
     said = [content for role, content in turns[users[-1] + 1 :] if role in ("assistant", "model")]
-    found = (reply for one in places if (reply := _answer(one)))
-    answer = next(found, said[-1] if said else _bare_answer(places))
+    replies = (reply for one in places if (reply := _answer(one)))
+    answer = next(replies, said[-1] if said else _bare_answer(places))
     models = [one["model"] for one in places if isinstance(one.get("model"), str)]
     id_ = next((values[name] for name in ("id", "custom_id", "request_id") if isinstance(values.get(name), str)), None)
     return {
