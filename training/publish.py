@@ -72,6 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     arguments = _parser().parse_args(argv)
     home = Path(arguments.models) / arguments.name
+    if "" in (arguments.promote, arguments.shadow, arguments.canary, arguments.push):
+        raise ValueError("an empty value: expected the version, per cent or URL after the flag")
+    if not home.is_dir():
+        raise ValueError(f"there is no model at {home}: give --name and --models")
     if arguments.rollback:
         print(f"serving {rollback(home)}")
     elif arguments.promote:

@@ -24,6 +24,7 @@ from inference.money.prices import Usage, add_prices_flag, cost
 from inference.teachers.registry import HAIKU
 from training.data import dataset
 from training.data.advice import ONE_LABEL
+from training.data.files import check_output
 from training.data.foreign import FORMATS
 from training.data.looks import look_delta
 from training.data.sizes import Goal
@@ -38,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     names = ("data", "target", "base", "redactor", "encoding", "format")
     config = Config(**{name: getattr(arguments, name) for name in names})
+    if arguments.html:
+        check_output(arguments.html, config.data)
     values = _scanned(config, arguments)
     if arguments.html:
         from training.lifecycle.scan_page import page

@@ -22,6 +22,7 @@ from inference.bundle.redact import load_redactor
 from inference.bundle.taxonomy import Taxonomy
 from inference.common.commands import DONE, Parser, command
 from inference.common.files import write_atomically
+from training.data.files import check_output
 from training.lifecycle.decisions import decide, to_look_at
 from training.lifecycle.suspects_page import page
 from training.student.config import Config
@@ -59,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _find(config: Config, arguments: argparse.Namespace) -> int:
+    for path in filter(None, (arguments.out, arguments.html)):
+        check_output(path, config.data)
     redact = load_redactor(config.redactor)
     rows, taxonomy = to_look_at(config, arguments.log, redact)
     # These take seconds to import, and --decided needs neither.

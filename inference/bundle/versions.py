@@ -84,6 +84,8 @@ def promote(home: Path, version: str, force: bool = False, seen: str | None = No
 def rollback(home: Path) -> str:
     """Let the version before the serving one serve again, and return its name. Raises BundleError if there is none."""
     now, older = serving(home), before(home)
+    if not now:
+        raise BundleError(f"{home / CURRENT} names no version, so there is none to go back from: promote one")
     if older is None:
         raise BundleError(f"{home} has no version older than the serving one ({now})")
     switch(home, older, now)

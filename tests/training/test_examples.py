@@ -92,3 +92,11 @@ def test_examples_are_within_the_worst_case() -> None:
     before = teacher.worst_case("charged twice")
     teacher.show(Examples(ROWS, 4))
     assert teacher.worst_case("charged twice") > before
+
+
+def test_examples_are_read_as_all_rows_are(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    head = "Text,Label,gold,monoku_gold\n"
+    path.write_text(f"{head}one,Billing,nonsense,\ntwo,billing,,account\nthree,,,\nfour,account ,,\n")
+    read = read_examples(path, TAXONOMY, str, 2)
+    assert read.rows == [("one", "billing"), ("two", "account"), ("four", "account")]

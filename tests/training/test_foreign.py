@@ -18,6 +18,7 @@ OPENAI = {"choices": [{"message": {"role": "assistant", "content": '{"intent": "
 CLAUDE = {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "billing"}]}
 TOOL = {"role": "assistant", "content": [{"type": "tool_use", "input": {"category": "billing"}}]}
 CALL = {"message": {"content": None, "tool_calls": [{"function": {"arguments": '{"intent": "billing"}'}}]}}
+BITS = [{"choices": [{"delta": {"content": part}}]} for part in ("bil", "ling")]
 LOGS: dict[str, dict[str, Any]] = {
     "request and response": {"request": {"model": "gpt-x", "messages": ASKED}, "response": OPENAI},
     "as strings": {"request": json.dumps({"messages": ASKED}), "response": json.dumps(OPENAI)},
@@ -34,6 +35,38 @@ LOGS: dict[str, dict[str, Any]] = {
     "responses": {
         "request": {"model": "gpt-x", "input": "i was charged twice"},
         "response": {"output": [{"type": "message", "content": [{"type": "output_text", "text": "billing"}]}]},
+    },
+    "a text alone": {"messages": ASKED, "response": "billing"},
+    "an object as a text": {"model": "gpt-x", "input": "i was charged twice", "output": '{"intent": "billing"}'},
+    "output_text": {"request": {"model": "m", "input": "i was charged twice"}, "response": {"output_text": "billing"}},
+    "a call of a function": {
+        "messages": ASKED,
+        "response": {"choices": [{"message": {"function_call": {"arguments": '{"intent": "billing"}'}}}]},
+    },
+    "arguments as an object": {
+        "messages": ASKED,
+        "response": {"choices": [{"message": {"tool_calls": [{"function": {"arguments": {"intent": "billing"}}}]}}]},
+    },
+    "a stream": {
+        "messages": ASKED,
+        "response": [{"choices": [{"delta": {"role": "assistant"}}]}, *BITS, {"choices": [], "usage": {"total": 3}}],
+    },
+    "a stream of claude": {
+        "messages": ASKED,
+        "response": [
+            {"type": "message_start", "message": {"role": "assistant", "content": []}},
+            {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "bill"}},
+            {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "ing"}},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+        ],
+    },
+    "a stream of responses": {
+        "request": {"model": "m", "input": "i was charged twice"},
+        "response": [
+            {"type": "response.output_text.delta", "delta": "bill"},
+            {"type": "response.reasoning_summary_text.delta", "delta": "other?"},
+            {"type": "response.output_text.delta", "delta": "ing"},
+        ],
     },
     "after thoughts": {
         "messages": ASKED,
@@ -53,6 +86,22 @@ def test_a_logged_request_is_its_last_message_of_a_user_and_the_intent_of_the_an
 def test_an_answer_that_names_no_intent_or_two_is_no_label(answer: str) -> None:
     log = {"messages": [*ASKED, {"role": "assistant", "content": answer}]}
     assert to_row(adapter("requests", INTENTS)(log, "here"), "here", "") is None
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"choices": [{"message": {"content": None, "tool_calls": [{"type": "custom", "function": None}]}}]},
+        {"choices": [{"message": {"content": None, "tool_calls": {"billing": 1}}}]},
+        {"choices": [{"message": {"content": None, "tool_calls": ["billing"]}}]},
+        {"choices": [None]},
+        [None, {"choices": [None]}, {"delta": 5}],
+        '{"choices": [{"message": {"content": null}, "finish_reason": "other"}]}',
+        '{"error": "billing"}',
+    ],
+)
+def test_a_response_that_holds_no_answer_is_no_label_whatever_its_form(response: Any) -> None:
+    assert to_row(adapter("requests", INTENTS)({"messages": ASKED, "response": response}, "here"), "here", "") is None
 
 
 def test_without_a_taxonomy_a_short_answer_is_the_label() -> None:

@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 import tempfile
@@ -76,6 +77,33 @@ def test_a_last_row_without_an_end_of_line_is_kept(tmp_path: Path, end: str) -> 
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert rows[:2] == [GOLD, GOLD]
     assert rows[2]["monoku_query"] == "one"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps([GOLD, GOLD]).encode(),
+        b"text,label\ngold,a",
+        b'[[intents]]\nname = "a"',
+        gzip.compress(b"{}\n"),
+        json.dumps(GOLD, indent=1).encode(),
+        b"not a row\n" + json.dumps(GOLD).encode()[:9],
+    ],
+    ids=["a list", "a table", "a taxonomy", "a packed file", "an object of several lines", "half a row after another"],
+)
+def test_a_file_of_something_else_is_refused_and_stays_as_it_is(tmp_path: Path, content: bytes) -> None:
+    out = tmp_path / "out"
+    out.write_bytes(content)
+    with pytest.raises(ValueError, match=r"lines of JSON|not valid JSON"):
+        Job(out, TEACHER)
+    assert out.read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.tsv", "out.parquet", "OUT.CSV.gz"])
+def test_rows_are_not_written_under_the_name_of_a_table(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=r"let the name end in \.jsonl"):
+        Job(tmp_path / name, TEACHER)
+    assert not (tmp_path / name).exists()
 
 
 def test_half_a_row_is_put_aside_and_never_lost(tmp_path: Path) -> None:

@@ -144,6 +144,27 @@ def test_classes_that_are_stored_as_numbers_have_their_names(tmp_path: Path) -> 
     assert [values["label"] for _, values in records(tmp_path / "rows.parquet")] == ["yes", "no", None]
 
 
+def test_a_number_of_no_class_is_refused_by_its_row(tmp_path: Path) -> None:
+    kinds = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])})
+    path = tmp_path / "rows.parquet"
+    schema = kinds.arrow_schema
+    parquet.write_table(pa.table({"text": ["a", "b"], "label": [1, 2]}, schema), path)
+    with pytest.raises(ValueError, match=r"rows\.parquet row 2: label is class 2, but only 0 to 1 have a name"):
+        list(records(path))
+
+
+def test_times_that_python_cannot_hold_are_carried_as_their_numbers(tmp_path: Path) -> None:
+    times = pa.array([10**18, None], pa.timestamp("us")), pa.array([10**9, 0], pa.date32())
+    parquet.write_table(pa.table(times, ["at", "day"]), tmp_path / "rows.parquet")
+    read = [values for _, values in records(tmp_path / "rows.parquet")]
+    assert read == [{"at": str(10**18), "day": str(10**9)}, {"at": None, "day": "0"}]
+
+
+def test_a_cell_of_a_table_may_be_as_long_as_a_text_in_any_other_format(tmp_path: Path) -> None:
+    path = table(tmp_path / "rows.csv", f'text,label\n"{"long " * 40_000}",a\n')
+    assert [len(values["text"]) for _, values in records(path)] == [200_000]
+
+
 def test_text_in_an_older_encoding_is_read_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = table(tmp_path / "rows.csv", "text,label\ncafé for 3 €,a\n", "cp1252")
     assert [values["text"] for _, values in records(path)] == ["café for 3 €"]

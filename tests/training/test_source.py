@@ -34,6 +34,27 @@ def test_a_folder_is_read_by_file_stem(tmp_path: Path) -> None:
     assert source.notes == ("ignored notes.jsonl: not one of the known file names",)
 
 
+def test_what_a_folder_lacks_is_said(tmp_path: Path) -> None:
+    rows = '{"text": "hi", "label": "a"}\n{"text": "bye", "label": "b"}\n'
+    (tmp_path / "train-00000-of-00002.jsonl").write_text(rows)
+    (tmp_path / "test.csv").write_text("text,label\n")
+    (tmp_path / "dev.csv").mkdir()
+    (tmp_path / "images").mkdir()
+    assert read_source(str(tmp_path)).notes == (
+        "ignored dev.csv: a folder",
+        "test.csv has no rows",
+        "of the 2 parts of train only 1 are there",
+    )
+
+
+@pytest.mark.parametrize("target", ["gone.jsonl", "test.jsonl"])
+def test_a_link_that_leads_nowhere_is_an_error_and_no_loss(tmp_path: Path, target: str) -> None:
+    (tmp_path / "train.jsonl").write_text('{"text": "hi", "label": "a"}\n{"text": "bye", "label": "b"}\n')
+    (tmp_path / "test.jsonl").symlink_to(tmp_path / target)
+    with pytest.raises(OSError, match=r"test\.jsonl"):
+        read_source(str(tmp_path))
+
+
 def test_parts_of_a_file_are_of_its_split(tmp_path: Path) -> None:
     for number in range(2):
         datasets.Dataset.from_list([TWO[number]]).to_parquet(tmp_path / f"train-0000{number}-of-00002.parquet")

@@ -146,3 +146,22 @@ def test_a_version_of_a_clock_that_ran_ahead_does_not_come_after_the_next_one(
     assert target.name.startswith("30000101T000000Z-")
     assert names(home)[-1] == serving(home) == target.name
     assert "a version of 29991231T235959Z" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flag", ["--promote", "--shadow", "--canary", "--push"])
+def test_an_empty_value_is_no_list_of_versions(home: Path, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--models", str(home.parent), "--name", home.name, flag, ""]) == 2
+    assert "an empty value" in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_there_has_no_empty_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--models", str(tmp_path), "--name", "typo", "--list"]) == 2
+    assert f"there is no model at {tmp_path / 'typo'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [None, ""])
+def test_where_nothing_serves_there_is_nothing_to_go_back_from(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "current").write_text(content)
+    with pytest.raises(BundleError, match="names no version, so there is none to go back from"):
+        rollback(tmp_path)

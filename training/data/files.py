@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import collections
 import gzip
 import io
+import os
 import re
 import sys
 import zlib
@@ -18,8 +20,12 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_PART = re.compile(r"-(\d{5})-of-(\d{5})$")
 _HEAD = 16  # bytes by which UTF-16 without a mark is known: every data file begins with ASCII
-_ARCHIVE = b"PK\x03\x04"
+_OTHERS = {
+    b"PK\x03\x04": "a zip archive or an Excel workbook; save it as CSV in UTF-8",
+    b"PAR1": "a Parquet file; let its name end in .parquet",
+}
 
 
 def format_of(path: Path) -> str:
@@ -30,8 +36,24 @@ def format_of(path: Path) -> str:
 
 def stem_of(path: Path) -> str:
     """The file's name in lower case, without its ending and without the number of a part, as in -00000-of-00002."""
-    name = path.name.lower().removesuffix(".gz").removesuffix(format_of(path))
-    return re.sub(r"-\d{5}-of-\d{5}$", "", name)
+    return _PART.sub("", _bare(path))
+
+
+def _bare(path: Path) -> str:
+    return path.name.lower().removesuffix(".gz").removesuffix(format_of(path))
+
+
+def missing_parts(files: Iterable[Path]) -> list[str]:
+    """What to say of files that are parts, as in train-00000-of-00002, where others of theirs are not there."""
+    found = collections.defaultdict[tuple[str, int], set[int]](set)
+    for path in files:
+        if part := _PART.search(_bare(path)):
+            found[stem_of(path), int(part[2])].add(int(part[1]))
+    return [
+        f"of the {count} parts of {stem} only {len(numbers)} are there"
+        for (stem, count), numbers in found.items()
+        if len(numbers) < count
+    ]
 
 
 def content(path: Path) -> bytes:
@@ -63,8 +85,9 @@ def text_of(path: Path, encoding: str = "", or_latin: bool = False) -> str:
     told. Raises ValueError, naming the place, if the text cannot be read.
     """
     data = content(path)
-    if data.startswith(_ARCHIVE):
-        raise ValueError(f"{path} is a zip archive or an Excel workbook; save it as CSV in UTF-8")
+    for mark, what in _OTHERS.items():
+        if data.startswith(mark):
+            raise ValueError(f"{path} is {what}")
     name = encoding or encoding_of(data)
     try:
         return data.decode(name).removeprefix("\ufeff")
@@ -73,9 +96,18 @@ def text_of(path: Path, encoding: str = "", or_latin: bool = False) -> str:
     except UnicodeDecodeError as error:
         if encoding or name != "utf-8" or not or_latin or _utf8_in_places(data):
             raise ValueError(_bad_byte(path, data, name, error)) from error
+    return _as_latin(path, data)
+
+
+def _as_latin(path: Path, data: bytes) -> str:
+    try:
+        text = data.decode("cp1252")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}:{line}: neither UTF-8 nor Windows-1252; give --encoding") from error
     told = f"{path} is not UTF-8: read as Windows-1252 (latin-1); give --encoding if that is wrong"
     print(f"warning: {told}", file=sys.stderr)
-    return data.decode("cp1252", "replace")
+    return text
 
 
 def lines_of(path: Path, encoding: str = "") -> Iterable[bytes]:
@@ -106,3 +138,19 @@ def _bad_byte(path: Path, data: bytes, name: str, error: UnicodeDecodeError) -> 
     column = error.start - data.rfind(b"\n", 0, error.start)
     said = f"{path}:{line}: not {name.upper()}: {error.reason} at byte {column} of the line"
     return f"{said}; mend the line, or give --encoding if the whole file has another"
+
+
+def check_output(out: Path, data: str) -> None:
+    """Make the folder of a file that is to be written. To be called before the work whose result it will hold.
+
+    Raises ValueError where the file is one of `data`, or a folder, OSError where nothing can be written there.
+    """
+    read = Path(data)
+    sources = [*read.iterdir()] if read.is_dir() else [read] if data else []
+    if out.exists() and any(source.exists() and out.samefile(source) for source in sources):
+        raise ValueError(f"{out} is a file of the data itself, and would be replaced: give another file")
+    if out.is_dir():
+        raise ValueError(f"{out} is a folder: give the name of a file")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(out.parent, os.W_OK):
+        raise PermissionError(f"no permission to write into {out.parent}")

@@ -55,7 +55,8 @@ def _requested(values: Record, place: str, prompt: Prompt | None) -> Record:
     text = turns[users[-1]][1]
     fenced = _FENCE.fullmatch(text)
     said = [content for role, content in turns[users[-1] + 1 :] if role in ("assistant", "model")]
-    answer = next((reply for one in places if (reply := _answer(one))), said[-1] if said else "")
+    replies = (reply for one in places if (reply := _answer(one)))
+    answer = next(replies, said[-1] if said else _bare_answer(places))
     models = [one["model"] for one in places if isinstance(one.get("model"), str)]
     id_ = next((values[name] for name in ("id", "custom_id", "request_id") if isinstance(values.get(name), str)), None)
     return {
@@ -98,9 +99,14 @@ def _turns(values: Record) -> list[tuple[str, str]]:
 
 def _answer(values: Record) -> str:
     """What the model answered, where the object is a response; "" where it is none."""
+    streamed = values.get("response", values.get("chunks"))
+    if isinstance(streamed, list):
+        return "".join(_piece(one) for one in streamed if isinstance(one, dict))
     if isinstance(values.get("choices"), list):
         said = (one.get("message") for one in values["choices"] if isinstance(one, dict))
         return next((_message(one) for one in said if isinstance(one, dict)), "")
+    if isinstance(values.get("output_text"), str):
+        return str(values["output_text"])
     if isinstance(values.get("output"), list):
         return _spoken([block for one in values["output"] if isinstance(one, dict) for block in _blocks(one)])
     is_reply = values.get("role") == "assistant" or values.get("type") == "message"
@@ -113,9 +119,39 @@ def _blocks(item: Record) -> Iterable[Any]:
 
 
 def _message(message: Record) -> str:
-    called = message.get("tool_calls") or ()
-    arguments = [one["function"]["arguments"] for one in called if "arguments" in one.get("function", {})]
+    called = message.get("tool_calls")
+    calls = [one for one in called if isinstance(one, dict)] if isinstance(called, list) else []
+    arguments = [one.get("function", one.get("custom")) for one in calls] or [message.get("function_call")]
     return _spoken(message.get("content")) or _spoken(arguments)
+
+
+def _piece(event: Record) -> str:
+    """What one event of a streamed answer adds to it."""
+    choices = event.get("choices")
+    of = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else event
+    delta = of.get("delta")
+    if isinstance(delta, str):  # the Responses API says what kind of a delta it is
+        return (
+            delta
+            if event.get("type") in ("response.output_text.delta", "response.function_call_arguments.delta")
+            else ""
+        )
+    if not isinstance(delta, dict):
+        return ""
+    said = (delta.get("content"), delta.get("text"), delta.get("partial_json"))
+    return next((one for one in said if isinstance(one, str)), "") or _message(delta)
+
+
+def _bare_answer(places: Iterable[Record]) -> str:
+    """An answer that a log keeps as a text alone, beside its request; no response in JSON, which says more."""
+    names = ("response", "output", "completion", "answer")
+    texts = (one[name] for one in places for name in names if isinstance(one.get(name), str))
+    return next((text for text in texts if not _is_response(text)), "")
+
+
+def _is_response(text: str) -> bool:
+    found = _in_json(text)
+    return isinstance(found, dict) and ("error" in found or any(isinstance(one, dict | list) for one in found.values()))
 
 
 def _spoken(content: Any) -> str:

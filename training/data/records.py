@@ -8,16 +8,20 @@ import datetime
 import decimal
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from inference.common import jsonl
 from inference.common.text import canonical
 from training.data.files import FORMATS, content, format_of, lines_of, text_of
+from training.data.rows import PLAIN
 
 Records = Iterator[tuple[str, dict[str, Any]]]
 _DELIMITERS = {".csv": ",;\t|", ".tsv": "\t,;|"}
+_Cells = tuple[str, list[str]]  # FILE:LINE, and what stands in it
+_LONGEST_CELL = 1 << 30  # characters; the module's own limit refuses texts that every other format takes
 _BATCH = 10_000  # rows of a Parquet file that are Python objects at a time
 
 
@@ -63,7 +67,8 @@ def _list(path: Path, text: str, at: int) -> Records:
         try:
             values, at = jsonl.parse_at(text, at, whole=False)
         except ValueError as error:
-            raise ValueError(f"{path}:{line}: {error}") from error
+            # What is wrong may be some lines below the one in which the object begins.
+            raise ValueError(f"{path}:{getattr(error.__cause__, 'lineno', line)}: {error}") from error
         yield f"{path}:{line}", values
         at = _after_spaces(text, at)
         if text[at : at + 1] not in (",", "]"):
@@ -87,16 +92,29 @@ def _table(path: Path, encoding: str) -> Records:
     rows = _rows(path, text, delimiter)
     if said:
         next(rows)
-    place, first = next(rows, (f"{path}:1", []))
+    filled = ((place, cells) for place, cells in rows if any(map(str.strip, cells)))
+    place, first = next(filled, (f"{path}:1", []))
     names = _names(place, first)
-    for place, cells in rows:
-        if not any(map(str.strip, cells)):
-            continue
+    for place, cells in _without_header(path, filled, first):
         if any(cells[len(names) :]) or len(cells) < len(names):
             named = f"{len(names)} ({', '.join(names)})"
             advice = f"a cell that holds {delimiter!r} must stand in quotes"
             raise ValueError(f"{place}: {len(cells)} cells where the header names {named}; {advice}")
         yield place, {name: cell or None for name, cell in zip(names, cells, strict=False)}
+
+
+def _without_header(path: Path, rows: Iterable[_Cells], header: Sequence[str]) -> Iterator[_Cells]:
+    """The rows but for those that are the header once more, as in tables that were joined: these are told."""
+    again: list[str] = []
+    names = [*map(canonical, header)]
+    for place, cells in rows:
+        if len(names) > 1 and cells[-1] == header[-1] and [*map(canonical, cells)] == names:
+            again.append(place)
+        else:
+            yield place, cells
+    if again:
+        told = f"the header stands again in {len(again)} of its lines, first in {again[0]}: left out"
+        print(f"warning: {path}: {told}", file=sys.stderr)
 
 
 def _delimiter(text: str, known: str) -> str:
@@ -112,7 +130,8 @@ def _delimiter(text: str, known: str) -> str:
     return max(known, key=header)
 
 
-def _rows(path: Path, text: str, delimiter: str) -> Iterator[tuple[str, list[str]]]:
+def _rows(path: Path, text: str, delimiter: str) -> Iterator[_Cells]:
+    csv.field_size_limit(_LONGEST_CELL)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     while True:
         place = f"{path}:{reader.line_num + 1}"
@@ -140,15 +159,34 @@ def _parquet(path: Path, encoding: str) -> Records:
     from pyarrow import parquet
 
     try:
-        # Not by its path: pyarrow would take parts of that for columns.
-        table = parquet.read_table(pyarrow.BufferReader(content(path)))
-        classes = _classes(table.schema)
-        batches = table.to_batches(_BATCH)
-        rows = (row for batch in batches for row in batch.to_pylist(maps_as_pydicts="lossy"))
-        for number, values in enumerate(rows, 1):
-            yield f"{path} row {number}", plain(values, classes)
+        table = parquet.ParquetFile(pyarrow.BufferReader(content(path))).read()
     except (pyarrow.ArrowException, ValueError, OSError, TypeError) as error:
         raise ValueError(f"{path} cannot be read as Parquet: {error}") from error
+    _names(str(path), table.column_names)
+    names, classes = table.column_names, _classes(table.schema)
+    number = 0
+    for batch in table.to_batches(_BATCH):
+        columns = (_values_of(path, name, column) for name, column in zip(names, batch.columns, strict=True))
+        for values in zip(*columns, strict=True):
+            number += 1
+            place = f"{path} row {number}"
+            yield place, plain(dict(zip(names, values, strict=True)), classes, place)
+
+
+def _values_of(path: Path, name: str, column: Any) -> list[Any]:
+    """A column's values. Times that Python does not know are their numbers, as text."""
+    import pyarrow
+    from pyarrow import types
+
+    try:
+        if canonical(name).casefold() in PLAIN and "binary" in str(column.type):
+            column = column.cast(pyarrow.large_string())  # of what is read, not of what is carried
+        return list(column.to_pylist(maps_as_pydicts="lossy"))
+    except (pyarrow.ArrowException, ValueError, OverflowError, LookupError) as error:
+        if not types.is_temporal(column.type):
+            raise ValueError(f"{path}: the column {name!r} cannot be read: {error}") from error
+        number = pyarrow.int32() if column.type.bit_width == 32 else pyarrow.int64()
+        return [value if value is None else str(value) for value in column.view(number).to_pylist()]
 
 
 def _classes(schema: Any) -> dict[str, list[str]]:
@@ -166,11 +204,16 @@ def class_names(features: Mapping[str, Any] | None) -> dict[str, list[str]]:
     return {name: names for name, names in found.items() if names}
 
 
-def plain(values: Mapping[str, Any], classes: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """A record in what JSON knows, with the names of classes in place of their numbers; -1 is no class."""
+def plain(values: Mapping[str, Any], classes: Mapping[str, Sequence[str]], place: str) -> dict[str, Any]:
+    """A record in what JSON knows, with the names of classes in place of their numbers; -1 is no class.
+
+    Raises ValueError, naming the place, if a number is that of no class.
+    """
     record = {str(name): _plain(value) for name, value in values.items()}
     for name, names in classes.items():
         number = record.get(name)
+        if isinstance(number, int) and number >= len(names):
+            raise ValueError(f"{place}: {name} is class {number}, but only 0 to {len(names) - 1} have a name")
         record[name] = names[number] if isinstance(number, int) and number >= 0 else None
     return record
 

@@ -29,6 +29,7 @@ PLAIN = ("text", "label", "id", "split")
 OURS = ("gold", "labeler", "shares", "weight")
 _MEANT = {"text": "the message", "label": "the intent"}
 PEOPLE = {"author", "human"}
+MOST_SHOWN = 200  # characters of what was found, in an error
 _READ = frozenset([*PLAIN, *(PREFIX + name for name in OURS)])
 _READ_BEFORE = _READ | set(OURS)
 
@@ -79,24 +80,25 @@ def without_prefix(values: Mapping[str, Any]) -> bool:
 def _not_there(missing: Sequence[str], values: Mapping[str, Any]) -> str:
     fields = "fields {} are" if len(missing) > 1 else "field {} is"
     rename = " and ".join(f"that of {_MEANT[name]} to {name}" for name in missing)
-    found = ", ".join(map(str, values))
+    found = cut(", ".join(map(str, values))) or "none"
     return f"the {fields.format(' and '.join(missing))} missing; those found are {found}: rename {rename}"
+
+
+def cut(found: str) -> str:
+    """What was found, short enough for a line: one cell may hold a whole file."""
+    return found if len(found) <= MOST_SHOWN else f"{found[:MOST_SHOWN]}..."
 
 
 def to_row(values: Mapping[str, Any], place: str, split: str) -> Row | None:
     """A record as a Row; None where its label is empty (a teacher's refusal). Raises ValueError if it is invalid."""
     values = named(values, place)
-    missing = [name for name in ("text", "label") if name not in values]
-    if missing:
-        raise ValueError(f"{place}: {_not_there(missing, values)}")
-    text, label = _as_text(values["text"], place, "text"), _as_text(values["label"], place, "label")
-    if text is None or not text.strip():
-        raise ValueError(f"{place}: text must be a non-empty string, got {values['text']!r}")
+    text = text_of_record(values, place, ("text", "label"))
+    label = _as_text(values["label"], place, "label")
     if not label:
         return None
     if not canonical(label):
         raise ValueError(f"{place}: label must be a non-empty string, got {label!r}")
-    text, id_ = repair(text), _as_text(values.get("id"), place, "id")
+    id_ = _as_text(values.get("id"), place, "id")
     read = _READ_BEFORE if without_prefix(values) else _READ
     return Row(
         id=id_ or text_key(text),
@@ -109,6 +111,17 @@ def to_row(values: Mapping[str, Any], place: str, split: str) -> Row | None:
         weight=_weight(ours(values, "weight"), place),
         extra={name: value for name, value in values.items() if name not in read},
     )
+
+
+def text_of_record(values: Mapping[str, Any], place: str, wanted: Sequence[str] = ("text",)) -> str:
+    """The text of a record that has the `wanted` columns. Raises ValueError, naming the place, if it is invalid."""
+    missing = [name for name in wanted if name not in values]
+    if missing:
+        raise ValueError(f"{place}: {_not_there(missing, values)}")
+    text = _as_text(values["text"], place, "text")
+    if text is None or not text.strip():
+        raise ValueError(f"{place}: text must be a non-empty string, got {values['text']!r}")
+    return repair(text)
 
 
 def to_record(row: Row) -> dict[str, Any]:
@@ -142,7 +155,7 @@ def _as_text(value: Any, place: str, name: str) -> str | None:
         return value
     if isinstance(value, bool | int | float):
         return jsonl.line(value)
-    raise ValueError(f"{place}: {name} must be a string, got {value!r}")
+    raise ValueError(f"{place}: {name} must be a string, got {cut(repr(value))}")
 
 
 def _shares(value: Any, place: str) -> dict[str, float] | None:
@@ -154,7 +167,7 @@ def _shares(value: Any, place: str) -> dict[str, float] | None:
         return None
     good = isinstance(found, dict) and all(type(votes) in (int, float) and votes >= 0 for votes in found.values())
     if not good or sum(found.values()) <= 0:
-        raise ValueError(f"{place}: shares must map intents to votes, got {value!r}")
+        raise ValueError(f"{place}: shares must map intents to votes, got {cut(repr(value))}")
     votes: collections.Counter[str] = collections.Counter()
     for name, count in found.items():
         votes[canonical(name)] += count
@@ -165,7 +178,7 @@ def _in_json(value: str, place: str) -> Any:
     try:
         return jsonl.parse(value) if value.strip() else None
     except ValueError as error:
-        raise ValueError(f"{place}: shares must map intents to votes, got {value!r}: {error}") from error
+        raise ValueError(f"{place}: shares must map intents to votes, got {cut(repr(value))}: {error}") from error
 
 
 def _split(value: Any, place: str) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from inference.bundle.manifest import TAXONOMY
 from inference.bundle.taxonomy import Taxonomy
-from training.data.files import FORMATS, format_of, stem_of
+from training.data.files import FORMATS, format_of, missing_parts, stem_of
 from training.data.foreign import Adapt, adapter
 from training.data.kept import SPLITS_FILE
 from training.data.looks import LOOKS_FILE
@@ -97,7 +97,7 @@ def read_source(data: str, reading: Reading | None = None) -> Source:
         raise ValueError(f"no such file or folder: {data}")
     else:
         _read_hub(data, found, adapt)
-    return _source(found, taxonomy, [f"ignored {name}: not one of the known file names" for name in ignored])
+    return _source(found, taxonomy, ignored)
 
 
 def _taxonomy(folder: Path) -> Taxonomy | None:
@@ -106,23 +106,38 @@ def _taxonomy(folder: Path) -> Taxonomy | None:
 
 
 def _read_folder(folder: Path, reading: Reading, found: _Found, adapt: Adapt) -> list[str]:
-    """Read the files whose names say what they hold, and return the names of the others."""
+    """Read the files whose names say what they hold, and return what is to be said of others, and of their rows."""
     known, others = data_files(folder)
     if not known:
         wanted = f"expected train, dev, val, calibration, test or queries as {', '.join(FORMATS)}"
         names = ", ".join(path.name for path in others[:MOST_NAMED])
         have = f"; it has {names}: name the file itself" if others else ""
         raise ValueError(f"{folder} has no data files: {wanted}{have}")
+    ignored = [f"ignored {path.name}: not one of the known file names" for path in others]
+    ignored += [f"ignored {path.name}: a folder" for path in sorted(folder.iterdir()) if _holds_data(path)]
     for path in known:
+        before = len(found.rows) + found.unlabelled
         _read_file(path, STEMS[stem_of(path).removeprefix(OUTSIDE)], reading, found, adapt)
-    return [path.name for path in others]
+        if len(found.rows) + found.unlabelled == before:
+            ignored.append(f"{path.name} has no rows")
+    return ignored + missing_parts(known)
+
+
+def _holds_data(path: Path) -> bool:
+    """Whether this is a folder under the name of a file, as Spark writes its parts."""
+    return path.is_dir() and bool(format_of(path)) and stem_of(path).removeprefix(OUTSIDE) in STEMS
 
 
 def data_files(folder: Path) -> tuple[list[Path], list[Path]]:
     """The files of a folder whose names say what rows they hold, and others of a known format, but for our own."""
-    files = sorted(path for path in folder.iterdir() if format_of(path) and path.is_file() and path.name not in OWN)
+    files = sorted(path for path in folder.iterdir() if format_of(path) and _is_file(path) and path.name not in OWN)
     known = [path for path in files if stem_of(path).removeprefix(OUTSIDE) in STEMS]
     return known, [path for path in files if path not in known]
+
+
+def _is_file(path: Path) -> bool:
+    """Whether this is a file, or a link that leads to none: rows that cannot be read must not be left out."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def _read_file(path: Path, split: str, reading: Reading, found: _Found, adapt: Adapt) -> None:
@@ -148,14 +163,10 @@ def _read_hub(name: str | Path, found: _Found, adapt: Adapt) -> None:
         stem = str(split).casefold()
         if stem and stem not in STEMS:
             continue
-        for number, values in enumerate(_records(table), 1):
+        classes = class_names(table.features)
+        for number, values in enumerate(table, 1):
             place = " ".join(part for part in (str(name), str(split), f"row {number}") if part)
-            found.add(adapt(values, place), place, STEMS.get(stem, ""), outside=False)
-
-
-def _records(table: Any) -> Iterator[dict[str, Any]]:
-    classes = class_names(table.features)
-    return (plain(values, classes) for values in table)
+            found.add(adapt(plain(values, classes, place), place), place, STEMS.get(stem, ""), outside=False)
 
 
 def _source(found: _Found, taxonomy: Taxonomy | None, notes: Iterable[str]) -> Source:

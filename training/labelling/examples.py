@@ -15,8 +15,9 @@ from pathlib import Path
 
 from inference.bundle.redact import Redactor
 from inference.bundle.taxonomy import Taxonomy
-from inference.common.text import canonical, query_form, repair
+from inference.common.text import query_form
 from training.data.records import records
+from training.data.rows import named, to_row
 from training.data.shingles import shingles
 
 Example = tuple[str, str]  # a text and its label
@@ -56,13 +57,16 @@ def read_examples(path: Path, taxonomy: Taxonomy, redact: Redactor, most: int) -
     Raises ValueError, naming the place, if a label is no intent, or if there is no labelled row.
     """
     rows: dict[str, Example] = {}
+    spelling = {name.casefold(): name for name in taxonomy.names}
     for place, values in records(path):
-        text, label = values.get("text"), values.get("gold") or values.get("label")
-        if not isinstance(text, str) or not text.strip() or label is None:
+        row = to_row({"label": None, **named(values, place)}, place, "")
+        if row is None:
             continue
-        if not isinstance(label, str) or canonical(label) not in taxonomy.names:
-            raise ValueError(f"{place}: the label of an example must be an intent of the taxonomy, got {label!r}")
-        rows.setdefault(query_form(text), (redact(repair(text)), canonical(label)))
+        label = spelling.get((row.gold or row.label).casefold())
+        if label is None:
+            wrong = row.gold or row.label
+            raise ValueError(f"{place}: the label of an example must be an intent of the taxonomy, got {wrong!r}")
+        rows.setdefault(query_form(row.text), (redact(row.text), label))
     if not rows:
         raise ValueError(f"{path} has no labelled row to show as an example")
     return Examples(list(rows.values()), most)

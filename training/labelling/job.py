@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import datetime
+import io
 import json
 import os
 import time
@@ -24,10 +25,12 @@ from inference.common.locks import take_lock
 from inference.money.ledger import Ledger
 from inference.money.prices import Usage, dollars
 from inference.teachers.teacher import Reply, Teacher
+from training.data.files import format_of
 from training.data.rows import PREFIX, ours
 from training.labelling.queries import Query
 from training.labelling.streak import Streak
 
+TABLES = (".csv", ".tsv", ".parquet")
 ASIDE = "unfinished.txt"  # the ends of outputs that were no whole rows
 MOST_INVALID = 3  # answers outside the taxonomy before a query counts as refused
 
@@ -181,7 +184,12 @@ class Job:
 
 
 def _mend(out: Path, home: Path) -> None:
-    """End the last line. Half a row, as a kill may have left it, is put aside: its receipt writes it again."""
+    """End the last line. Half a row, as a kill may have left it, is put aside: its receipt writes it again.
+
+    Raises ValueError, and leaves the file as it is, where it holds something else than rows.
+    """
+    if format_of(out) in TABLES and not out.exists():
+        raise ValueError(f"--out {out}: rows are written as lines of JSON; let the name end in .jsonl")
     private_file(out)
     with out.open("rb+") as file:
         content = file.read()
@@ -193,7 +201,16 @@ def _mend(out: Path, home: Path) -> None:
             jsonl.parse(jsonl.decode(last))
             file.write(b"\n")
         except ValueError:
+            _check_half(out, content[:start], last)
             private_file(home / ASIDE)
             with (home / ASIDE).open("ab") as aside:
                 aside.write(last + b"\n")
             file.truncate(start)
+
+
+def _check_half(out: Path, before: bytes, last: bytes) -> None:
+    """Raise ValueError unless the last line of a file can be half of one of our rows, and those before it are rows."""
+    half = last.strip(b"\x00")  # a crash may leave zeros where a row was to stand
+    if half and not half.startswith(b"{"):
+        raise ValueError(f"--out {out} holds something else than lines of JSON: give another file")
+    collections.deque(jsonl.objects(out, io.BytesIO(before)), maxlen=0)

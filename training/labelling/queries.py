@@ -9,10 +9,9 @@ from typing import Any
 
 from inference.bundle.redact import Redactor
 from inference.common import jsonl
-from inference.common.text import repair
 from training.data.files import format_of, lines_of
 from training.data.records import records
-from training.data.rows import PREFIX, named, ours, text_key, without_prefix
+from training.data.rows import PREFIX, named, ours, text_key, text_of_record, without_prefix
 
 # What labelling says of a query: in its output these names begin with PREFIX, before 0.3.0 they did not.
 OURS = ("query", "refusal", "labeler", "prompt_id", "usage", "cost_usd", "time", "shares", "opinion", "given")
@@ -56,11 +55,9 @@ def read_queries(path: Path, redact: Redactor, encoding: str = "") -> Queries:
     read = 0
     for place, record in _records(path, encoding):
         values = dict(named(record, place))
-        text = values.get("text")
-        if not isinstance(text, str) or not text.strip():
-            raise ValueError(f"{place}: text must be a non-empty string, got {text!r}")
+        text = text_of_record(values, place)
         read += 1
-        query = to_query(repair(text), values, redact)
+        query = to_query(text, values, redact)
         found.setdefault(query.key, query)
     if not found:
         raise ValueError(f"{path} has no queries")
