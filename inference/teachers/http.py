@@ -21,6 +21,7 @@ from inference.teachers.prompt import Examples, Prompt, Refused
 from inference.teachers.teacher import Reply, TeacherError
 
 MAX_TOKENS = 64  # an intent as JSON, or more where a taxonomy has a longer name
+MOST_TOKENS = 10**9  # of one answer: what says more is wrong, and no ledger could book it
 AROUND_NAME = 20  # tokens at most of the JSON around a name, which itself has at most one for each byte
 THINKING_TOKENS = 1024  # more for a model that cannot be kept from thinking
 NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout")  # exceptions of the SDKs' HTTP client
@@ -177,9 +178,10 @@ class Remote:
 def to_usage(read: Callable[[Any], Usage], given: Any) -> Usage:
     """What an answer says of its tokens; nothing where that cannot be read: it then counts as the dearest there is."""
     try:
-        return Usage.from_dict(asdict(read(given)))
+        usage = Usage.from_dict(asdict(read(given)))
     except (AttributeError, TypeError, ValueError):
         return Usage()
+    return usage if max(asdict(usage).values()) <= MOST_TOKENS else Usage()
 
 
 def to_reply(prompt: Prompt, text: str, cut_at: int | None, charged: Charged) -> Reply:

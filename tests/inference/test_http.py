@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from inference.bundle.taxonomy import Intent, Taxonomy
 from inference.money.prices import Usage
+from inference.serving.paid import MOST_NANO
 from inference.teachers.batches import OpenAIBatches
 from inference.teachers.claude import AnthropicTeacher
 from inference.teachers.http import AROUND_NAME, MAX_TOKENS, THINKING_TOKENS
@@ -299,6 +300,7 @@ USAGES = st.none() | st.text(max_size=3) | st.dictionaries(
 @example({"prompt_tokens": None, "completion_tokens": None})
 @example({"prompt_tokens": float("nan"), "completion_tokens": 3})
 @example({"input_tokens": None, "output_tokens": 3})
+@example({"input_tokens": 10**30, "output_tokens": 3})
 def test_an_answer_is_an_answer_whatever_it_says_of_its_tokens(usage: Any) -> None:
     with said(chat(usage=usage)) as api:
         reply = ask(gpt(api))
@@ -307,7 +309,7 @@ def test_an_answer_is_an_answer_whatever_it_says_of_its_tokens(usage: Any) -> No
     with said({"content": [{"type": "text", "text": '{"intent": "tickets"}'}], "usage": usage}) as api:
         reply = ask(claude(api))
     assert reply.label == "tickets"
-    assert reply.nano >= 0
+    assert 0 <= reply.nano <= MOST_NANO
     assert reply.usage == Usage.from_dict(reply.usage.to_dict())
 
 
