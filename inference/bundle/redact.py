@@ -3,9 +3,9 @@
 The built-in redactor knows
 - logins in URLs: what stands between "://" and "@", with "/" and "#" in it after a colon or a name without a dot;
 - keys of well-known services by how they begin, JSON web tokens, private keys, words of 24 and more characters that mix
-  small letters, capitals and digits, hexadecimal ones of 32 and more, and what follows key, token, secret or Bearer;
-- passwords and PINs after what some twenty languages call them, where they have a digit, a sign or a capital inside, up
-  to six words later where these end in ":" or "is";
+  small letters, capitals and digits, hexadecimal numbers of 32 and more, and what follows key, token, secret or Bearer;
+- passwords, PINs and security codes after what some twenty languages call them, where they have a digit, a sign or
+  a capital inside, up to six words later where these end in ":" or "is";
 - e-mail addresses, also with a gap beside the "@";
 - phone numbers: with "+", with a leading 0, after a word such as "call", and seven to twelve digits as they are dialled
   in a region. With the extra `redact`, phonenumbers judges these by the plans of the regions (by default 50 of them,
@@ -14,8 +14,9 @@ The built-in redactor knows
 
 Before it looks, it decodes %- and HTML escapes once, reads full-width, styled and other scripts' digits as digits, and
 leaves out invisible and combining characters. Between the digits or letters of a number there may be up to ten
-characters that are neither. Dates, times, amounts, decimals, UUIDs and IP addresses stay, and so do numbers that go on
-from letters or follow a word such as "order" or "ticket".
+characters that are neither. In scripts without spaces a secret may stand beside any letter; of numbers that nothing
+announces, ten digits and more then count. Dates, times, amounts, decimals, UUIDs and IP addresses stay,
+and so do numbers that go on from letters or follow a word such as "order" or "ticket".
 
 It does not know: names, postal addresses, dates of birth; ID, tax, passport and account numbers but IBANs; numbers
 spelt out as words, "jane at example dot org", an "@" or a dot that is an image or another letter; passwords that are

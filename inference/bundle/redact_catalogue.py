@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 
-VERSION = 4  # counted up whenever what `redact` finds changes
+VERSION = 5  # counted up whenever what `redact` finds changes
 
 
 def _by_first_letter(patterns: Iterable[str]) -> str:
@@ -15,6 +16,9 @@ def _by_first_letter(patterns: Iterable[str]) -> str:
         rests.setdefault(pattern[0], []).append(pattern[1:])
     return "|".join(f"{re.escape(first)}(?:{'|'.join(rest)})" for first, rest in rests.items())
 
+
+# Inside a character class: letters of scripts without spaces, in which a word may begin or end beside any letter.
+SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 
 _W, _B = r"[\w-]", r"[A-Za-z0-9]"
 # How keys begin and go on, each as its service documents it.
@@ -37,6 +41,9 @@ _KEYS = (
     ("dapi", r"[0-9a-f]{32}"),
     ("oy2", r"[a-z0-9]{40,}+"),
     ("SG\\.", rf"{_W}{{8,}}+\.{_W}{{8,}}+"),
+    ("8Q~", r"[\w~.-]{24,}+"),
+    ("atlasv1\\.", rf"{_W}{{24,}}+"),
+    ("access-(?:sandbox|development|production)-", r"[0-9a-f-]{32,}+"),
     ("pat", rf"{_B}{{14}}\.[0-9a-f]{{32,}}+"),
     ("hooks\\.slack\\.com/", r"[\w/]{16,}+"),
     ("api/webhooks/", r"[0-9]{8,}+/[\w-]{20,}+"),
@@ -49,15 +56,16 @@ _KEYS = (
     (r"_(?<=[A-Za-z]_)live_ _(?<=[A-Za-z]_)test_ _(?<=[A-Za-z]_)prod_", rf"{_W}{{8,}}+"),
 )
 KEY = re.compile(_by_first_letter(f"{prefix}{tail}" for prefixes, tail in _KEYS for prefix in prefixes.split()))
-LONG_WORD = re.compile(r"(?<![\w/.@%+-])\w[\w+/-]{23,}+=*+(?![.@])")
-_MACHINE = re.compile(
-    r"(?=(?:[^A-Z]*+[A-Z]){3})(?=(?:[^a-z]*+[a-z]){3})(?:[^0-9]*+[0-9]){2}|(?i:[0-9a-f]{32,}(?:-us[0-9]{1,2})?\Z)"
-)
+LONG_WORD = re.compile(rf"(?<![^\W{SPACELESS}])(?<![/.@%+-])\w(?<![{SPACELESS}])[A-Za-z0-9_+/-]{{23,}}+=*+(?![.@])")
+_MACHINE = re.compile(r"(?=(?:[^A-Z]*+[A-Z]){3})(?=(?:[^a-z]*+[a-z]){3})(?:[^0-9]*+[0-9]){2}")
+_HEXADECIMAL = re.compile(r"(?<![0-9A-Za-z])(?:[0-9a-f]{32,}+|[0-9A-F]{32,}+)(?![0-9A-Za-z])")
 
 
 def is_made_by_machine(word: str) -> bool:
-    """Whether a long word has small letters, capitals and digits, as keys of services that are not listed have."""
-    return _MACHINE.match(word[:200]) is not None
+    """Whether a long word has small letters, capitals and digits, as keys of services that are not listed have, or a
+    long hexadecimal number, whatever begins it.
+    """
+    return (_MACHINE.match(word[:200]) or _HEXADECIMAL.search(word[:200])) is not None
 
 
 # What announces a password or another secret, in lower case: head/tail/ending, of which the search looks for the tail,
@@ -66,28 +74,33 @@ _PASSWORDS = (
     "pass/word/s? pass/wort/ pass/wd/ pass/wörter/ pass/phrase/s? pass/code/s? ^/passord/(?:et)? ^/pass/(?=\\W) ^/pw/"
     " ^/psw/ /pwd/ kenn/wort/ mot\\sde\\s/passe/ palavra[\\s-]/passe/ ^/mdp/ /contrase[nñ]a/s? ^cla/ve/s? ^sen/ha/s?"
     " ^/wachtwoord/ adgangs/kode/ ^sa/lasana/ ^hes/lo/ ^ges/lo/ ^has/lo/ ^si/fre/ ^/parola/(?:\\sd'ordine)? ^/parool/"
-    " ^/jelsz[oó]/ ^lo/zinka/ ^mat\\s/khau/ ^/kata\\ssandi/"
+    " ^/jelsz[oó]/ ^lo/zinka/ ^mat\\s/khau/ ^/kata\\ssandi/ lose/nord/"
 )
 _FOREIGN_PASSWORDS = (
-    "/lösenord/ ^has/ło/ ^/şifre/ parol/ă/ ^/пароль/ mậ/t\\skhẩu/ /密码/* /密碼/* /口令/* /パスワード/*"
-    " /비밀번호/* /암호/*"
-    " كلمة\\s/المرور/ كلمة\\s/السر/ /סיסמה/ /סיסמא/ /पासवर्ड/ /รหัสผ่าน/* ^/κωδικός/"
+    "/lösenord/ ^has/ło/ ^/şifre/(?:m|si|niz)? parol/ă/ ^/пароль/ mậ/t\\skhẩu/ /密码/* /密碼/* /口令/*"
+    " /パスワード/* /비밀번호/* /암호/*"
+    " كلمة\\s/المرور/ كلمة\\s/السر/ /סיסמה/ /סיסמא/ /पासवर्ड/ /รหัสผ่าน/* ^/κωδικ[οό]ς/ ^/пин/(?:-?код)? /暗証番号/*"
 )
 _OTHERS = (
     "/key/s? to/ken/s? se/cret/s? si/g/(?:nature)?(?==) ^/credential/s? ^/bearer/(?=\\s) ^/basic/(?=\\s)"
-    " ^/pin/s?(?:[\\s-]?code)? ^/puk/ ^ot/p/ ^/cvv/2? ^/cvc/2? geheim/zahl/"
+    " ^/pin/s?(?:[\\s-]?code)? ^/puk/ ^ot/p/ security\\s/code/ verification\\s/code/ one-time\\s/code/"
+    " ^/cvv/2? ^/cvc/2? geheim/zahl/"
 )
 
 
 def _marker(spec: str) -> str:
     head, tail, ending = spec.split("/")
-    before = f"(?<={head.strip('^')}{tail})" + (f"(?<![^\\W\\d_]{head[1:]}{tail})" if head[:1] == "^" else "")
-    after = "" if ending == "*" else rf"{ending}(?![^\W_])"  # a script without spaces goes on at once
+    begins = f"(?<![^\\W\\d_{SPACELESS}]{head[1:]}{tail})" if head[:1] == "^" else ""
+    before = f"(?<={head.strip('^')}{tail}){begins}"
+    after = "" if ending == "*" else rf"{ending}(?![^\W_{SPACELESS}])"  # a script without spaces goes on at once
     return f"{tail}{before if head else ''}{after}"
 
 
 def _markers(specs: str) -> re.Pattern[str]:
-    return re.compile(_by_first_letter(map(_marker, specs.split())))
+    # Texts are read without combining characters, composed or not.
+    forms = (unicodedata.normalize(form, specs) for form in ("NFC", "NFD"))
+    read = ("".join(one for one in form if unicodedata.category(one) != "Mn") for form in forms)
+    return re.compile(_by_first_letter(map(_marker, dict.fromkeys(" ".join(read).split()))))
 
 
 MARKER = _markers(f"{_PASSWORDS} {_OTHERS}")
@@ -98,7 +111,9 @@ GATE = _markers(f"{_PASSWORDS} {_OTHERS} {_BEGINNINGS}")
 FOREIGN_GATE = _markers(f"{_PASSWORDS} {_OTHERS} {_BEGINNINGS} {_FOREIGN_PASSWORDS}")
 KEY_NAMES = ("key", "keys", "token", "tokens", "secret", "secrets", "sig", "signature", "credential", "credentials")
 PIN_NAMES = ("pin", "pins", "pin code", "pin-code", "pincode", "puk", "otp", "cvv", "cvc", "cvv2", "cvc2", "geheimzahl")
+PIN_NAMES += ("security code", "verification code", "one-time code", "пин", "пин-код", "пинкод", "暗証番号")
 SCHEMES = ("bearer", "basic")
 
 # Endings of domains that are known where something stands between an address's parts: any country's, and these.
 KNOWN_DOMAIN = "com|org|net|edu|gov|mil|int|info|biz|name|app|dev|cloud|online|shop|store|email|example|test|[a-z]{2}"
+KNOWN_DOMAIN += "|рф|укр|бел|срб|қаз|中国|中國|香港|台灣|台湾|한국|भारत|مصر|السعودية|امارات|ไทย"

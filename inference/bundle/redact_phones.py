@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import re
 
+from inference.bundle.redact_catalogue import SPACELESS
+
 # Where a national number is looked for unless the redactor's name says where: half of mankind, and most of its phones.
 _REGIONS = (
     "AR AT AU BE BR CA CH CL CN CO CZ DE DK EG ES FI FR GB GR HK HU ID IE IL IN IT JP KR MX MY NG NL NO NZ PH PK PL PT"
@@ -48,6 +50,12 @@ _SAID, _AFTER_SAID, _REFERENCE, _AFTER_REFERENCE, _SHORTENED = (
 )
 _NEW_SENTENCE = re.compile(r"[.!?]\s|\n")
 _CODE = re.compile(r"[^\W\d_][-#/.:]?\Z|#\Z")  # digits that go on from letters
+_BESIDE = re.compile(f"[{SPACELESS}]\\Z")  # letters that nothing goes on from
+# What the letters before a number that is glued to them say it is, another's first.
+_SAID_AT_ONCE = re.compile("电话|電話|手机|手機|携帯|致电|致電|拨打|撥打|联系|聯繫|โทร")
+_OTHER_AT_ONCE = re.compile("[单單号號编編票证証账帳番]|注文|口座|会員|หมายเลข|เลขที่")
+_MOBILE = 10  # digits that a number has at least that nothing but such letters announces
+_MONEY = re.compile(r"[$€£¥₹₩₽₺₫₪฿]\s?\Z")
 _NO_PHONE = re.compile(r", |\s[+*=]\s|\A(?:19|20)\d\d[-/]|\A[1-9]\d?(?:[,.]\d{3})+\Z")  # a list, a sum, a year's, 1,000
 _DIGITS = re.compile(r"\d+")
 
@@ -61,7 +69,7 @@ def phones(
     """
     said = _ANY.match(written, start, end) if _announced(before, _SAID, _AFTER_SAID) else None
     spans = [said.span()] if said else []
-    glued = before[-1:].isalpha()  # as in JD0042219907
+    glued = before[-1:].isalpha() and not _BESIDE.search(before)  # as in JD0042219907
     found = _PHONE.finditer(written, said.end() if said else start, end)
     spans += [one.span() for one in found if one.start() > start or not glued or one[0][0] == "+"]
     return spans or ([(start, end)] if _bare(written[start:end], before, after, regions) else [])
@@ -84,13 +92,22 @@ def _bare(chain: str, before: str, after: str, regions: tuple[str, ...]) -> bool
     """Whether digits without "+", a leading 0 or a word such as "call" are a phone number."""
     groups = _DIGITS.findall(chain)
     digits = "".join(groups)
-    if len(digits) not in _BARE or digits[:2] == "00" or len(set(digits)) == 1 or after.isalpha():
+    if len(digits) not in _BARE or digits[:2] == "00" or len(set(digits)) == 1 or _goes_on(after):
         return False
     if len(groups) > 5 or (len(groups) > 1 and len(groups[0]) == 1 and not (digits[0] in "178" and len(digits) > 9)):
         return False
-    if _NO_PHONE.search(chain) or _CODE.search(before) or _announced(before, _REFERENCE, _AFTER_REFERENCE):
+    if _BESIDE.search(before) and not _SAID_AT_ONCE.search(before[-_MOBILE:]):
+        if len(digits) < _MOBILE or _OTHER_AT_ONCE.search(before[-_MOBILE:]):
+            return False
+    elif _CODE.search(before) and not _BESIDE.search(before):
+        return False
+    if _NO_PHONE.search(chain) or _MONEY.search(before) or _announced(before, _REFERENCE, _AFTER_REFERENCE):
         return False
     return is_national(digits, regions)
+
+
+def _goes_on(after: str) -> bool:
+    return after.isalpha() and not _BESIDE.search(after)
 
 
 def library() -> str:

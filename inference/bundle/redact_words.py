@@ -14,6 +14,7 @@ from inference.bundle.redact_catalogue import (
     MARKER,
     PIN_NAMES,
     SCHEMES,
+    SPACELESS,
     is_made_by_machine,
 )
 from inference.bundle.redact_view import MASK, mask, masked
@@ -53,10 +54,11 @@ _LABEL = rf"""[^\s@,;:()<>\[\]"\\.\u3002!?/'&=|{{}}{MASK}]++"""
 # The last name of a domain has letters: "2@5.99 each" is a price.
 _DOMAIN = re.compile(rf"(?:{_LABEL}[.\u3002])+(?![\d-]+(?!\w)){_LABEL}|[A-Za-z][\w-]{{1,62}}+(?![.@]|://)")
 _OPENED, _CLOSED = r"[\s(\[{<\"'*]", r"[\s)\]}>\"'*]"
+_ENDS = rf"(?![^\W{SPACELESS}])"
 _GAP_BEFORE = re.compile(rf"{_OPENED}{{0,10}}\Z")
 _DOMAIN_AFTER_GAP = re.compile(
-    rf"{_CLOSED}{{0,10}}+[\w-]{{1,63}}+(?:\s{{0,3}}[.\u3002]\s{{0,3}}(?!(?:{KNOWN_DOMAIN})(?!\w))[\w-]{{1,63}}+){{0,4}}"
-    rf"\s{{0,3}}[.\u3002]\s{{0,3}}(?:{KNOWN_DOMAIN})(?![\w])",
+    rf"{_CLOSED}{{0,10}}+[\w-]{{1,63}}+(?:\s{{0,3}}[.\u3002]\s{{0,3}}(?!(?:{KNOWN_DOMAIN}){_ENDS})[\w-]{{1,63}}+){{0,4}}"
+    rf"\s{{0,3}}[.\u3002]\s{{0,3}}(?:{KNOWN_DOMAIN}){_ENDS}",
     re.IGNORECASE,
 )
 _BLUNT_AT = re.compile(rf"(?<![^\s@{MASK}])[^\s@{MASK}]*+(?:\s?@\s?[^\s@{MASK}]*+)++")
@@ -64,9 +66,11 @@ _BLUNT_AT = re.compile(rf"(?<![^\s@{MASK}])[^\s@{MASK}]*+(?:\s?@\s?[^\s@{MASK}]*
 _LINK_WORD = (
     r"(?:is|was|are|be|ist|war|lautet|sind|est|es|era|jest|é|è|är|er|on|это|to|for|für|my|mein|meine|mi|the|new|old|neu"
     r"|neue|neues|nueva|nuevo|nouveau|nuova|nova|novo|nieuwe|nowe|current|following|account|login|wifi|wi-fi|set|now"
-    r"|still|just|it's|changed|from|using)"
+    r"|still|just|it's|changed|from|using|هي|هو|คอ)"  # without combining characters, as all that is read
 )
-_SAYS = re.compile(r"[:=>→]|\b(?:is|was|ist|war|lautet|est|es|era|jest|é|è|är|er|это)\b|[是为は은는]", re.IGNORECASE)
+_SAYS = re.compile(
+    r"[:=>→]|\b(?:is|was|ist|war|lautet|est|es|era|jest|é|è|är|er|это|هي|هو|คอ)\b|[是为は은는]", re.IGNORECASE
+)
 _STOP = r",;&|()\[\]{}"
 _LINKED_VALUE = (
     rf"([\"'`”’]?+(?:[^\w{MASK}]{{0,10}}+{_LINK_WORD}(?!\w)){{0,4}}+"

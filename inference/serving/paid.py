@@ -24,6 +24,7 @@ from inference.money.prices import dollars
 from inference.teachers.teacher import NO_USAGE, Reply, Teacher, TeacherError
 
 T = TypeVar("T")
+MOST_NANO = 10**15  # of one call, a million dollars: a ledger that is to book a number without end books nothing more
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Books:
 
     def _checked(self, reply: Reply, worst: int) -> Reply:
         """A reply as it counts, from a teacher that anybody may have written."""
-        if not isinstance(reply, Reply) or type(reply.nano) is not int or reply.nano < 0:
+        if not isinstance(reply, Reply) or type(reply.nano) is not int or not 0 <= reply.nano <= MOST_NANO:
             raise TeacherError(
                 "unreadable", f"the teacher must return a Reply, got {type(reply).__name__}", unsure=True
             )

@@ -10,6 +10,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from inference.teachers.claude import AnthropicTeacher
@@ -144,16 +145,15 @@ class AnthropicBatches:
 
     async def results(self, batch: str, custom_ids: Sequence[str]) -> list[Result]:
         """See Batches."""
-        found: list[Result] = []
         async with self.teacher.limited(CALL_S):
             with _known(self.teacher, batch):
                 rows = await self._api.results(batch, timeout=CALL_S)
-            async for row in rows:
-                if row.result.type == "succeeded":
-                    found.append((row.custom_id, self.teacher.read(row.result.message, batch=True)))
-                else:
-                    found.append((row.custom_id, in_batch(self.teacher.name, row.result)))
-        return found
+            return [(row.custom_id, self.teacher.row(partial(self._row, row.result))) async for row in rows]
+
+    def _row(self, result: Any) -> Reply | TeacherError:
+        if result.type == "succeeded":
+            return self.teacher.read(result.message, batch=True)
+        return in_batch(self.teacher.name, result)
 
     def _params(self, text: str) -> dict[str, Any]:
         return self.teacher.params(text, "1h")
@@ -240,7 +240,7 @@ class OpenAIBatches:
             with _known(self.teacher, batch, DELETED):
                 content = (await self.teacher.client().files.content(file, timeout=CALL_S)).content
             lines = [json.loads(line) for line in content.decode("utf-8").splitlines() if line.strip()]
-            return {str(line["custom_id"]): self._row(line) for line in lines}
+            return {str(line["custom_id"]): self.teacher.row(partial(self._row, line)) for line in lines}
 
     def _row(self, line: Mapping[str, Any]) -> Reply | TeacherError:
         answer = line.get("response") or {}

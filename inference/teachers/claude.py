@@ -6,7 +6,7 @@ from typing import Any
 
 from inference.bundle.taxonomy import Taxonomy
 from inference.money.prices import Usage, cost, price_of, worst_case
-from inference.teachers.http import Charged, Remote, to_reply
+from inference.teachers.http import Charged, Remote, to_reply, to_usage
 from inference.teachers.teacher import Reply
 
 WITHOUT_EFFORT = ("claude-3", "claude-haiku-4", "claude-sonnet-4")  # models, by what their names begin with
@@ -71,7 +71,7 @@ class AnthropicTeacher(Remote):
 
     def read(self, answer: Any, latency_s: float | None = None, batch: bool = False) -> Reply:
         """A message of the API as a Reply; one of a `batch` at half the price."""
-        usage = _anthropic_usage(answer.usage)
+        usage = to_usage(_anthropic_usage, answer.usage)
         charged: Charged = {"usage": usage, "nano": cost(self.priced_as, usage, batch=batch), "latency_s": latency_s}
         if answer.stop_reason == "refusal":
             category = getattr(answer.stop_details, "category", None) if answer.stop_details else None

@@ -6,7 +6,10 @@ or a spend limit that does not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import datetime
+import email.utils
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from inference.teachers.teacher import TeacherError
@@ -74,6 +77,7 @@ PHRASES = {
     "virtual key expected": "key",
     "invalid model": "model",
     "not a valid model": "model",
+    "model identifier is invalid": "model",
     "content filter": "filtered",
     "content management policy": "filtered",
     "prompt is too long": "size",
@@ -81,6 +85,7 @@ PHRASES = {
     "not supported": "parameter",
     "does not support": "parameter",
     "unsupported": "parameter",
+    "isn't supported": "parameter",
     "unrecognized request argument": "parameter",
     "unknown parameter": "parameter",
     "unknown name": "parameter",
@@ -88,7 +93,16 @@ PHRASES = {
     "schema is too complex": "parameter",
 }
 SERVER_PHRASES = {"overloaded": "overloaded"}  # Gemini says it under 503
-STATUSES = {401: "key", 402: "credit", 403: "key", 413: "size", 429: "rate-limit", 529: "overloaded"}
+STATUSES = {
+    **dict.fromkeys((401, 403, 407, 451), "key"),
+    402: "credit",
+    **dict.fromkeys((405, 410, 426), "address"),
+    413: "size",
+    429: "rate-limit",
+    529: "overloaded",
+}
+# A query may be at fault in these alone; the others are of the server, or of what stands before it.
+OF_REQUEST = (400, 406, 411, 412, 414, 415, 416, 417, 422, 424, 428, 431)
 NEXT = {
     "credit": " (the account has no credit left: add credit, then try again)",
     "address": " (there is no such service at this address: check the URL)",
@@ -111,6 +125,17 @@ def answered(name: str, error: Any) -> TeacherError:
     codes = (said.get("type"), said.get("code"), _mapping(said.get("details")).get("error_code"))
     message = said.get("message") or error.message
     return _failure(name, error.status_code, str(error.status_code), codes, message, _retry_after(error.response))
+
+
+def in_answer(name: str, error: Any) -> TeacherError:
+    """What a gateway says of a failure with the status of a success, as the error of the teacher `name`."""
+    said = _said(error)
+    code = str(said.get("code"))
+    status = (
+        int(code) if code.isdecimal() and 400 <= int(code[:4]) < 600 else ROW_STATUSES.get(str(said.get("type")), 500)
+    )
+    message = said.get("message") or "an error without words"
+    return _failure(name, status, f"{status} as a success", (said.get("type"), said.get("code")), message)
 
 
 def in_batch(name: str, result: Any) -> TeacherError:
@@ -151,12 +176,19 @@ def _kind(status: int, codes: Iterable[Any], text: str) -> str:
 def _by_status(status: int, said: str) -> str:
     if status == 404:
         return "model" if "model" in said else "address"
-    return STATUSES.get(status, "server" if status in (408, 409) or status >= 500 else "request")
+    return STATUSES.get(status, "request" if status in OF_REQUEST else "server")
 
 
 def _said(body: object) -> Mapping[str, Any]:
+    """The error in a body: an object, in a list or another, or words alone. A page says nothing that can be read."""
+    if isinstance(body, str):
+        return {} if body.lstrip().startswith("<") else {"message": body}
+    if isinstance(body, Sequence):
+        return _said(body[0]) if body else {}
     outer = _mapping(body)
-    return _mapping(outer.get("error", outer))
+    if outer.get("error"):
+        return _said(outer["error"])
+    return {"message": outer["detail"], **outer} if "detail" in outer else outer
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -164,7 +196,14 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _retry_after(response: Any) -> float | None:
+    """Seconds, from their number or from a date."""
+    said = response.headers.get("retry-after", "")
     try:
-        return float(response.headers["retry-after"])
-    except (KeyError, ValueError):
-        return None
+        seconds = float(said)
+    except ValueError:
+        try:
+            until = email.utils.parsedate_to_datetime(said)
+            seconds = (until - datetime.datetime.now(datetime.UTC)).total_seconds()
+        except (ValueError, TypeError):  # no date, or one of no time zone
+            return None
+    return seconds if 0 <= seconds < math.inf else None

@@ -9,17 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import asdict
 from typing import Any, TypedDict
 
 from inference.bundle.taxonomy import Taxonomy
 from inference.common.shown import without_logins
 from inference.money.prices import Usage
-from inference.teachers.failures import answered
+from inference.teachers.failures import answered, in_answer
 from inference.teachers.prompt import Examples, Prompt, Refused
 from inference.teachers.teacher import Reply, TeacherError
 
 MAX_TOKENS = 64  # an intent as JSON, or more where a taxonomy has a longer name
+MOST_TOKENS = 10**9  # of one answer: what says more is wrong, and no ledger could book it
 AROUND_NAME = 20  # tokens at most of the JSON around a name, which itself has at most one for each byte
 THINKING_TOKENS = 1024  # more for a model that cannot be kept from thinking
 NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout")  # exceptions of the SDKs' HTTP client
@@ -85,9 +87,16 @@ class Remote:
             try:
                 async with self.limited(left_s):
                     answer = await self._send(text, left_s)
+                    self.raise_for(answer)
                     return self.read(answer, now() - start)
             except TeacherError as error:
                 self._leave_out(error, sent)
+
+    def raise_for(self, said: Any) -> None:
+        """Raise the error that a gateway sends in the place of an answer, or in one."""
+        for part in (said, *(getattr(said, "choices", None) or ())):
+            if error := getattr(part, "error", None):
+                raise in_answer(self.name, error)
 
     def _leave_out(self, error: TeacherError, sent: frozenset[str]) -> None:
         """Raise what a request without the parameter that was refused would not help against."""
@@ -132,10 +141,18 @@ class Remote:
             raise answered(self.name, error) from error
         except self.sdk.APIConnectionError as error:
             raise self._connection_error(error) from error
-        except (AttributeError, IndexError, TypeError, ValueError, self.sdk.APIError) as error:
+        except (AttributeError, IndexError, RecursionError, TypeError, ValueError, self.sdk.APIError) as error:
             # A body that is not JSON, or not a message: a proxy's page, say.
             text = f"{self.name} sent an invalid response: {type(error).__name__}: {error}"
             raise TeacherError("unreadable", text, again=True, unsure=True) from error
+
+    def row(self, read: Callable[[], Reply | TeacherError]) -> Reply | TeacherError:
+        """What `read` makes of a batch's row, or why it cannot: one that is invalid spoils no other."""
+        try:
+            with self.errors(0):
+                return read()
+        except TeacherError as error:
+            return error
 
     def _connection_error(self, error: Exception) -> TeacherError:
         causes = _causes(error)
@@ -156,6 +173,15 @@ class Remote:
         if self._client is not None and self._loop is asyncio.get_running_loop():
             await self._client.close()
         self._client = None
+
+
+def to_usage(read: Callable[[Any], Usage], given: Any) -> Usage:
+    """What an answer says of its tokens; nothing where that cannot be read: it then counts as the dearest there is."""
+    try:
+        usage = Usage.from_dict(asdict(read(given)))
+    except (AttributeError, TypeError, ValueError):
+        return Usage()
+    return usage if max(asdict(usage).values()) <= MOST_TOKENS else Usage()
 
 
 def to_reply(prompt: Prompt, text: str, cut_at: int | None, charged: Charged) -> Reply:

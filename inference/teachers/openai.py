@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from inference.bundle.taxonomy import Taxonomy
 from inference.money.prices import Usage, cost, price_of, worst_case
-from inference.teachers.http import Charged, Remote, only_thought, to_reply
+from inference.teachers.http import Charged, Remote, only_thought, to_reply, to_usage
 from inference.teachers.teacher import Reply
 
 # How models that think by default are told to think least, by what their names begin with; the first that fits counts.
@@ -86,13 +86,15 @@ class OpenAITeacher(Remote):
 
     def read(self, answer: Any, latency_s: float | None = None, batch: bool = False) -> Reply:
         """A chat completion as a Reply; one of a `batch` at the price of batches."""
-        usage = _openai_usage(answer.usage)
+        usage = to_usage(_openai_usage, answer.usage)
         nano = 0 if self.local else cost(self.model, usage, batch=batch)
         charged: Charged = {"usage": usage, "nano": nano, "latency_s": latency_s}
         choice = answer.choices[0] if answer.choices else None
-        if choice is None or choice.message.refusal:
-            return Reply(None, f"declined by the model: {choice.message.refusal if choice else 'no choice'}", **charged)
-        text, cut_at = choice.message.content or "", self.max_tokens if choice.finish_reason == "length" else None
+        if choice is None:
+            return Reply(None, "no choice in the answer", again=True, **charged)
+        if choice.message.refusal or choice.finish_reason == "content_filter":
+            return Reply(None, f"declined by the model: {choice.message.refusal or 'content_filter'}", **charged)
+        text, cut_at = _text(choice.message.content), self.max_tokens if choice.finish_reason == "length" else None
         if cut_at is not None and only_thought(text) and "reasoning_effort" not in self.left_out:
             self._effort = self._effort or "none"
         return to_reply(self.prompt, text, cut_at, charged)
@@ -102,9 +104,15 @@ class OpenAITeacher(Remote):
         return 0 if self.local else worst_case(self.model, self._prompt_bytes(text), self.max_tokens, batch=batch)
 
 
+def _text(content: Any) -> str:
+    """What a model said, which some servers send in parts, its thoughts among them."""
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if part["type"] == "text")
+    return content or ""
+
+
 def _openai_usage(usage: Any) -> Usage:
-    if usage is None:
-        return Usage()
     details = usage.prompt_tokens_details
     cached = (details.cached_tokens or 0) if details else 0
-    return Usage(usage.prompt_tokens - cached, usage.completion_tokens, cache_read_tokens=cached)
+    # A server may report more cached tokens than it had.
+    return Usage(max(0, usage.prompt_tokens - cached), usage.completion_tokens, cache_read_tokens=cached)

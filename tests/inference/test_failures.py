@@ -1,5 +1,8 @@
+import datetime
+import email.utils
 from collections.abc import Mapping
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -87,6 +90,66 @@ def test_an_error_code_outweighs_the_status(status: int, code: str, kind: str) -
 def test_a_quota_of_openai_that_is_used_up_is_no_rate_limit() -> None:
     with failing(ApiError(429, QUOTA, None, "insufficient_quota")) as api:
         assert fails(gpt(api), "credit").fatal
+
+
+class Saying(FakeAPI):
+    """Answers every request with one body."""
+
+    said: Response
+
+    def respond(self, method: str, target: str, headers: Mapping[str, str], raw: bytes) -> Response:
+        return self.said
+
+
+def saying(body: Any, status: int = 200, **headers: str) -> FakeAPI:
+    api = Saying()
+    api.said = Response(body, status, headers)
+    return api
+
+
+ERRORS = {  # what gateways say, and its kind
+    402: ({"message": "Insufficient credits", "code": 402}, "credit"),
+    401: ({"message": "No auth credentials found", "code": "401"}, "key"),
+    429: ({"message": "Rate limit exceeded: free-models-per-min", "code": 429}, "rate-limit"),
+    502: ({"message": "Provider returned error", "code": 502}, "server"),
+    529: ({"message": "Busy", "type": "overloaded_error"}, "overloaded"),
+    500: ("it failed", "server"),
+}
+
+
+@pytest.mark.parametrize(("said", "kind"), ERRORS.values())
+@pytest.mark.parametrize("make", [claude, gpt])
+def test_an_error_with_the_status_of_a_success_is_an_error(make: Any, said: Any, kind: str) -> None:
+    with saying({"error": said}) as api:
+        error = fails(make(api), kind)
+    choice = {"index": 0, "finish_reason": "error", "error": said, "message": {"role": "assistant", "content": ""}}
+    with saying({"choices": [choice]}) as api:
+        assert fails(gpt(api), kind).fatal is error.fatal
+
+
+@pytest.mark.parametrize("wrap", [lambda said: [{"error": said}], lambda said: {"error": said}, lambda said: said])
+def test_an_error_is_read_in_whatever_it_is_wrapped(wrap: Any) -> None:
+    for said in ({"message": "API key not valid"}, "API key not valid", {"detail": "API key not valid"}):
+        with saying(wrap(said), 400) as api:
+            assert fails(gpt(api), "key").fatal
+    with saying(b"<html>not supported</html>", 502) as api:
+        assert fails(gpt(api), "server").again
+
+
+@pytest.mark.parametrize("status", [405, 407, 408, 410, 421, 425, 426, 429, 451, 498, 499, 520])
+def test_a_status_that_speaks_of_no_query_is_no_querys_fault(status: int) -> None:
+    with saying({"error": {"message": "x"}}, status) as api:
+        assert not fails(gpt(api), {405: "address", 407: "key", 410: "address", 426: "address", 429: "rate-limit",
+                                    451: "key"}.get(status, "server")).of_query  # fmt: skip
+
+
+def test_only_a_time_to_come_is_waited_for() -> None:
+    soon = email.utils.format_datetime(datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=90))
+    for said in ("nan", "inf", "1e999", "-5", "soon", "", "Wed, 21 Oct 2015 07:28:00 GMT", "3.5", soon):
+        with saying({"error": {"message": "x"}}, 429, **{"retry-after": said}) as api:
+            waits = fails(gpt(api), "rate-limit").retry_after_s
+        assert waits is None or 0 < waits <= 90
+        assert (waits is None) is (said not in ("3.5", soon))
 
 
 def test_every_kind_says_what_to_do_and_every_entry_leads_to_a_kind() -> None:

@@ -4,14 +4,17 @@ import json
 import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from inference.bundle.taxonomy import Intent, Taxonomy
 from inference.money.prices import Usage
+from inference.serving.paid import MOST_NANO
+from inference.teachers.batches import OpenAIBatches
 from inference.teachers.claude import AnthropicTeacher
 from inference.teachers.http import AROUND_NAME, MAX_TOKENS, THINKING_TOKENS
 from inference.teachers.openai import OpenAITeacher
@@ -259,6 +262,92 @@ def test_usage_is_read_from_the_answer(api: FakeAPI) -> None:
     reply = ask(gpt(api))
     assert reply.usage == Usage(reply.usage.input_tokens, reply.usage.output_tokens)
     assert reply.usage.input_tokens > 0
+
+
+def chat(content: Any = '{"intent": "tickets"}', finish: str = "stop", **more: Any) -> dict[str, Any]:
+    usage = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
+    message = {"role": "assistant", "content": content}
+    return {"choices": [{"index": 0, "finish_reason": finish, "message": message}], "usage": usage, **more}
+
+
+class Said(FakeAPI):
+    """Answers every request with one body."""
+
+    body: Any
+
+    def respond(self, method: str, target: str, headers: Mapping[str, str], raw: bytes) -> Response:
+        return Response(self.body)
+
+
+def said(body: Any) -> FakeAPI:
+    api = Said()
+    api.body = body
+    return api
+
+
+COUNTS: Any = (
+    st.none() | st.integers(-5, 10**30) | st.floats() | st.text(max_size=3) | st.lists(st.integers(), max_size=1)
+)
+USAGES = st.none() | st.text(max_size=3) | st.dictionaries(
+    st.sampled_from(["prompt_tokens", "completion_tokens", "prompt_tokens_details", "input_tokens", "output_tokens",
+                     "cache_creation_input_tokens", "cache_creation", "cache_read_input_tokens"]),
+    COUNTS,
+)  # fmt: skip
+
+
+@settings(max_examples=15, deadline=None)
+@given(USAGES)
+@example({"prompt_tokens": None, "completion_tokens": None})
+@example({"prompt_tokens": float("nan"), "completion_tokens": 3})
+@example({"input_tokens": None, "output_tokens": 3})
+@example({"input_tokens": 10**30, "output_tokens": 3})
+def test_an_answer_is_an_answer_whatever_it_says_of_its_tokens(usage: Any) -> None:
+    with said(chat(usage=usage)) as api:
+        reply = ask(gpt(api))
+    assert reply.label == "tickets"
+    assert reply.usage == Usage.from_dict(reply.usage.to_dict())
+    with said({"content": [{"type": "text", "text": '{"intent": "tickets"}'}], "usage": usage}) as api:
+        reply = ask(claude(api))
+    assert reply.label == "tickets"
+    assert 0 <= reply.nano <= MOST_NANO
+    assert reply.usage == Usage.from_dict(reply.usage.to_dict())
+
+
+def test_a_filter_declines_and_no_choice_is_no_decline() -> None:
+    for content in (None, ""):
+        with said(chat(content, "content_filter")) as api:
+            reply = ask(gpt(api))
+        assert (reply.label, reply.again) == (None, False)
+        assert "declined" in str(reply.refusal)
+    for choices in ([], None, [None]):
+        with said(chat(choices=choices)) as api:
+            reply = ask(gpt(api))
+        assert (reply.label, reply.again) == (None, True)
+
+
+def test_an_answer_may_come_in_parts() -> None:
+    parts = [
+        {"type": "thinking", "thinking": []},
+        *({"type": "text", "text": text} for text in ('{"intent":', '"tickets"}')),
+    ]
+    with said(chat(parts)) as api:
+        assert ask(gpt(api)).label == "tickets"
+
+
+def test_a_body_that_is_too_deep_to_read_is_unreadable() -> None:
+    for make in (claude, gpt):
+        with said(b"[" * 100_000) as api:
+            assert fails(make(api), "unreadable").again
+
+
+def test_an_invalid_row_of_a_batch_spoils_no_other(api: FakeAPI) -> None:
+    teacher = gpt(api)
+    bodies: list[Any] = [chat(), chat(choices=[{}]), None, "x", {"choices": 5}]
+    rows = [{"response": {"status_code": 200, "body": body}} for body in bodies]
+    batches = OpenAIBatches(teacher)
+    assert [getattr(teacher.row(partial(batches._row, row)), "label", "error") for row in rows] == ["tickets"] + [
+        "error"
+    ] * 4
 
 
 HOSTILE = [

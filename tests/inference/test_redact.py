@@ -3,6 +3,7 @@ import re
 import string
 import sys
 import time
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from benchmarks import redaction
 from inference.bundle.redact import Looked, counted, is_builtin, load_redactor, other_redaction, redact, redactor_id
+from inference.bundle.redact_catalogue import _FOREIGN_PASSWORDS, PIN_NAMES
 
 load_redactor("builtin")  # the library's data is read here, and not within a test's time
 BASE62 = string.ascii_letters + string.digits
@@ -463,7 +465,7 @@ def test_beyond_the_candidates_that_are_judged_everything_goes(secret: str) -> N
 
 def test_the_id_names_version_data_and_regions() -> None:
     ids = [redactor_id(name) for name in ("builtin", "builtin:DE,FR", "builtin:FR,DE")]
-    assert re.fullmatch(r"builtin:4:[0-9a-f]{8}", str(ids[0]))
+    assert re.fullmatch(r"builtin:5:[0-9a-f]{8}", str(ids[0]))
     assert ids[1] == ids[2] != ids[0]
     assert str(ids[1]).endswith(":DE,FR")
     assert [redactor_id(name) for name in ids] == ids
@@ -491,3 +493,52 @@ def test_the_regions_say_what_is_a_national_number() -> None:
     assert (spain("it is 612 345 678"), norway("it is 612 345 678")) == ("it is [phone]", "it is 612 345 678")
     with pytest.raises(ValueError, match="knows no region 'XQ'"):
         load_redactor("builtin:XQ")
+
+
+SPACELESS = st.sampled_from(["请打", "用", "に", "ログ", "โทร", "ที่"])
+UNSPACED_SECRETS = st.one_of(
+    st.from_regex(r"0[1-9]{2}[ -]?[1-9]{4}[ -]?[1-9]{4}", fullmatch=True),
+    st.from_regex(r"13[1-9]{9}", fullmatch=True),
+    st.from_regex(r"[0-9a-f]{16}a1b[0-9a-f]{16}", fullmatch=True),
+    st.from_regex(r"Ab1[a-z]{9}[A-Z]{9}[0-9]{9}", fullmatch=True),
+    st.from_regex(r"Bearer [a-z]{4}[0-9][a-z]{9}", fullmatch=True),
+)
+
+
+@given(SPACELESS, UNSPACED_SECRETS, SPACELESS)
+def test_a_secret_begins_and_ends_beside_a_letter_of_a_script_without_spaces(
+    before: str, secret: str, after: str
+) -> None:
+    redacted = redact(before + secret + after)
+    assert secret.split()[-1] not in redacted
+    assert redacted.startswith(before)
+
+
+@pytest.mark.parametrize("text", ["订单13812345678没到", "单号4821993", "注文番号1234567です"])
+def test_a_number_that_is_said_to_be_another_stays_without_spaces_too(text: str) -> None:
+    assert redact(text) == text
+
+
+MARKERS = [
+    spec.strip("^").replace("/", "|", 1).partition("/")[0].replace("|", "").replace("\\s", " ")
+    for spec in _FOREIGN_PASSWORDS.split()
+]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("marker", [marker for marker in MARKERS if "[" not in marker])
+def test_every_name_of_a_password_is_known_in_every_normal_form(marker: str, form: str) -> None:
+    secret = "471147" if marker in PIN_NAMES else "hunter22"
+    for link in (": ", " = ", ":\n"):
+        assert secret not in redact(unicodedata.normalize(form, marker) + link + secret)
+
+
+@given(st.from_regex(r"[a-z]{2,5}_([a-z]{2,5}[0-9]_)?[0-9a-f]{31}1(_[0-9a-f]{8})?", fullmatch=True))
+def test_a_long_hexadecimal_number_is_a_key_whatever_begins_it(key: str) -> None:
+    assert redact(f"try {key} please") == "try [key] please"
+
+
+@given(st.sampled_from("$€£¥₹₩"), st.integers(10**6, 10**9), st.sampled_from(["", " "]), st.booleans())
+def test_an_amount_without_separators_stays(sign: str, amount: int, gap: str, cents: bool) -> None:
+    text = f"{amount}.50 were charged" if cents and amount < 10**8 else f"{sign}{gap}{amount} were charged"
+    assert redact(text) == text
