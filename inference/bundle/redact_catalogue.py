@@ -110,8 +110,10 @@ _BEGINNINGS = "a/kia/* a/sia/* ai/za/* ey/j/*"
 GATE = _markers(f"{_PASSWORDS} {_OTHERS} {_BEGINNINGS}")
 FOREIGN_GATE = _markers(f"{_PASSWORDS} {_OTHERS} {_BEGINNINGS} {_FOREIGN_PASSWORDS}")
 KEY_NAMES = ("key", "keys", "token", "tokens", "secret", "secrets", "sig", "signature", "credential", "credentials")
-PIN_NAMES = ("pin", "pins", "pin code", "pin-code", "pincode", "puk", "otp", "cvv", "cvc", "cvv2", "cvc2", "geheimzahl")
-PIN_NAMES += ("security code", "verification code", "one-time code", "пин", "пин-код", "пинкод", "暗証番号")
+PIN_NAMES = (
+    *("pin", "pins", "pin code", "pin-code", "pincode", "puk", "otp", "cvv", "cvc", "cvv2", "cvc2", "geheimzahl"),
+    *("security code", "verification code", "one-time code", "пин", "пин-код", "пинкод", "暗証番号"),
+)
 SCHEMES = ("bearer", "basic")
 
 # Endings of domains that are known where something stands between an address's parts: any country's, and these.

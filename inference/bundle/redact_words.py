@@ -51,14 +51,16 @@ _QUOTED = re.compile(r'"[^"\n]{1,64}"\Z')
 _LONGEST_LOCAL = 130
 # One name of a domain.
 _LABEL = rf"""[^\s@,;:()<>\[\]"\\.\u3002!?/'&=|{{}}{MASK}]++"""
+# An IP address in the place of a domain.
+_ADDRESS = r"\[(?:IPv6:)?(?:\d{1,3}(?:\.\d{1,3}){3}|(?=[^\]:]{0,9}:[^\]:]{0,9}:)[0-9A-Fa-f:.]{2,45})\]"
 # The last name of a domain has letters: "2@5.99 each" is a price.
-_DOMAIN = re.compile(rf"(?:{_LABEL}[.\u3002])+(?![\d-]+(?!\w)){_LABEL}|[A-Za-z][\w-]{{1,62}}+(?![.@]|://)")
+_DOMAIN = re.compile(rf"(?:{_LABEL}[.\u3002])+(?![\d-]+(?!\w)){_LABEL}|[A-Za-z][\w-]{{1,62}}+(?![.@]|://)|{_ADDRESS}")
 _OPENED, _CLOSED = r"[\s(\[{<\"'*]", r"[\s)\]}>\"'*]"
 _ENDS = rf"(?![^\W{SPACELESS}])"
 _GAP_BEFORE = re.compile(rf"{_OPENED}{{0,10}}\Z")
 _DOMAIN_AFTER_GAP = re.compile(
-    rf"{_CLOSED}{{0,10}}+[\w-]{{1,63}}+(?:\s{{0,3}}[.\u3002]\s{{0,3}}(?!(?:{KNOWN_DOMAIN}){_ENDS})[\w-]{{1,63}}+){{0,4}}"
-    rf"\s{{0,3}}[.\u3002]\s{{0,3}}(?:{KNOWN_DOMAIN}){_ENDS}",
+    rf"{_CLOSED}{{0,10}}+(?:localhost(?!\w)|{_ADDRESS}|[\w-]{{1,63}}+(?:\s{{0,3}}[.\u3002]\s{{0,3}}(?!(?:{KNOWN_DOMAIN}){_ENDS})[\w-]{{1,63}}+){{0,4}}"
+    rf"\s{{0,3}}[.\u3002]\s{{0,3}}(?:{KNOWN_DOMAIN}){_ENDS})",
     re.IGNORECASE,
 )
 _BLUNT_AT = re.compile(rf"(?<![^\s@{MASK}])[^\s@{MASK}]*+(?:\s?@\s?[^\s@{MASK}]*+)++")
