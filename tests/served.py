@@ -55,6 +55,11 @@ class Served:
     def get(self, path: str, **headers: str) -> Reply:
         return self.send(path, None, **headers)
 
+    def head(self, path: str) -> tuple[int, bytes]:
+        asked = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method="HEAD")
+        with urllib.request.urlopen(asked, timeout=60) as reply:
+            return reply.status, reply.read()
+
     def post(self, path: str, given: Any, **headers: str) -> Reply:
         body = given if isinstance(given, bytes) else json.dumps(given).encode()
         return self.send(path, body, **{"Content-Type": "application/json", **headers})

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from inference.bundle.redact import load_redactor
 from inference.bundle.taxonomy import Taxonomy
-from inference.common.commands import DONE, SOME_FAILED, Parser, command
+from inference.common.commands import DONE, SOME_FAILED, Parser, command, seconds
 from inference.money.prices import Usage, add_prices_flag, shown
 from inference.teachers.registry import FORMS, HAIKU, open_teacher
 from inference.teachers.teacher import Teacher
@@ -78,9 +78,9 @@ def _parser() -> Parser:
     parser.add_argument("--workers", type=int, default=8, help="concurrent calls (default %(default)s)")
     parser.add_argument("--batch-size", type=int, default=10_000, help="queries per batch (default %(default)s)")
     parser.add_argument("--batches", type=int, default=4, help="batches under way at once (default %(default)s)")
-    parser.add_argument("--poll-s", type=float, default=30.0, help="seconds between polls of a batch (default 30)")
+    parser.add_argument("--poll-s", type=seconds, default=30.0, help="seconds between polls of a batch (default 30)")
     parser.add_argument(
-        "--timeout-s", type=float, default=60.0, help="seconds that one call may take (default %(default)s)"
+        "--timeout-s", type=seconds, default=60.0, help="seconds that one call may take (default %(default)s)"
     )
     parser.add_argument(
         "--redactor", default="builtin", help="what removes personal data: builtin, none, or MODULE:FUNCTION"

@@ -189,14 +189,21 @@ def seal(root: Path, manifest: Manifest) -> Manifest:
     return sealed
 
 
+def pointed(home: Path) -> str | None:
+    """What `current` in models/<name> names, a text or a link to the version's folder; None where there is none."""
+    pointer = home / CURRENT
+    if pointer.is_dir():
+        return pointer.resolve().name
+    return pointer.read_text(encoding="utf-8-sig", errors="replace").strip() if pointer.is_file() else None
+
+
 def resolve(path: Path) -> Path:
     """The version's folder that `path` stands for: itself, or the one that its `current` names."""
     if (path / MANIFEST).is_file():
         return path
-    pointer = path / CURRENT
-    if not pointer.is_file():
+    pointer, version = path / CURRENT, pointed(path)
+    if version is None:
         raise BundleError(f"{path} is not a bundle: it has neither {MANIFEST} nor {CURRENT}")
-    version = pointer.read_text(encoding="utf-8", errors="replace").strip()
     if not VERSION.fullmatch(version):
         raise BundleError(f"{pointer} names {version!r}, expected a version such as 20260131T120000Z-0123abcd")
     if not (path / version / MANIFEST).is_file():

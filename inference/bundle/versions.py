@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from inference.bundle.manifest import CURRENT, VERSION, Bundle, BundleError
+from inference.bundle.manifest import CURRENT, VERSION, Bundle, BundleError, pointed
 from inference.common.files import write_atomically
 
 REJECTED = "rejected.json"
@@ -28,8 +28,7 @@ def versions(home: Path) -> list[str]:
 
 def serving(home: Path) -> str | None:
     """The version that `current` names, None where there is none."""
-    pointer = home / CURRENT
-    return pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
+    return pointed(home)
 
 
 def reasons(home: Path, version: str) -> list[str]:

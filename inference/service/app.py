@@ -130,6 +130,8 @@ def create(settings: Settings) -> Door:
     api.add_api_route("/feedback", service.feedback, methods=["POST"], status_code=204, response_class=Response)
     api.add_api_route("/healthz", service.healthz)
     api.add_api_route("/readyz", service.readyz, response_model=Ready)
+    for path, answer in (("/healthz", service.healthz), ("/readyz", service.readyz)):  # some probes ask for no body
+        api.add_api_route(path, answer, methods=["HEAD"], include_in_schema=False)
     api.add_api_route("/version", service.version, response_model=Version)
     api.add_api_route("/metrics", service.metrics, response_class=Response)
     api.add_exception_handler(RequestValidationError, _invalid)

@@ -122,7 +122,7 @@ def test_what_is_not_json_or_not_here_is_refused(service: Served) -> None:
 
 def test_a_page_elsewhere_whose_name_leads_here_is_refused(service: Served) -> None:
     check_problem(service.get("/version", Host="evil.example:80"), 403, "other_host", "start it with a token")
-    assert service.get("/version", Host="localhost:1").status == 200
+    assert all(service.get("/version", Host=host).status == 200 for host in ("localhost:1", "LocalHost", "localhost."))
     assert "Access-Control-Allow-Origin" not in service.get("/version", Origin="http://evil.example").headers
 
 
@@ -135,6 +135,7 @@ def test_a_request_id_comes_back_and_one_that_is_no_name_is_replaced(service: Se
 def test_the_service_says_that_it_lives_and_what_it_serves(service: Served) -> None:
     assert service.get("/healthz").json == {"status": "alive"}
     assert service.get("/readyz").json == {"ready": True, "why": ""}
+    assert [service.head(path) for path in ("/healthz", "/readyz")] == [(200, b""), (200, b"")]
     assert service.get("/version").json["intents"] == ["account", "payments", "unknown"]
     assert {"/classify", "/feedback", "/metrics"} <= service.get("/openapi.json").json["paths"].keys()
 

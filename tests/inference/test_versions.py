@@ -30,6 +30,19 @@ def test_who_saw_another_version_serve_changes_nothing(home: Path) -> None:
     assert serving(home) == OLD
 
 
+@pytest.mark.parametrize("how", ["crlf", "mark", "link", "link with a path"])
+def test_what_another_tool_wrote_as_current_names_the_same_version(home: Path, how: str) -> None:
+    newest, pointer = versions(home)[-1], home / "current"
+    pointer.unlink()
+    if how.startswith("link"):
+        pointer.symlink_to(home / newest if how == "link with a path" else newest)
+    else:
+        pointer.write_bytes(f"{newest}\r\n".encode("utf-8-sig" if how == "mark" else "utf-8"))
+    assert (serving(home), before(home), resolve(home)) == (newest, OLD, home / newest)
+    switch(home, OLD)
+    assert (serving(home), pointer.read_text()) == (OLD, f"{OLD}\n")
+
+
 def test_of_several_who_promote_at_once_one_succeeds(home: Path) -> None:
     seen = serving(home)
 

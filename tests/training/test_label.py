@@ -312,7 +312,7 @@ def test_without_yes_and_without_a_terminal_nothing_is_spent(home: Path, api: Fa
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("queries.jsonl", b'{"text": 3}\n', "queries.jsonl:1: text must be a non-empty string"),
+        ("queries.jsonl", b'{"text": [3]}\n', "queries.jsonl:1: text must be a string, got"),
         ("queries.jsonl", b"\xfa\n", "queries.jsonl:1"),
         ("queries.txt", b"good\n\xff\n", "queries.txt:2: not UTF-8"),
         ("queries.txt", b"\n", "has no queries"),
