@@ -9,7 +9,7 @@ import pytest
 from inference.bundle.manifest import Manifest, read_manifest
 from inference.bundle.versions import REJECTED, serving, versions
 from inference.common.commands import DONE, KEPT
-from tests.tiny import TINY_SETTINGS
+from tests.tiny import TINY_SETTINGS, write_tiny_data
 from training import train
 from training.data.looks import LOOKS_FILE, look_delta
 from training.lifecycle import first
@@ -21,8 +21,8 @@ REFUSED = Verdict(False, ("it is slower",))
 class Run:
     """`python -m training.train --first-bundle`, again and again, with data of its own."""
 
-    def __init__(self, data: Path, base: Path, folder: Path) -> None:
-        self.data = shutil.copytree(data, folder / "data")
+    def __init__(self, base: Path, folder: Path) -> None:
+        self.data = write_tiny_data(folder / "data")  # nobody has looked at their splits
         self.home = folder / "models" / "data"
         places = ["--data", str(self.data), "--base", str(base), "--models", str(self.home.parent)]
         self.arguments = [*places, *TINY_SETTINGS, "--target", "0.9"]
@@ -39,9 +39,9 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def killed_once(tiny_data: Path, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def killed_once(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run that ended once its first bundle served."""
-    run, real = Run(tiny_data, tiny_base, tmp_path_factory.mktemp("first")), first.train
+    run, real = Run(tiny_base, tmp_path_factory.mktemp("first")), first.train
 
     def until_one_serves(*arguments: object) -> object:
         if serving(run.home):
@@ -57,8 +57,9 @@ def killed_once(tiny_data: Path, tiny_base: Path, tmp_path_factory: pytest.TempP
 @pytest.fixture
 def killed(killed_once: Run, tiny_base: Path, tmp_path: Path) -> Run:
     """The same, for one test alone."""
-    run = Run(killed_once.data, tiny_base, tmp_path)
-    shutil.copytree(killed_once.home, run.home)
+    run = Run(tiny_base, tmp_path)
+    for folder, mine in ((killed_once.data, run.data), (killed_once.home, run.home)):
+        shutil.copytree(folder, mine, dirs_exist_ok=True)
     return run
 
 

@@ -1,12 +1,15 @@
 """Threads: few where the machine is busy, all where it is not, and what was set comes back."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.tiny import write_tiny_data
+from training import train
 from training.student.threads import GAIN, fastest, number_for
 
 SECONDS = st.dictionaries(st.sampled_from([1, 2, 4]), st.floats(0.001, 100), min_size=3)
@@ -64,4 +67,22 @@ def test_the_number_of_before_comes_back() -> None:
 def test_the_number_of_before_comes_back_after_an_error() -> None:
     with pytest.raises(ValueError, match="no"), fastest(slow_with_four):
         raise ValueError("no")
+    assert torch.get_num_threads() == 4
+
+
+def test_training_measures_before_it_begins_and_before_each_epoch(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[int] = []
+    real = number_for
+
+    def counting(step: Callable[[], object], most: int) -> int:
+        measured.append(most)
+        return real(step, most)
+
+    monkeypatch.setattr("training.student.threads.number_for", counting)
+    data = write_tiny_data(tmp_path / "data")
+    places = ["--data", str(data), "--base", str(tiny_base), "--models", str(tmp_path)]
+    assert train.main([*places, "--epochs", "1"]) == 0
+    assert measured == [4, 4]
     assert torch.get_num_threads() == 4

@@ -109,8 +109,9 @@ def train(
 
 def _gradients(student: Student, batch: dict[str, torch.Tensor]) -> None:
     """What a step of training computes, but for the optimizer; it draws no chance and changes nothing."""
+    tuned = [one for one in student.parameters() if one.requires_grad]
     with torch.random.fork_rng(devices=[]):
-        torch.autograd.grad(student(**batch)["loss"], list(student.parameters()), allow_unused=True)
+        torch.autograd.grad(student(**batch)["loss"], tuned, allow_unused=True)
 
 
 def _fit(
