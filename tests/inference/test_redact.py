@@ -539,7 +539,10 @@ def test_every_name_of_a_password_is_known_in_every_normal_form(marker: str, for
 
 @given(st.from_regex(r"[a-z]{2,5}_([a-z]{2,5}[0-9]_)?[0-9a-f]{31}1(_[0-9a-f]{8})?", fullmatch=True))
 def test_a_long_hexadecimal_number_is_a_key_whatever_begins_it(key: str) -> None:
-    assert redact(f"try {key} please") == "try [key] please"
+    # By chance an end of it may pass an IBAN's checksum too: what matters is that nothing of it is left.
+    left = redact(f"try {key} please")
+    assert left.startswith("try [key]")
+    assert not re.search("[0-9a-f]{8}", left)
 
 
 @given(st.sampled_from("$€£¥₹₩"), st.integers(10**6, 10**9), st.sampled_from(["", " "]), st.booleans())
