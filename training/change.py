@@ -23,7 +23,7 @@ from inference.common.commands import DONE, Parser, command
 from inference.money.prices import add_prices_flag
 from inference.teachers.registry import FORMS, HAIKU
 from training.data import dataset
-from training.lifecycle.taxonomy_change import WAS, Change, ask_teacher, changed, check_output, to_ask, write
+from training.lifecycle.taxonomy_change import WAS, Change, ask_teacher, changed, check_new_data, to_ask, write
 
 
 def _main(arguments: argparse.Namespace) -> int:
@@ -34,7 +34,7 @@ def _main(arguments: argparse.Namespace) -> int:
         raise ValueError("--map expects OLD=NEW")
     change = Change.between(data.taxonomy, new, given)
     rows = to_ask(data, change, arguments.among)
-    check_output(arguments.data, arguments.out)
+    check_new_data(arguments.data, arguments.out)
     arguments.out.mkdir(parents=True, exist_ok=True)
     print(f"new intents     {', '.join(change.added) or 'none'}")
     print(f"to be labelled  {len(rows)} of {len(data.rows)} rows")

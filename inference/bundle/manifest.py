@@ -189,8 +189,8 @@ def seal(root: Path, manifest: Manifest) -> Manifest:
     return sealed
 
 
-def pointed(home: Path) -> str | None:
-    """What `current` in models/<name> names, a text or a link to the version's folder; None where there is none."""
+def serving(home: Path) -> str | None:
+    """The version that `current` in models/<name> names, a text or a link to its folder; None where there is none."""
     pointer = home / CURRENT
     if pointer.is_dir():
         return pointer.resolve().name
@@ -201,7 +201,7 @@ def resolve(path: Path) -> Path:
     """The version's folder that `path` stands for: itself, or the one that its `current` names."""
     if (path / MANIFEST).is_file():
         return path
-    pointer, version = path / CURRENT, pointed(path)
+    pointer, version = path / CURRENT, serving(path)
     if version is None:
         raise BundleError(f"{path} is not a bundle: it has neither {MANIFEST} nor {CURRENT}")
     if not VERSION.fullmatch(version):

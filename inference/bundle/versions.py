@@ -8,7 +8,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from inference.bundle.manifest import CURRENT, VERSION, Bundle, BundleError, pointed
+from inference.bundle.manifest import CURRENT, VERSION, Bundle, BundleError
+from inference.bundle.manifest import serving as serving  # it is one of these, and reading a bundle needs it
 from inference.common.files import write_atomically
 
 REJECTED = "rejected.json"
@@ -24,11 +25,6 @@ class Conflict(BundleError):
 def versions(home: Path) -> list[str]:
     """The complete versions under `models/<name>`, oldest first."""
     return sorted(p.name for p in home.glob("*") if VERSION.fullmatch(p.name) and (p / "manifest.json").is_file())
-
-
-def serving(home: Path) -> str | None:
-    """The version that `current` names, None where there is none."""
-    return pointed(home)
 
 
 def reasons(home: Path, version: str) -> list[str]:

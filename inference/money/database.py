@@ -46,6 +46,11 @@ class Spent:
     unsure: int
     reserved: int
 
+    @property
+    def counted(self) -> int:
+        """All of it: what counts against the cap."""
+        return self.measured + self.unsure + self.reserved
+
 
 def open_sqlite(path: Path) -> sqlite3.Connection:
     """A connection to a ledger's file, which is made where there is none."""

@@ -103,8 +103,7 @@ class Ledger(ProcessLocal):
         with self._transaction() as run:
             doubt_stale(run, made)
             spent = self._spent(run, period)
-            taken = spent.measured + spent.unsure + spent.reserved
-            if cap is not None and taken + nano > cap:
+            if cap is not None and spent.counted + nano > cap:
                 held = f" ({kept:.0%} of it is kept for the sample)" if kept else ""
                 raise SpendLimit(
                     f"{shown(nano)} more would pass the cap of {shown(self.cap or 0)}{held}: {shown(spent.measured)} "
@@ -181,8 +180,7 @@ class Ledger(ProcessLocal):
             self._forget()
 
     def _period(self) -> str:
-        day = datetime.datetime.fromtimestamp(self._now(), datetime.UTC).date()
-        return day.isoformat() if self._daily else "ever"
+        return f"{datetime.datetime.fromtimestamp(self._now(), datetime.UTC):%Y-%m-%d}" if self._daily else "ever"
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Run]:

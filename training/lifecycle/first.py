@@ -62,9 +62,6 @@ def _gate(config: Config, manifest: Manifest, rows: Sequence[Row]) -> Judge | No
 
     def judge(challenger: Classifier) -> Verdict:
         champion = Classifier.load(config.home, redactor=load_redactor(config.redactor))
-        verdict = compare(Opponent(champion), challenger, rows, config.target)
-        for reason in verdict.reasons:
-            print(f"not published: {reason}")
-        return verdict
+        return compare(Opponent(champion), challenger, rows, config.target)
 
     return judge

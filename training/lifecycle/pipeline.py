@@ -133,6 +133,8 @@ def train(
             _write_report(classifier.bundle.root, manifest, report | {"seconds": stage.seconds})
             verdict = judge(classifier.at(config.target, manifest)) if judge else None
             rejected = verdict.reasons if verdict else ()
+            for reason in rejected:
+                print(f"not published: {reason}")
             target = versions.publish(classifier.bundle.root, manifest, config.home, rejected, on_trial)
             shutil.rmtree(run.parent)
     outcome = "kept, not serving" if rejected else "on trial" if on_trial else "published"

@@ -236,10 +236,7 @@ class Refresh:
             against = (self._opponent(best), self.anchor.level)
         # Counted before it is known how the test ends: a killed run has looked too.
         write_anchor(self.home, replace(self.anchor, tested=self.anchor.tested + 1))
-        verdict = compare(opponent, challenger, rows, self.config.target, base, against, promised)
-        for reason in verdict.reasons:
-            print(f"not published: {reason}")
-        return verdict
+        return compare(opponent, challenger, rows, self.config.target, base, against, promised)
 
     def _opponent(self, classifier: Classifier) -> Opponent:
         asked = classifier.bundle.taxonomy.question_id()

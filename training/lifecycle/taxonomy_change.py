@@ -96,7 +96,7 @@ def ask_teacher(rows: Sequence[Row], arguments: argparse.Namespace, taxonomy: Ta
     return found.rows
 
 
-def check_output(data: Path, out: Path) -> None:
+def check_new_data(data: Path, out: Path) -> None:
     """Raise ValueError where writing to the folder `out` would overwrite the data, or mix with another's."""
     home = data if data.is_dir() else data.parent
     if out.exists() and home.exists() and out.samefile(home):
