@@ -131,6 +131,26 @@ def test_a_file_of_requests_is_read_by_the_taxonomy_of_its_folder(tmp_path: Path
     assert len(source.rows) == len(LOGS)
 
 
+def test_a_line_of_a_log_that_is_no_chat_is_left_out_and_told(tmp_path: Path) -> None:
+    logs = [{"model": "embedder", "input": ["to be embedded"]}, *LOGS.values(), {"error": {"type": "overloaded"}}]
+    path = tmp_path / "requests.jsonl"
+    path.write_text("".join(json.dumps(log) + "\n" for log in logs))
+    (tmp_path / "taxonomy.toml").write_text(INTENTS.to_toml())
+    path.rename(tmp_path / "queries.jsonl")
+    source = read_source(str(tmp_path), Reading(format="requests"))
+    assert len(source.rows) == len(LOGS)
+    [note] = source.notes
+    assert note.startswith("left out 2 lines that are no chat, first ")
+    assert "queries.jsonl:1: a request has messages with one of a user; its fields are model, input" in note
+
+
+def test_a_log_without_any_chat_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "requests.jsonl"
+    path.write_text(json.dumps({"model": "embedder", "input": ["to be embedded"]}) + "\n")
+    with pytest.raises(ValueError, match=r"requests.jsonl:1: a request has messages with one of a user"):
+        read_source(str(path), Reading(format="requests"))
+
+
 @pytest.mark.parametrize("text", TRACER_TEXT)
 @pytest.mark.parametrize("label", TRACER_LABEL)
 def test_a_trace_of_tracer_is_read_under_every_name_that_it_allowed(text: str, label: str) -> None:

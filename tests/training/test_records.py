@@ -172,6 +172,16 @@ def test_text_in_an_older_encoding_is_read_and_said(tmp_path: Path, capsys: pyte
     assert capsys.readouterr().err == f"warning: {told}\n"
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "UTF-16LE", "utf_32"])
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
+def test_utf8_under_the_name_of_another_unicode_encoding_is_refused(tmp_path: Path, encoding: str, name: str) -> None:
+    # Two bytes at a time, any text would be one in Chinese.
+    path = tmp_path / name
+    path.write_text("text,label\nhello,greeting\n" if name.endswith("csv") else '{"text": "hello", "label": "a"}\n')
+    with pytest.raises(ValueError, match=rf"{name} is UTF-8, not {encoding.upper()}: leave --encoding out"):
+        list(records(path, encoding))
+
+
 def test_a_folder_like_column_is_not_taken_from_the_path(tmp_path: Path) -> None:
     (tmp_path / "label=b").mkdir()
     parquet.write_table(pa.table({"text": ["hi"], "label": ["a"]}), tmp_path / "label=b" / "rows.parquet")

@@ -90,6 +90,8 @@ def text_of(path: Path, encoding: str = "", or_latin: bool = False) -> str:
             raise ValueError(f"{path} is {what}")
     name = encoding or encoding_of(data)
     try:
+        if encoding and b"\0" not in data and _is_wide(name) and _is_utf8(data):
+            raise ValueError(f"{path} is UTF-8, not {name.upper()}: leave --encoding out")
         return data.decode(name).removeprefix("\ufeff")
     except LookupError:
         raise ValueError(f"unknown encoding {encoding!r}: expected a name such as utf-8, utf-16 or latin-1") from None
@@ -97,6 +99,11 @@ def text_of(path: Path, encoding: str = "", or_latin: bool = False) -> str:
         if encoding or name != "utf-8" or not or_latin or _utf8_in_places(data):
             raise ValueError(_bad_byte(path, data, name, error)) from error
     return _as_latin(path, data)
+
+
+def _is_wide(encoding: str) -> bool:
+    """Whether a character takes two or four bytes, so that nearly every text of ours holds a zero."""
+    return codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
 
 
 def _as_latin(path: Path, data: bytes) -> str:

@@ -23,8 +23,15 @@ _WORD = re.compile(r"[^\W_]+")
 _FENCE = re.compile(r"\s*<query>\n(.*)\n</query>\s*", re.DOTALL)  # around the query in our own prompt
 
 
+class NoRequest(ValueError):
+    """A line of a request log without a message of a user, such as a request for embeddings."""
+
+
 def adapter(format: str, taxonomy: Taxonomy | None) -> Adapt:
-    """What makes a record of ours from one in `format`. Raises ValueError if the format is unknown."""
+    """What makes a record of ours from one in `format`. Raises ValueError if the format is unknown.
+
+    The function that is returned raises NoRequest for a request that is to be left out.
+    """
     if format == "rows":
         return lambda values, place: values
     if format == "tracer":
@@ -51,7 +58,7 @@ def _requested(values: Record, place: str, prompt: Prompt | None) -> Record:
     turns: list[tuple[str, str]] = next((found for one in places if (found := _turns(one))), [])
     users = [i for i, (role, _) in enumerate(turns) if role == "user"]
     if not users:
-        raise ValueError(f"{place}: a request has messages with one of a user; its fields are {', '.join(values)}")
+        raise NoRequest(f"{place}: a request has messages with one of a user; its fields are {', '.join(values)}")
     text = turns[users[-1]][1]
     fenced = _FENCE.fullmatch(text)
     said = [content for role, content in turns[users[-1] + 1 :] if role in ("assistant", "model")]

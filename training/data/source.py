@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from inference.bundle.manifest import TAXONOMY
 from inference.bundle.taxonomy import Taxonomy
 from training.data.files import FORMATS, format_of, missing_parts, stem_of
-from training.data.foreign import Adapt, adapter
+from training.data.foreign import Adapt, NoRequest, adapter
 from training.data.kept import SPLITS_FILE
 from training.data.looks import LOOKS_FILE
 from training.data.records import class_names, plain, records
@@ -63,9 +63,14 @@ class _Found:
     places: Places
     unlabelled: int = 0
     respelled: int = 0
+    left_out: list[NoRequest] = field(default_factory=list)
 
-    def add(self, values: Mapping[str, Any], place: str, split: str, outside: bool) -> None:
-        values = named(values, place)
+    def add(self, record: dict[str, Any], adapt: Adapt, place: str, split: str, outside: bool) -> None:
+        try:
+            values = named(adapt(record, place), place)
+        except NoRequest as error:
+            self.left_out.append(error)
+            return
         row = to_row(values, place, split)
         if row is None:
             self.unlabelled += 1
@@ -143,7 +148,7 @@ def _is_file(path: Path) -> bool:
 def _read_file(path: Path, split: str, reading: Reading, found: _Found, adapt: Adapt) -> None:
     outside = stem_of(path).startswith(OUTSIDE)
     for place, values in records(path, reading.encoding):
-        found.add(adapt(values, place), place, split, outside)
+        found.add(values, adapt, place, split, outside)
 
 
 def _is_saved(folder: Path) -> bool:
@@ -166,11 +171,13 @@ def _read_hub(name: str | Path, found: _Found, adapt: Adapt) -> None:
         classes = class_names(table.features)
         for number, values in enumerate(table, 1):
             place = " ".join(part for part in (str(name), str(split), f"row {number}") if part)
-            found.add(adapt(plain(values, classes, place), place), place, STEMS.get(stem, ""), outside=False)
+            found.add(plain(values, classes, place), adapt, place, STEMS.get(stem, ""), outside=False)
 
 
 def _source(found: _Found, taxonomy: Taxonomy | None, notes: Iterable[str]) -> Source:
     if not found.rows:
+        if found.left_out and not found.unlabelled:
+            raise found.left_out[0]
         unlabelled = f"; {found.unlabelled} rows have none" if found.unlabelled else ""
         raise ValueError(f"the data has no labelled row{unlabelled}")
     taxonomy = taxonomy or _of_labels(found.places, found.outside)
@@ -185,6 +192,8 @@ def _source(found: _Found, taxonomy: Taxonomy | None, notes: Iterable[str]) -> S
         respelled += name != row.label
         known.append(_in_spelling(row, name, spelling))
     told = _strangers(strangers, len(found.rows), found.places, taxonomy)
+    if found.left_out:
+        told.append(f"left out {len(found.left_out)} lines that are no chat, first {found.left_out[0]}")
     return Source(tuple(known), taxonomy, found.unlabelled, respelled, strangers.total(), (*notes, *told))
 
 
