@@ -83,7 +83,7 @@ def wait_for(parts: int, out: Path, command: subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + ENDS_WITHIN_S
     while parts_of(out) < parts and command.poll() is None and time.monotonic() < until:
         time.sleep(0.05)
-    assert command.poll() is None
+    assert command.poll() is None, ended(command)
 
 
 @pytest.mark.parametrize(("count", "ending"), [(1, "jsonl"), (2, "parquet")])
@@ -136,8 +136,10 @@ def address(tmp_path: Path) -> Iterator[str]:
     port = free_port()
     options = ["--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={tmp_path}/r", "--num-cpus=1"]
     command = [program("ray", "the extra ray has it"), "start", "--head", "--block", f"--port={port}", *options]
-    command += ["--node-ip-address=127.0.0.1", f"--dashboard-agent-listen-port={free_port()}"]
-    with running(command, port, tmp_path / "log", RAY_AUTH_MODE="disabled"):
+    log, until = tmp_path / "log", time.monotonic() + ENDS_WITHIN_S
+    with running([*command, f"--dashboard-agent-listen-port={free_port()}"], port, log, RAY_AUTH_MODE="disabled"):
+        while "block forever" not in log.read_text() and time.monotonic() < until:
+            time.sleep(0.1)
         yield f"127.0.0.1:{port}"
 
 
