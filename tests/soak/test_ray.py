@@ -137,10 +137,13 @@ def address(tmp_path: Path) -> Iterator[str]:
     options = ["--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={tmp_path}/r", "--num-cpus=1"]
     command = [program("ray", "the extra ray has it"), "start", "--head", "--block", f"--port={port}", *options]
     log, until = tmp_path / "log", time.monotonic() + ENDS_WITHIN_S
-    with running([*command, f"--dashboard-agent-listen-port={free_port()}"], port, log, RAY_AUTH_MODE="disabled"):
+    agent = f"--dashboard-agent-listen-port={free_port()}"
+    with running([*command, agent], port, log, RAY_AUTH_MODE="disabled") as server:
         while "block forever" not in log.read_text() and time.monotonic() < until:
             time.sleep(0.1)
         yield f"127.0.0.1:{port}"
+        server.terminate()
+        server.wait(ENDS_WITHIN_S)  # it ends its ten processes first
 
 
 def test_a_cluster_that_runs_already_takes_as_many_workers_as_it_has_cores(
