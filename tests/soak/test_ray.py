@@ -214,7 +214,7 @@ def alone(folder: Path, bundle: object, bundle_id: str) -> subprocess.CompletedP
 
 def test_what_reads_the_files_may_be_killed_too(tiny_home: Path, tmp_path: Path) -> None:
     found = alone(tmp_path, tiny_home, Bundle.load(tiny_home).manifest.bundle_id)
-    assert found.stdout == "6\n", found.stderr
+    assert found.stdout.splitlines()[-1:] == ["6"], found.stderr  # Ray says before that a worker died
     assert (tmp_path / "died").exists()
     texts = [json.loads(path.read_text())["text"] for path in sorted((tmp_path / "parts").glob("*[0-9].jsonl"))]
     assert texts == [f"refund {number}" for number in range(6)]
