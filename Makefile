@@ -61,6 +61,7 @@ bench: setup models/clinc150/current
 	touch $@
 
 # The page is driven in a browser, which is for you to install (Debian: apt-get install chromium; or set CHROMIUM).
+# Spark needs Java (Debian: apt-get install default-jre-headless); without it its test is skipped.
 soak: setup .venv-litellm/.complete
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[soak]"
 	$(BIN)/python -m pytest -m soak

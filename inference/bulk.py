@@ -6,21 +6,22 @@
 Reads JSON Lines, CSV, TSV and Parquet, gzipped or not, files, folders and URLs that fsspec knows; writes the same, as
 the ending of --out says. Every row comes out once, in order and with its other fields kept, as `inference.classify
 --jsonl` has them; a row that cannot be read comes out with an `error`, and the exit status is then 1. A run that was
-killed goes on where it was if the same command is run again. Needs the extra `bulk`.
+killed goes on where it was if the same command is run again. With --engine ray the cores are those of a Ray cluster
+(extra `ray`), and the output is the same. Needs the extra `bulk`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
+import functools
 import shutil
 import sys
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from inference.batch import output, parts
-from inference.batch.records import exists, place, records, safe, sources
+from inference.batch import cluster, output, parts, processes
+from inference.batch.records import exists, place, safe, sources
 from inference.classifier import Classifier
 from inference.common.commands import DONE, SOME_FAILED, Parser, command, count, naming_full_disk
 from inference.common.extras import library
@@ -38,7 +39,14 @@ def _parser() -> Parser:
     parser.add_argument("--text", default="text", help="the field that holds the text (default %(default)s)")
     parser.add_argument("--target", type=float, help="use the certificate for this agreement")
     parser.add_argument(
-        "--workers", type=count, default=_cores(), metavar="N", help="processes (default: the cores, %(default)s)"
+        "--engine",
+        choices=("processes", "ray"),
+        default="processes",
+        help="who classifies: processes of this machine, or a Ray cluster (extra `ray`; default %(default)s)",
+    )
+    parser.add_argument("--address", help="the Ray cluster: HOST:PORT or auto (default: one of this machine alone)")
+    parser.add_argument(
+        "--workers", type=count, metavar="N", help="processes, of one core each (default: every core that there is)"
     )
     parser.add_argument(
         "--part-rows", type=count, default=1000, metavar="N", help="rows that a process takes at once (default 1000)"
@@ -47,14 +55,13 @@ def _parser() -> Parser:
     return parser
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @command(resumes=True)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.address and arguments.engine != "ray":
+        parser.error("--address is of a Ray cluster: give --engine ray too")
     out = arguments.out
     plain = out.removesuffix(".gz")
     write = output.writer(Path(plain).suffix.lower())
@@ -98,18 +105,24 @@ def _run(arguments: Any, home: Path, own: Container[str]) -> int:
     """Classify what has no part yet; the number of parts."""
     root, bundle_id, target = _checked(arguments.bundle, arguments.target)
     found = sources(arguments.data, own)
-    files = [source.state for source in found]
-    run = {"files": files, "text": arguments.text, "bundle": bundle_id, "target": target}
-    parts.described(home, run | {"part-rows": arguments.part_rows})
+    if arguments.engine == "ray" and is_url(arguments.bundle):
+        root = arguments.bundle  # each machine of the cluster fetches its own copy
+    run = parts.Run(home, found, arguments.text, arguments.part_rows, root, bundle_id, target)
+    parts.begin(run)
     with _bar() as done:
-        rows = parts.cut((record for one in found for record in records(one, arguments.text)), arguments.part_rows)
-        return parts.classify(home, rows, root, target, arguments.workers, done)
+        return _engine(arguments)(run, done)
+
+
+def _engine(arguments: Any) -> parts.Engine:
+    if arguments.engine == "ray":
+        return functools.partial(cluster.classify, address=arguments.address, workers=arguments.workers)
+    return functools.partial(processes.classify, workers=arguments.workers or processes.cores())
 
 
 def _checked(bundle: str, target: float | None) -> tuple[str, str, float]:
     """A bundle's folder, its id and the target: an invalid one is told here, not by a worker. No model stays open."""
     found = Classifier.load(bundle, target).bundle
-    return str(found.root), found.manifest.bundle_id, found.manifest.target if target is None else target
+    return str(found.root.absolute()), found.manifest.bundle_id, found.manifest.target if target is None else target
 
 
 @contextlib.contextmanager

@@ -103,7 +103,7 @@ def test_a_shell_block_starts_nothing_that_is_not_known() -> None:
 
 
 def test_the_file_for_airflow_starts_the_refresh_with_arguments_that_it_takes() -> None:
-    (airflow,) = (block for block in of("python") if block.title)
+    (airflow,) = (block for block in of("python") if block.title.startswith("dags/"))
     (command,) = (one.value for one in ast.walk(ast.parse(airflow.text)) if getattr(one, "arg", "") == "bash_command")
     ((module, *arguments),) = module_calls(ast.literal_eval(command))
     assert parser_of(module).parse_args(arguments).log

@@ -1,22 +1,20 @@
-"""Parts: some rows of a run at a time, each part classified by one process and written whole or not at all.
+"""Parts: some rows of a run at a time, each part classified in one place and written whole or not at all.
 
-A run that is killed leaves finished parts; run again with the same files and the same model it makes the others.
+A run that is killed leaves finished parts; run again with the same files and the same model it makes the others. Who
+makes them is an engine's affair: the processes of this machine (`processes`) or a Ray cluster (`cluster`).
 """
 
 from __future__ import annotations
 
 import collections
-import multiprocessing
-import os
-import threading
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
+from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from inference.batch.records import Record
+from inference.batch.records import Record, Source, records
 from inference.classifier import Classifier
 from inference.classify import shown, with_answer
 from inference.common import jsonl
@@ -24,26 +22,67 @@ from inference.common.files import write_atomically
 from inference.common.text import repair
 
 RUN = "run.json"
-AHEAD = 2  # parts per process that wait, so that none is idle
-_held: list[Classifier] = []  # a worker process's own
 
 
-def described(home: Path, run: dict[str, Any]) -> None:
-    """Begin a run in the folder `home`, or go on with the one there.
+@dataclass(frozen=True)
+class Run:
+    """What is classified (the field `text` of every row of `sources`, `size` rows a part), and by which model.
+
+    `home` is the folder of its parts.
+    """
+
+    home: Path
+    sources: Sequence[Source]
+    text: str
+    size: int
+    bundle: str
+    bundle_id: str
+    target: float
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What a run that goes on must find as it was."""
+        files = [source.state for source in self.sources]
+        model = {"bundle": self.bundle_id, "target": self.target}
+        return {"files": files, "text": self.text, **model, "part-rows": self.size}
+
+    def parts(self) -> Iterator[tuple[int, list[Record]]]:
+        """The rows of every part in order, and its number, from 1."""
+        rows = (record for one in self.sources for record in records(one, self.text))
+        for number in count(1):
+            if not (part := list(islice(rows, self.size))):
+                return
+            yield number, part
+
+
+class Part(NamedTuple):
+    """What comes of a part's rows: lines of JSON with their answers, and of those not accepted; the counts, as JSON."""
+
+    answers: bytes
+    deferred: bytes
+    counts: bytes
+
+
+Engine = Callable[[Run, Callable[[int], object]], int]
+"""Makes every part of a run that is not finished, and tells of rows as they are; how many parts there are then."""
+
+
+def begin(run: Run) -> None:
+    """Begin a run in its folder, or go on with the one there.
 
     Raises ValueError if that one had other files, another model or other settings.
     """
-    said = home / RUN
+    said = run.home / RUN
     if not said.is_file():
-        write_atomically(said, jsonl.line(run, indent=1).encode(), private=True)
+        write_atomically(said, jsonl.line(run.said, indent=1).encode(), private=True)
         return
     try:
         before = jsonl.parse(said.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{said} cannot be read: {error}") from error
-    if changed := [name for name in run if before.get(name) != run[name]]:
+    if changed := [name for name, value in run.said.items() if before.get(name) != value]:
         raise ValueError(
-            f"{home} holds an unfinished run with other {' and '.join(changed)}: "
+            f"{run.home} holds an unfinished run with other {' and '.join(changed)}: "
             "give what it was begun with, or remove that folder to begin anew"
         )
 
@@ -61,45 +100,6 @@ def begun(home: Path) -> bool:
     return False
 
 
-def classify(
-    home: Path, found: Iterable[list[Record]], bundle: str, target: float, workers: int, done: Callable[[int], object]
-) -> int:
-    """Write every part of the records `found` that is not finished; how many parts there are then.
-
-    `done` is told of rows as they are finished. Raises ChildProcessError if a worker process dies.
-    """
-    context = multiprocessing.get_context("spawn")  # a fork would copy whatever threads there are
-    count, waiting = 0, set[Future[int]]()
-    try:
-        with ProcessPoolExecutor(workers, context, _begin, (bundle, target)) as pool:
-            for count, rows in enumerate(found, 1):
-                if finished(home, count).is_file():
-                    done(len(rows))
-                    continue
-                waiting.add(pool.submit(_write, home, count, rows))
-                if len(waiting) >= AHEAD * workers:
-                    ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                    _tell(ready, done)
-            _tell(waiting, done)
-    except BrokenProcessPool as error:
-        raise ChildProcessError(
-            "a worker process was killed, perhaps for its memory: run the same command again to go on"
-        ) from error
-    return count
-
-
-def _tell(ready: Iterable[Future[int]], done: Callable[[int], object]) -> None:
-    for future in ready:
-        done(future.result())
-
-
-def cut(found: Iterable[Record], size: int) -> Iterator[list[Record]]:
-    """The records `size` at a time."""
-    rows = iter(found)
-    while part := list(islice(rows, size)):
-        yield part
-
-
 def answers(home: Path, number: int) -> Path:
     """Where the answers of a part are, a JSON object per line."""
     return home / f"{number:08}.jsonl"
@@ -115,21 +115,20 @@ def finished(home: Path, number: int) -> Path:
     return home / f"{number:08}.json"
 
 
-def _begin(bundle: str, target: float) -> None:
-    """Open the model in a worker process, which ends when the process that started it does, however it ends."""
-    parent = multiprocessing.parent_process()
-
-    def leave() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=leave, daemon=True).start()
-    _held[:] = [Classifier.load(bundle, target)]
+def made(home: Path) -> dict[int, int]:
+    """The rows of every finished part, by its number."""
+    files = {int(path.stem): path for path in home.glob("[0-9]*.json")}
+    return {number: rows_of(path.read_bytes()) for number, path in files.items()}
 
 
-def _write(home: Path, number: int, rows: Sequence[Record]) -> int:
-    given = iter(_held[0].predict_many([row.text for row in rows if not row.error]))
+def rows_of(counts: bytes) -> int:
+    """The number of a part's rows."""
+    return int(json.loads(counts)["rows"])
+
+
+def classified(classifier: Classifier, rows: Sequence[Record]) -> Part:
+    """Classify the rows of a part; those with an error keep it."""
+    given = iter(classifier.predict_many([row.text for row in rows if not row.error]))
     told, left, counts = [], [], collections.Counter[str]()
     for row in rows:
         if row.error:
@@ -141,12 +140,16 @@ def _write(home: Path, number: int, rows: Sequence[Record]) -> int:
         counts[prediction.source if prediction.accepted else "deferred"] += 1
         if not prediction.accepted:
             left.append({**row.fields, "text": row.text})
-    write_atomically(answers(home, number), _lines(told), private=True)
-    write_atomically(deferred(home, number), _lines(left), private=True)
     columns = list(dict.fromkeys(name for values in told for name in values))
     counted = {"rows": len(rows), "counts": counts, "columns": columns}
-    write_atomically(finished(home, number), jsonl.line(counted).encode(), private=True)
-    return len(rows)
+    return Part(_lines(told), _lines(left), jsonl.line(counted).encode())
+
+
+def keep(home: Path, number: int, part: Part) -> None:
+    """Write a part, its counts last: it is finished once they are there."""
+    write_atomically(answers(home, number), part.answers, private=True)
+    write_atomically(deferred(home, number), part.deferred, private=True)
+    write_atomically(finished(home, number), part.counts, private=True)
 
 
 def _lines(values: Iterable[dict[str, Any]]) -> bytes:

@@ -1,0 +1,71 @@
+"""The engine of one machine: a process per core, each with a classifier of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from inference.batch.parts import Run, classified, finished, keep
+from inference.batch.records import Record
+from inference.classifier import Classifier
+
+AHEAD = 2  # parts per process that wait, so that none is idle
+_held: list[Classifier] = []  # a worker process's own
+
+
+def cores() -> int:
+    """How many of the machine's cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def classify(run: Run, done: Callable[[int], object], workers: int) -> int:
+    """Write every part of a run that is not finished; how many parts there are then.
+
+    `done` is told of rows as they are finished. Raises ChildProcessError if a worker process dies.
+    """
+    context = multiprocessing.get_context("spawn")  # a fork would copy whatever threads there are
+    count, waiting = 0, set[Future[int]]()
+    try:
+        with ProcessPoolExecutor(workers, context, _begin, (run.bundle, run.target)) as pool:
+            for count, rows in run.parts():
+                if finished(run.home, count).is_file():
+                    done(len(rows))
+                    continue
+                waiting.add(pool.submit(_write, run.home, count, rows))
+                if len(waiting) >= AHEAD * workers:
+                    ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    _tell(ready, done)
+            _tell(waiting, done)
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            "a worker process was killed, perhaps for its memory: run the same command again to go on"
+        ) from error
+    return count
+
+
+def _tell(ready: Iterable[Future[int]], done: Callable[[int], object]) -> None:
+    for future in ready:
+        done(future.result())
+
+
+def _begin(bundle: str, target: float) -> None:
+    """Open the model in a worker process, which ends when the process that started it does, however it ends."""
+    parent = multiprocessing.parent_process()
+
+    def leave() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=leave, daemon=True).start()
+    _held[:] = [Classifier.load(bundle, target)]
+
+
+def _write(home: Path, number: int, rows: Sequence[Record]) -> int:
+    keep(home, number, classified(_held[0], rows))
+    return len(rows)
