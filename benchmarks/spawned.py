@@ -34,7 +34,8 @@ def together(count: int, work: Work, *arguments: Any) -> list[Any]:
             process.kill()
     failed = [value for number, value in found if number is None]
     if failed:
-        raise RuntimeError(f"a process failed:\n{failed[0]}")
+        first = min(failed, key=lambda text: "BrokenBarrierError" in text)  # the others' is only that one did not come
+        raise RuntimeError(f"a process failed:\n{first}")
     return [value for _, value in sorted(found, key=lambda pair: pair[0])]
 
 
