@@ -1,3 +1,5 @@
+import os
+import signal
 import time
 from collections.abc import Callable
 
@@ -17,6 +19,15 @@ def fail(number: int, meet: Callable[[], None]) -> None:
     if number == 1:
         raise ValueError("no such thing")
     meet()
+
+
+def killed(number: int, meet: Callable[[], None]) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_was_killed_is_not_waited_for() -> None:
+    with pytest.raises(RuntimeError, match="ended before their work was done"):
+        together(1, killed)
 
 
 def test_processes_begin_together_and_their_results_are_in_order() -> None:
