@@ -28,7 +28,8 @@ def test_it_measures_serving_ledger_and_contention_and_goes_on_where_it_was(
         assert 0 < figures["calls"] < 1
         assert figures["ledger rows"] < 0.1  # what is settled leaves no row
         assert figures["postgres cpu ms"] > 0
-    assert parts["serving"][1]["redis"]["hits"] > 0  # of what the other process learned
+    redis = parts["serving"][1]["redis"]
+    assert redis["hits"] + redis["slow"] > 0  # what the other process learned is found, where Redis has its turn
     assert "machines" in printed
     monkeypatch.setattr(Servers, "stores", None)  # nothing is measured again
     scale.main(arguments)
