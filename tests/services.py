@@ -102,8 +102,9 @@ def redis_server(*options: str) -> Iterator[Service]:
 
 
 @contextlib.contextmanager
-def postgres_server() -> Iterator[Service]:
-    """A PostgreSQL of our own, under an unprivileged user where this process is root."""
+def postgres_server(*options: str) -> Iterator[Service]:
+    """A PostgreSQL of our own, under an unprivileged user where this process is root; `options` as on its command
+    line."""
     initdb, postgres, psql = (_find(name) for name in ("initdb", "postgres", "pg_isready"))
     user = next((name for name in USERS if _known(name)), None) if os.geteuid() == 0 else None
     port = _free_port()
@@ -117,7 +118,7 @@ def postgres_server() -> Iterator[Service]:
         made = subprocess.run(make, user=user, group=group, cwd="/", capture_output=True, text=True)
         if made.returncode:
             pytest.fail(f"initdb failed: {made.stderr}")
-        command = [postgres, "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", "", "-F"]
+        command = [postgres, "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", "", "-F", *options]
         url = f"postgresql://monoku@127.0.0.1:{port}/postgres"
         ready = [psql, "-q", "-h", "127.0.0.1", "-p", str(port), "-t", "1"]
         service = Service(command, port, url, lambda: subprocess.run(ready).returncode == 0, user)

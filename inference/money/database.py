@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from inference.common.files import private_file
 from inference.common.postgresql import connect_arguments, cut_after
 from inference.common.sqlite import log_ahead, open_file
 
-Run = Callable[..., list[Any]]  # runs a statement with its values; the rows
 LOCKED_S = 10.0  # how long a transaction waits for another's
 HUNG_S = 10.0  # a server that takes longer for a transaction is given up
 STALE_S = 900.0  # no call lasts this long: its process died
@@ -27,14 +26,27 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS carried (ledger TEXT NOT NULL, period TEXT NOT NULL, nano BIGINT NOT NULL, "
     "PRIMARY KEY (ledger, period))",
 )
+# Reservations that nobody settled stay for ever: without these, every call reads all of them.
+_INDEXES = (
+    "CREATE INDEX IF NOT EXISTS reservations_open ON reservations (made) WHERE unsure = 0",
+    "CREATE INDEX IF NOT EXISTS reservations_period ON reservations (period)",
+)
+_LACKS_INDEXES = (  # and may have them: who owns the table decides that, not who uses it
+    "SELECT pg_has_role(relowner, 'USAGE') AND has_schema_privilege(relnamespace, 'CREATE') "
+    "AND to_regclass('reservations_period') IS NULL FROM pg_class WHERE oid = to_regclass('reservations')"
+)
 RESERVATION = "INSERT INTO reservations (id, period, nano, made) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
 RECEIPT = "INSERT INTO receipts (id, made, body) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING"
 # One transaction at a time, by a lock that is no table's: who reads the tables, as a dump does, holds up nobody. What
 # is read must be no older than the lock, so the isolation is not left to the server's default. Processes of 0.2.0 and
 # before lock the table against every reader: reading it waits for them.
-BEGIN = (
+_BEGIN = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL statement_timeout = 5000; "
     "SELECT pg_advisory_xact_lock(740123); LOCK TABLE spend IN ACCESS SHARE MODE"
+)
+_FIGURES = (
+    "SELECT (SELECT min(id) FROM ledger), (SELECT nano FROM spend WHERE period = ?), "
+    "sum(CASE unsure WHEN 1 THEN nano END), sum(CASE unsure WHEN 0 THEN nano END) FROM reservations WHERE period = ?"
 )
 
 
@@ -52,14 +64,98 @@ class Spent:
         return self.measured + self.unsure + self.reserved
 
 
+class Run:
+    """Runs the statements of one transaction; on a file, one after the other."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._figures: dict[str, tuple[str | None, Spent]] = {}  # as long as nothing is written
+
+    def begin(self) -> None:
+        """Begin the transaction, alone among all."""
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def __call__(self, statement: str, *values: Any) -> list[Any]:
+        """Run a statement with its values; the rows of one that begins with SELECT."""
+        if statement.startswith("SELECT"):
+            return self._rows(statement, values)
+        self._figures.clear()
+        self._write(statement, values)
+        return []
+
+    def figures(self, period: str) -> tuple[str | None, Spent]:
+        """The ledger's id, None where it has none yet, and a period's figures."""
+        if period not in self._figures:
+            self._figures[period] = _figures(self._rows(_FIGURES, (period, period)))
+        return self._figures[period]
+
+    def commit(self, period: str) -> Spent:
+        """End the transaction; a period's figures then."""
+        spent = self.figures(period)[1]
+        self._connection.commit()
+        return spent
+
+    def _rows(self, statement: str, values: tuple[Any, ...]) -> list[Any]:
+        return list(self._connection.execute(statement, values).fetchall())
+
+    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
+        self._connection.execute(statement, values)
+
+
+class ServerRun(Run):
+    """On a server every message counts, as the others wait meanwhile: what is written goes with the next one read, and
+    with the end of the transaction."""
+
+    def __init__(self, connection: Any) -> None:
+        from psycopg import ClientCursor
+
+        super().__init__(connection)
+        self._waiting: list[str] = []
+        self._whole = ClientCursor(connection).mogrify  # a statement with its values in it: several make one message
+
+    def begin(self) -> None:
+        """Begin the transaction with the next message: only what is read then is known to have begun."""
+        self._waiting.append(_BEGIN)
+
+    def commit(self, period: str) -> Spent:
+        """See Run."""
+        known = self._figures.get(period)
+        if known is None:
+            self._write(_FIGURES, (period, period))
+        self._waiting.append("COMMIT")
+        results = self._send()
+        return (known or _figures(results[-2]))[1]
+
+    def _rows(self, statement: str, values: tuple[Any, ...]) -> list[Any]:
+        self._write(statement, values)
+        return self._send()[-1]
+
+    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
+        self._waiting.append(self._whole(statement.replace("?", "%s"), values))
+
+    def _send(self) -> list[list[Any]]:
+        """Send what waits; the rows of each statement."""
+        message, self._waiting = "; ".join(self._waiting), []
+        cursor, results = self._connection.execute(message), []
+        while True:
+            results.append(cursor.fetchall() if cursor.description else [])
+            if not cursor.nextset():
+                return results
+
+
+def _figures(rows: list[Any]) -> tuple[str | None, Spent]:
+    ((name, *nano),) = rows
+    return name, Spent(*(int(value or 0) for value in nano))
+
+
 def open_sqlite(path: Path) -> sqlite3.Connection:
     """A connection to a ledger's file, which is made where there is none."""
     private_file(path)
     connection = open_file(path, LOCKED_S)
     try:
         log_ahead(connection, LOCKED_S)
-        for table in _TABLES:
-            connection.execute(table)
+        for made in (*_TABLES, *_INDEXES):
+            connection.execute(made)
     except BaseException:
         connection.close()
         raise
@@ -84,20 +180,23 @@ def open_postgresql(arguments: dict[str, Any]) -> Any:
             if connection.execute("SELECT to_regclass('carried')").fetchone() == (None,):
                 # Two processes that create a table at once would collide.
                 connection.execute("; ".join(["BEGIN", "SELECT pg_advisory_xact_lock(740121)", *_TABLES, "COMMIT"]))
+            if connection.execute(_LACKS_INDEXES).fetchone() == (True,):
+                _index(connection)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def runner(connection: Any, shared: bool) -> Run:
-    """What runs a statement on the connection. `shared`: it is one to PostgreSQL."""
+def _index(connection: Any) -> None:
+    """Make the indexes, in a database of an earlier version too; without them it works as well, only slower."""
+    import psycopg
 
-    def run(statement: str, *values: Any) -> list[Any]:
-        cursor = connection.execute(statement.replace("?", "%s") if shared else statement, values)
-        return list(cursor.fetchall()) if cursor.description else []
-
-    return run
+    limits = ("SET LOCAL lock_timeout = 1000", "SET LOCAL statement_timeout = 3000")
+    try:
+        connection.execute("; ".join(["BEGIN", *limits, "SELECT pg_advisory_xact_lock(740121)", *_INDEXES, "COMMIT"]))
+    except psycopg.Error:
+        connection.execute("ROLLBACK")
 
 
 def doubt_stale(run: Run, now: float) -> None:
@@ -109,6 +208,17 @@ def reserve_again(run: Run, reservations: Mapping[str, tuple[str, int, float]]) 
     """Put reservations (period, nano-dollars, when) where they are not, by id."""
     for reservation, (period, nano, made) in list(reservations.items()):
         run(RESERVATION, reservation, period, nano, made)
+
+
+def settle(run: Run, reservation: str, nano: int) -> None:
+    """Replace a reservation by what was charged; nothing where it was settled before."""
+    run(
+        "INSERT INTO spend (period, nano) SELECT period, ? FROM reservations WHERE id = ? "
+        "ON CONFLICT (period) DO UPDATE SET nano = spend.nano + excluded.nano",
+        nano,
+        reservation,
+    )
+    run("DELETE FROM reservations WHERE id = ?", reservation)
 
 
 def add(run: Run, period: str, nano: int) -> None:
@@ -123,17 +233,16 @@ def add(run: Run, period: str, nano: int) -> None:
 
 def measured(run: Run, period: str) -> int:
     """What a period is measured to have spent."""
-    found = run("SELECT nano FROM spend WHERE period = ?", period)
-    return int(found[0][0]) if found else 0
+    return run.figures(period)[1].measured
 
 
 def named(run: Run, period: str) -> tuple[str, int]:
     """The ledger's id, which it is given where it has none, and what a period is measured to have spent."""
-    ((name, nano),) = run("SELECT (SELECT min(id) FROM ledger), (SELECT nano FROM spend WHERE period = ?)", period)
+    name, spent = run.figures(period)
     if name is None:
         name = uuid.uuid4().hex
         run("INSERT INTO ledger (id) VALUES (?)", name)
-    return str(name), int(nano or 0)
+    return str(name), spent.measured
 
 
 def not_carried(run: Run, before: str, period: str, known: int) -> int:
@@ -153,10 +262,3 @@ def not_carried(run: Run, before: str, period: str, known: int) -> int:
             known,
         )
     return max(0, known - carried)
-
-
-def read(run: Run, period: str) -> Spent:
-    """A period's figures."""
-    open_or_not = run("SELECT unsure, SUM(nano) FROM reservations WHERE period = ? GROUP BY unsure", period)
-    held = {int(unsure): int(nano) for unsure, nano in open_or_not}
-    return Spent(measured(run, period), held.get(1, 0), held.get(0, 0))

@@ -16,25 +16,8 @@ from inference.common.errors import MonokuError
 from inference.common.fork import Hold, ProcessLocal, notice, register
 from inference.common.places import database
 from inference.common.postgresql import cut_after
-from inference.money.database import (
-    BEGIN,
-    HUNG_S,
-    RECEIPT,
-    RESERVATION,
-    Run,
-    Spent,
-    add,
-    doubt_stale,
-    measured,
-    named,
-    not_carried,
-    open_postgresql,
-    open_sqlite,
-    read,
-    reserve_again,
-    runner,
-    server,
-)
+from inference.money import database as books
+from inference.money.database import HUNG_S, Run, Spent
 from inference.money.prices import shown
 
 __all__ = ["Ledger", "LedgerDown", "SpendLimit", "Spent"]
@@ -70,7 +53,7 @@ class Ledger(ProcessLocal):
             raise ValueError(f"a ledger's period must be day or ever, got {period!r}")
         self.cap = None if cap_usd is None else round(cap_usd * 1e9)
         self._place = database(url, "the spend ledger")
-        self._arguments = None if self._place.file else server(self._place.url)
+        self._arguments = None if self._place.file else books.server(self._place.url)
         self._daily = period == "day"
         self._now = now
         self._lock = threading.RLock()
@@ -86,12 +69,13 @@ class Ledger(ProcessLocal):
         self._open: dict[str, tuple[str, int, float]] = {}  # reservations under way: period, amount, when
         self._known: dict[str, int] = {}  # what is surely spent, by period
         self._name = self._found = ""  # the database's id, as of the last transaction and of the present one
+        self._today = ""  # the period, as of the present transaction
         self._last: tuple[str, Spent] | None = None
 
     def check(self) -> None:
         """Open the database and write to it, once."""
-        with self._transaction() as run:
-            doubt_stale(run, self._now())
+        with self._transaction(self._now()):
+            pass
 
     def reserve(self, nano: int, kept: float = 0.0) -> str:
         """Set `nano` nano-dollars aside and return the reservation's id. Raises SpendLimit if the cap has no room.
@@ -100,8 +84,7 @@ class Ledger(ProcessLocal):
         """
         cap = None if self.cap is None else round(self.cap * (1 - kept))
         period, made, new = self._period(), self._now(), uuid.uuid4().hex
-        with self._transaction() as run:
-            doubt_stale(run, made)
+        with self._transaction(made) as run:
             spent = self._spent(run, period)
             if cap is not None and spent.counted + nano > cap:
                 held = f" ({kept:.0%} of it is kept for the sample)" if kept else ""
@@ -109,7 +92,7 @@ class Ledger(ProcessLocal):
                     f"{shown(nano)} more would pass the cap of {shown(self.cap or 0)}{held}: {shown(spent.measured)} "
                     f"spent, {shown(spent.unsure)} perhaps charged, {shown(spent.reserved)} reserved"
                 )
-            run(RESERVATION, new, period, nano, made)
+            run(books.RESERVATION, new, period, nano, made)
         self._open[new] = period, nano, made
         return new
 
@@ -117,13 +100,13 @@ class Ledger(ProcessLocal):
         """Replace a reservation by what was charged; keep `receipts` (id, body) in the same transaction."""
 
         def book(run: Run) -> None:
-            rows = run("SELECT period FROM reservations WHERE id = ?", reservation)
-            run("DELETE FROM reservations WHERE id = ?", reservation)
-            for (period,) in rows:  # else it was settled before
-                add(run, period, nano)
-                self._seen[period] = measured(run, period)
+            mine = self._open.get(reservation)
+            found = [mine] if mine else run("SELECT period FROM reservations WHERE id = ?", reservation)
+            books.settle(run, reservation, nano)
+            for period, *_ in found:
+                self._seen[period] = 0 if period == self._today else books.measured(run, period)  # 0: see _transaction
             for name, body in receipts:
-                run(RECEIPT, name, self._now(), body)
+                run(books.RECEIPT, name, self._now(), body)
 
         self._book(reservation, book, again=not receipts)
 
@@ -183,25 +166,29 @@ class Ledger(ProcessLocal):
         return f"{datetime.datetime.fromtimestamp(self._now(), datetime.UTC):%Y-%m-%d}" if self._daily else "ever"
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[Run]:
-        """One exclusive transaction, as a function that runs a statement. Raises LedgerDown if it fails."""
+    def _transaction(self, doubting: float | None = None) -> Iterator[Run]:
+        """One exclusive transaction, as a function that runs a statement. Raises LedgerDown if it fails.
+
+        `doubting`: the time now, for one that first doubts what nobody has settled in time.
+        """
         notice()
         with self._lock, contextlib.ExitStack() as limit:
             begun = usable = False
             refused: SpendLimit | None = None
             try:
-                run = runner(connection := self._begin(limit), self._shared)
+                late, self._seen, self._found, self._today = list(self._late), {}, "", self._period()
+                run = self._begin(limit, doubting)
                 begun = True
-                late, self._seen, self._found = list(self._late), {}, ""
                 for _, book in late:
                     book(run)
                 try:
                     yield run
                 except SpendLimit as error:  # which reservations are in doubt, and what was lost, stays known
                     refused = error
-                self._last = (period := self._period()), read(run, period)
-                connection.commit()
+                self._last = self._today, run.commit(self._today)
                 usable = True
+                if self._today in self._seen:
+                    self._seen[self._today] = self._last[1].measured
                 self._committed([name for name, _ in late])
             except Exception as error:  # each driver has its own exceptions
                 what = "failed" if begun else "cannot be reached"
@@ -219,53 +206,57 @@ class Ledger(ProcessLocal):
         self._known = dict(sorted((self._known | self._seen).items())[-2:])  # yesterday's calls end today
         self._name = self._found or self._name
 
-    def _begin(self, limit: contextlib.ExitStack) -> Any:
-        """A connection in a transaction. One that was kept may have been closed meanwhile by the server."""
+    def _begin(self, limit: contextlib.ExitStack, doubting: float | None) -> Run:
+        """A transaction that has begun. A connection that was kept may have been closed meanwhile by the server."""
         kept = self._connection is not None
         connection = self._connect()
-        if not self._shared:
-            connection.execute("BEGIN IMMEDIATE")
-            return connection
-        limit.enter_context(cut_after(HUNG_S, connection.fileno()))
+        run = books.ServerRun(connection) if self._shared else Run(connection)
+        if self._shared:
+            limit.enter_context(cut_after(HUNG_S, connection.fileno()))
         try:
-            connection.execute(BEGIN)
+            run.begin()
+            if doubting is not None:
+                books.doubt_stale(run, doubting)
+            run.figures(self._today)
         except Exception:
             if not (kept and connection.closed):
                 raise
             self._forget()
-            return self._begin(limit)
-        return connection
+            return self._begin(limit, doubting)
+        return run
 
     def _measured(self, run: Run, period: str) -> None:
         """See that the database has not lost what this process knows of a period, and of calls under way."""
         looked = bool(self._found)
-        self._found, found = named(run, period)
+        self._found, found = books.named(run, period)
         if self._name in ("", self._found):
             lost = self._restore(run, period, self._known.get(period, 0) - found)
             if lost:
-                reserve_again(run, self._open)
+                books.reserve_again(run, self._open)
             self._seen[period] = found + lost
             return
         if not looked:  # all periods now: later it is known already, and others may have booked in it
             for of, known in self._known.items():
-                self._restore(run, of, not_carried(run, self._name, of, known))
-            reserve_again(run, self._open)  # whoever was first here knew nothing of this process's calls
-        self._seen[period] = measured(run, period)
+                self._restore(run, of, books.not_carried(run, self._name, of, known))
+            books.reserve_again(run, self._open)  # whoever was first here knew nothing of this process's calls
+        self._seen[period] = books.measured(run, period)
 
     def _restore(self, run: Run, period: str, lost: int) -> int:
         """Add what a period lost, if it did; how much that is."""
         if lost > 0:
-            add(run, period, lost)
+            books.add(run, period, lost)
             _log.warning(
                 "the spend ledger %s was deleted or put back to an earlier state: it goes on from %s, %s of which "
-                "this process alone knows; to begin anew, restart", self._place.name, shown(measured(run, period)),
+                "this process alone knows; to begin anew, restart",
+                self._place.name,
+                shown(books.measured(run, period)),
                 shown(lost),
-            )  # fmt: skip
+            )
         return max(lost, 0)
 
     def _spent(self, run: Run, period: str) -> Spent:
         self._measured(run, period)
-        return read(run, period)
+        return run.figures(period)[1]
 
     @property
     def _shared(self) -> bool:
@@ -274,7 +265,7 @@ class Ledger(ProcessLocal):
     def _connect(self) -> Any:
         if self._connection is None:
             file = self._place.file
-            self._connection = open_postgresql(self._arguments or {}) if file is None else open_sqlite(file)
+            self._connection = books.open_postgresql(self._arguments or {}) if file is None else books.open_sqlite(file)
             self._hold = Hold(self._connection)
         return self._connection
 
