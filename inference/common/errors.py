@@ -8,6 +8,7 @@
     ├── SpendLimit    the cap leaves no room for a call               inference.money.ledger
     ├── TeacherError  a teacher gave no answer                        inference.teachers.teacher
     ├── Busy          another process is at work                      inference.common.locks
+    ├── NoRequest     a line of a log is no chat; a ValueError too    training.data.foreign
     ├── FullDisk      no space is left                                inference.common.commands
     ├── ParityError   the exported model differs from the trained one training.student.export
     └── raised and caught inside, never seen by a caller:

@@ -84,6 +84,11 @@ def test_few_flips_and_near_ties_do_not_fail_the_check_and_many_flips_do() -> No
         export.compared(np.array([sure[[1, 0, 2]]] * 10 + [sure] * 15), np.array([sure] * 25))
 
 
+def test_what_was_trained_in_bf16_ships_in_fp32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit, "bf16_is_faster", lambda step: True)  # whatever this processor has
+    test_a_student_of_any_encoder_learns_and_ships("bert", tmp_path)
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # of torch's own modules for two of them
 @pytest.mark.parametrize("architecture", ENCODERS)
 def test_a_student_of_any_encoder_learns_and_ships(architecture: str, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.tiny import write_tiny_data
 from training import train
-from training.student.threads import GAIN, fastest, number_for
+from training.student.threads import GAIN, bf16_is_faster, fastest, number_for
 
 SECONDS = st.dictionaries(st.sampled_from([1, 2, 4]), st.floats(0.001, 100), min_size=3)
 
@@ -48,6 +48,29 @@ def test_fewer_threads_are_taken_only_where_they_are_surely_faster(seconds: dict
 def test_one_thread_is_not_measured() -> None:
     machine = Machine({})
     assert number_for(machine.step, 1, machine.now) == 1
+    assert machine.steps == 0
+
+
+@given(st.floats(0.001, 100), st.floats(0.001, 100))
+def test_bf16_is_taken_only_where_it_is_surely_faster(plain: float, half: float) -> None:
+    machine = Machine({})
+
+    def step() -> None:
+        machine.time += half if torch.is_autocast_enabled("cpu") else plain
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        patch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+        taken = bf16_is_faster(step, machine.now)
+    assert plain > GAIN * half * (1 - 1e-9) if taken else plain <= GAIN * half * (1 + 1e-9)
+    assert not torch.is_autocast_enabled("cpu")
+
+
+def test_without_bf16_in_hardware_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True})
+    machine = Machine({})
+    assert not bf16_is_faster(machine.step, machine.now)
     assert machine.steps == 0
 
 

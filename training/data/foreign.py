@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from inference.bundle.taxonomy import Taxonomy
+from inference.common.errors import MonokuError
 from inference.common.text import canonical
 from inference.teachers.prompt import Prompt, Refused
 from training.data.rows import PREFIX
@@ -23,7 +24,7 @@ _WORD = re.compile(r"[^\W_]+")
 _FENCE = re.compile(r"\s*<query>\n(.*)\n</query>\s*", re.DOTALL)  # around the query in our own prompt
 
 
-class NoRequest(ValueError):
+class NoRequest(MonokuError, ValueError):
     """A line of a request log without a message of a user, such as a request for embeddings."""
 
 

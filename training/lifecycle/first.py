@@ -45,7 +45,8 @@ def train_first_and_full(config: Config) -> Trained:
     """
     data = load_data(config)
     if serving(config.home) is None:
-        quick = replace(config, minutes=NOT_TUNED, noisy_copies=0)
+        # To narrow the encoder takes longer than all that is quicker for it, as long as nothing is fine-tuned.
+        quick = replace(config, minutes=NOT_TUNED, noisy_copies=0, feed_forward_share=1.0)
         train(quick, None, data, _PartOfLook(base_looks(config), Part(FIRST)), {LINEAGE: FIRST})
     manifest = read_manifest(config.home / str(serving(config.home)))
     if LINEAGE not in manifest.lineage or manifest.dataset != data.id():

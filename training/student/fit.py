@@ -35,7 +35,7 @@ from training.student.model import (
 from training.student.narrow import narrow
 from training.student.probe import embeddings, fit_probe
 from training.student.targets import CELLS, dense
-from training.student.threads import fastest
+from training.student.threads import bf16_is_faster, fastest
 
 HEAD_FACTOR = 5.0
 NARROWING_ROWS = 3000
@@ -148,11 +148,14 @@ def _fine_tune(
     measure: Callable[[], None],
 ) -> None:
     student.encoder.get_input_embeddings().requires_grad_(config.tune_embeddings)
+    bf16 = bf16_is_faster(partial(_gradients, student, collate(items[: config.batch_size])))
     trainer = _StudentTrainer(
-        HEAD_FACTOR, model=student, args=_arguments(config, folder), train_dataset=items, data_collator=collate,
+        HEAD_FACTOR, model=student, args=_arguments(config, folder, bf16), train_dataset=items, data_collator=collate,
         callbacks=[_AtEachEpoch(measure)],
     )  # fmt: skip
     trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
+    # Where it trains in bf16 the Trainer leaves a wrapper around `forward`, which would be exported with the student.
+    trainer.accelerator.unwrap_model(student, keep_fp32_wrapper=False)
     student.eval()
 
 
@@ -185,7 +188,7 @@ def noisy_copies(rows: Sequence[Row], copies: int, seed: int) -> list[Row]:
     return [replace(row, text=add_noise(row.text, rng)) for _ in range(copies) for row in rows]
 
 
-def _arguments(config: Config, folder: Path) -> TrainingArguments:
+def _arguments(config: Config, folder: Path, bf16: bool) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=config.epochs,
@@ -195,7 +198,7 @@ def _arguments(config: Config, folder: Path) -> TrainingArguments:
         lr_scheduler_type="linear",
         group_by_length=True,
         seed=config.seed,
-        bf16=has_bf16(),
+        bf16=bf16,
         use_cpu=not torch.cuda.is_available(),
         save_strategy="epoch",
         save_total_limit=1,
@@ -203,14 +206,6 @@ def _arguments(config: Config, folder: Path) -> TrainingArguments:
         report_to="none",
         remove_unused_columns=False,
     )
-
-
-def has_bf16() -> bool:
-    """Whether the device multiplies bf16 in hardware; where it does not, autocast only slows training down."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    features = torch.cpu.get_capabilities()
-    return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
 
 
 def _last_checkpoint(folder: Path) -> str | None:

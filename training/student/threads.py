@@ -1,7 +1,7 @@
-"""How many threads torch computes with: all, or few where other programs use the processor.
+"""How torch computes fastest here, which is measured: with how many threads, and whether in bf16.
 
-Threads of one operation wait for the slowest. Beside one busy program two threads on two cores were a fifth as fast as
-one of them alone (docs/LOG.md), so it is measured.
+Threads of one operation wait for the slowest: beside one busy program two threads on two cores were a fifth as fast as
+one of them alone. A processor that has bf16 may be slower with it, where only its tiles (AMX) are fast (docs/LOG.md).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-GAIN = 1.25  # times as fast: with fewer threads the sums are rounded otherwise, so a quiet machine keeps all
+GAIN = 1.25  # times as fast: sums are rounded otherwise then, so in doubt it is all threads, and fp32
 TIMES = 2
 
 
@@ -38,6 +38,19 @@ def number_for(step: Callable[[], object], most: int, now: Callable[[], float] =
     seconds = {threads: _best(step, threads, now) for threads in sorted({most, most // 2, 1}, reverse=True)}
     best = min(seconds, key=lambda threads: seconds[threads])
     return best if seconds[most] > GAIN * seconds[best] else most
+
+
+def bf16_is_faster(step: Callable[[], object], now: Callable[[], float] = time.perf_counter) -> bool:
+    """Whether to train in bf16: on a GPU that has it, and on a processor where `step` is surely faster with it."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported())
+    features = torch.cpu.get_capabilities()
+    if not (features.get("avx512_bf16") or features.get("amx_bf16")):
+        return False
+    threads = torch.get_num_threads()
+    plain = _best(step, threads, now)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return plain > GAIN * _best(step, threads, now)
 
 
 def _best(step: Callable[[], object], threads: int, now: Callable[[], float]) -> float:
