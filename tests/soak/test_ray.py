@@ -4,9 +4,11 @@ import importlib.util
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,8 +135,8 @@ def test_a_run_that_is_killed_goes_on_and_leaves_no_process(tiny_home: Path, tmp
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    port = free_port()
-    options = ["--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={tmp_path}/r", "--num-cpus=1"]
+    port, home = free_port(), tempfile.mkdtemp(prefix="ray")  # tmp_path may be too long for a socket in it
+    options = ["--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={home}", "--num-cpus=1"]
     command = [program("ray", "the extra ray has it"), "start", "--head", "--block", f"--port={port}", *options]
     log, until = tmp_path / "log", time.monotonic() + ENDS_WITHIN_S
     agent = f"--dashboard-agent-listen-port={free_port()}"
@@ -144,6 +146,7 @@ def address(tmp_path: Path) -> Iterator[str]:
         yield f"127.0.0.1:{port}"
         server.terminate()
         server.wait(ENDS_WITHIN_S)  # it ends its ten processes first
+    shutil.rmtree(home)
 
 
 def test_a_cluster_that_runs_already_takes_as_many_workers_as_it_has_cores(
