@@ -14,20 +14,7 @@ from hypothesis import strategies as st
 from inference.money.database import STALE_S
 from inference.money.ledger import Ledger, LedgerDown, SpendLimit
 from tests.forks import FORKS, c_fork, holds_in_child, needs_fork
-from tests.services import Service, fresh_database, postgres_server
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Service]:
-    with postgres_server() as service:
-        yield service
-
-
-@pytest.fixture
-def shared(server: Service) -> Iterator[str]:
-    """A PostgreSQL ledger of its own."""
-    with fresh_database(server.url) as url:
-        yield url
+from tests.services import fresh_database, postgres_server
 
 
 def test_reserve_then_settle_counts_what_was_measured(tmp_path: Path) -> None:

@@ -2,26 +2,11 @@
 
 import contextlib
 import uuid
-from collections.abc import Iterator
 
 import pytest
 
 from inference.money.database import ServerRun
 from inference.money.ledger import Ledger, Spent
-from tests.services import Service, fresh_database, postgres_server
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Service]:
-    with postgres_server() as service:
-        yield service
-
-
-@pytest.fixture
-def shared(server: Service) -> Iterator[str]:
-    """A PostgreSQL ledger of its own."""
-    with fresh_database(server.url) as url:
-        yield url
 
 
 def has_indexes(url: str) -> bool:

@@ -21,6 +21,7 @@ from tests.soak.running import free_port, program, running
 RAY = importlib.util.find_spec("ray")  # not imported: its warnings would be errors here
 pytestmark = [pytest.mark.soak, pytest.mark.skipif(RAY is None, reason="Ray is not installed (the extra ray has it)")]
 WORDS = ("refund", "the", "invoice", "reset", "my", "password", "please", "ticket", "ünï", "zebra", "now")
+SMALL = ("--part-rows", 20)
 ENDS_WITHIN_S = 900  # on a busy machine: Ray starts ten processes before it does anything
 
 
@@ -88,6 +89,15 @@ def wait_for(parts: int, out: Path, command: subprocess.Popen[bytes]) -> None:
     assert command.poll() is None, ended(command)
 
 
+def begun(bundle: Path, folder: Path, rows: int, workers: int) -> subprocess.Popen[bytes]:
+    """Ray at work on `in.jsonl`, three parts of it done; what the plain command makes is in `plain.jsonl`."""
+    given, out = write_rows(folder / "in.jsonl", rows), folder / "ray.jsonl"
+    plain(bundle, given, folder / "plain.jsonl", *SMALL)
+    command = start(bundle, given, out, "--engine", "ray", "--workers", workers, *SMALL)
+    wait_for(3, out, command)
+    return command
+
+
 @pytest.mark.parametrize(("count", "ending"), [(1, "jsonl"), (2, "parquet")])
 def test_workers_of_ray_make_what_the_plain_command_does(
     count: int, ending: str, tiny_home: Path, tmp_path: Path
@@ -104,11 +114,7 @@ def test_workers_of_ray_make_what_the_plain_command_does(
 
 
 def test_a_worker_of_four_that_is_killed_costs_no_row_and_doubles_none(tiny_home: Path, tmp_path: Path) -> None:
-    given, out = write_rows(tmp_path / "in.jsonl", 4000), tmp_path / "ray.jsonl"
-    size = ("--part-rows", 20)
-    plain(tiny_home, given, tmp_path / "plain.jsonl", *size)
-    command = start(tiny_home, given, out, "--engine", "ray", "--workers", 4, *size)
-    wait_for(3, out, command)
+    command, out = begun(tiny_home, tmp_path, rows=4000, workers=4), tmp_path / "ray.jsonl"
     os.kill(workers(command.pid)[0], signal.SIGKILL)
     assert parts_of(out) < 190
     assert ended(command)[0] == 1
@@ -116,11 +122,7 @@ def test_a_worker_of_four_that_is_killed_costs_no_row_and_doubles_none(tiny_home
 
 
 def test_a_run_that_is_killed_goes_on_and_leaves_no_process(tiny_home: Path, tmp_path: Path) -> None:
-    given, out = write_rows(tmp_path / "in.jsonl", 2000), tmp_path / "ray.jsonl"
-    size = ("--part-rows", 20)
-    plain(tiny_home, given, tmp_path / "plain.jsonl", *size)
-    command = start(tiny_home, given, out, "--engine", "ray", "--workers", 1, *size)
-    wait_for(3, out, command)
+    command, out = begun(tiny_home, tmp_path, rows=2000, workers=1), tmp_path / "ray.jsonl"
     (worker,) = workers(command.pid)
     command.kill()
     assert ended(command)[0] == -signal.SIGKILL
@@ -129,7 +131,8 @@ def test_a_run_that_is_killed_goes_on_and_leaves_no_process(tiny_home: Path, tmp
     while program_of(worker) and time.monotonic() < until:
         time.sleep(0.1)
     assert program_of(worker) == b""
-    assert ended(start(tiny_home, given, out, "--engine", "ray", "--workers", 1, *size))[0] == 1
+    again = start(tiny_home, tmp_path / "in.jsonl", out, "--engine", "ray", "--workers", 1, *SMALL)
+    assert ended(again)[0] == 1
     assert same(out, tmp_path / "plain.jsonl")
 
 
