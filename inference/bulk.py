@@ -24,6 +24,7 @@ from inference.batch import cluster, output, parts, processes
 from inference.batch.records import exists, place, safe, sources
 from inference.classifier import Classifier
 from inference.common.commands import DONE, SOME_FAILED, Parser, command, count, naming_full_disk
+from inference.common.cores import cores
 from inference.common.extras import library
 from inference.common.files import private_folder
 from inference.common.locks import take_lock
@@ -116,7 +117,7 @@ def _run(arguments: Any, home: Path, own: Container[str]) -> int:
 def _engine(arguments: Any) -> parts.Engine:
     if arguments.engine == "ray":
         return functools.partial(cluster.classify, address=arguments.address, workers=arguments.workers)
-    return functools.partial(processes.classify, workers=arguments.workers or processes.cores())
+    return functools.partial(processes.classify, workers=arguments.workers or cores())
 
 
 def _checked(bundle: str, target: float | None) -> tuple[str, str, float]:

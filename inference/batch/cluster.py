@@ -17,9 +17,9 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any
 
 from inference.batch.parts import Part, Run, classified, keep, made, rows_of
-from inference.batch.processes import cores
 from inference.batch.records import Record, safe
 from inference.classifier import Classifier
+from inference.common.cores import cores
 from inference.common.errors import MonokuError
 from inference.common.extras import library
 

@@ -18,11 +18,6 @@ AHEAD = 2  # parts per process that wait, so that none is idle
 _held: list[Classifier] = []  # a worker process's own
 
 
-def cores() -> int:
-    """How many of the machine's cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def classify(run: Run, done: Callable[[int], object], workers: int) -> int:
     """Write every part of a run that is not finished; how many parts there are then.
 

@@ -10,6 +10,7 @@ import io
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -41,6 +42,24 @@ def buckets(ids: Sequence[int]) -> np.ndarray:
     return hashed >> _SHIFT
 
 
+def buckets_of_many(texts: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """The buckets of several texts' n-grams, and the text of each, in the order of the texts: shape (n-grams,)."""
+    lengths = np.array([len(ids) for ids in texts], dtype=np.intp)
+    tokens = np.fromiter(chain.from_iterable(texts), np.uint64, int(lengths.sum()))
+    text = np.repeat(np.arange(len(texts)), lengths)
+    first = tokens * _ONE
+    hashed, owner = [first], [text]
+    for apart, other in ((1, tokens * _NEXT), (2, tokens * _SECOND + _APART)):
+        same = text[:-apart] == text[apart:]
+        hashed.append((first[:-apart] + other[apart:])[same])
+        owner.append(text[apart:][same])
+    found, whose = np.concatenate(hashed), np.concatenate(owner)
+    found ^= found >> _FOLD
+    found *= _MIX
+    order = np.argsort(whose, kind="stable")
+    return (found >> _SHIFT)[order], whose[order]
+
+
 @dataclass(frozen=True, eq=False)
 class Exit:
     """The linear model, immutable.
@@ -68,6 +87,22 @@ class Exit:
             return None
         total = np.add.reduce(self.weights.take(rows, axis=0), axis=0, dtype=np.int32)
         return np.asarray(total * (self.scale / n**0.5))
+
+    def logits_of_many(self, texts: Sequence[Sequence[int]]) -> np.ndarray:
+        """The same of several texts at once, shape (texts, labels); not a number for those too new to answer."""
+        found, text = buckets_of_many(texts)
+        rows = self.rows[found]
+        n = np.bincount(text, minlength=len(texts))
+        known = np.bincount(text[rows > 0], minlength=len(texts))
+        logits = np.full((len(texts), self.weights.shape[1]), np.nan)
+        some = np.flatnonzero(n)
+        if len(some):
+            begin = (n.cumsum() - n)[some]
+            total = np.add.reduceat(self.weights.take(rows, axis=0), begin, axis=0, dtype=np.int32)
+            roots = np.array([k**0.5 for k in n[some].tolist()])  # rounded as in `logits`: np.sqrt may differ
+            logits[some] = total * (self.scale / roots)[:, None]
+        logits[n - known > self.most_unknown * n] = np.nan
+        return logits
 
     def to_bytes(self) -> bytes:
         """The content of the bundle's file; the same model has the same bytes."""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from inference import Bundle, Cascade, Classifier
 from inference.bundle.manifest import EXIT, MANIFEST, BundleError, Certificate, resolve, seal
 from inference.bundle.taxonomy import Rule
+from inference.classifier import AT_ONCE
 from inference.log.audits import Audited
 from inference.log.thresholds import Thresholds
 from tests.early import CERTIFICATES, add_exit
@@ -86,6 +87,17 @@ def test_what_is_decided_of_known_probabilities_is_what_is_predicted(early: Clas
     answer, scores = early.predict(text), early.probabilities(text)
     assert early.decide(text, scores) == answer == early.predict_many([text, EASY])[0]
     assert early.best_guess(text) == (early.labels[int(scores.argmax())], scores.max())
+
+
+@settings(max_examples=40, deadline=None)
+@given(texts=st.lists(WORDS | st.text(max_size=40) | st.sampled_from([EASY, NEW, ""]), max_size=12))
+def test_several_texts_get_exactly_the_answers_of_each(early: Classifier, texts: list[str]) -> None:
+    assert early.predict_many(texts) == [early.predict(text) for text in texts]
+
+
+def test_more_texts_than_the_exit_takes_at_once_keep_their_order(early: Classifier) -> None:
+    texts = [f"{word} {i}" for i in range(AT_ONCE) for word in (EASY, NEW)]
+    assert early.predict_many(texts) == [early.predict(text) for text in texts]
 
 
 def test_the_exit_travels_with_a_pickled_classifier_and_through_a_fork(early: Classifier) -> None:

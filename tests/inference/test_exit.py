@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.bundle.exit import BITS, Exit, buckets
+from inference.bundle.exit import BITS, Exit, buckets, buckets_of_many
 
 IDS = st.lists(st.integers(0, 300_000), max_size=40)
 LABELS = 5
@@ -41,6 +41,24 @@ def test_the_hash_is_the_one_that_published_bundles_were_made_with() -> None:
 def test_tokens_spread_over_the_buckets_as_by_chance() -> None:
     by_chance = (1 << BITS) * (1 - np.exp(-30_000 / (1 << BITS)))
     assert len(np.unique(buckets(range(30_000))[:30_000])) == pytest.approx(by_chance, rel=0.02)
+
+
+@given(st.lists(IDS, max_size=6))
+def test_several_texts_have_the_n_grams_of_each(texts: list[list[int]]) -> None:
+    found, text = buckets_of_many(texts)
+    assert text.tolist() == sorted(text.tolist())
+    for i, ids in enumerate(texts):
+        assert sorted(found[text == i].tolist()) == sorted(buckets(ids).tolist())
+
+
+@given(st.lists(IDS | st.lists(st.integers(0, 3), max_size=3), max_size=12), st.sampled_from([0.0, 0.02, 0.5, 1.0]))
+def test_several_texts_have_the_logits_of_each_to_the_last_bit(texts: list[list[int]], most_unknown: float) -> None:
+    exit = model(most_unknown=most_unknown)
+    together = exit.logits_of_many(texts)
+    assert together.shape == (len(texts), LABELS)
+    for ids, logits in zip(texts, together, strict=True):
+        alone = exit.logits(ids)
+        assert np.isnan(logits).all() if alone is None else (logits == alone).all()
 
 
 @given(IDS.filter(bool))

@@ -10,7 +10,7 @@ from inference.bundle.taxonomy import Taxonomy
 from inference.classifier import Classifier
 from tests.encoders import ENCODERS
 from training.data.rows import Row
-from training.student import export, fit
+from training.student import export, fit, tune
 from training.student import model as student
 from training.student.config import Config
 from training.student.mixture import Mixture
@@ -85,7 +85,7 @@ def test_few_flips_and_near_ties_do_not_fail_the_check_and_many_flips_do() -> No
 
 
 def test_what_was_trained_in_bf16_ships_in_fp32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "bf16_is_faster", lambda step: True)  # whatever this processor has
+    monkeypatch.setattr(tune, "bf16_is_faster", lambda step: True)  # whatever this processor has
     test_a_student_of_any_encoder_learns_and_ships("bert", tmp_path)
 
 

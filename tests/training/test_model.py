@@ -102,15 +102,6 @@ def test_fine_tuning_that_would_take_too_long_is_left_out(tiny_base: Path, tmp_p
     assert not made.training
 
 
-def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
-    for step in (9, 10):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-    (tmp_path / "checkpoint-9" / "trainer_state.json").write_text(json.dumps({}))
-    assert fit._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-9")
-    assert not (tmp_path / "checkpoint-10").exists()
-    assert fit._last_checkpoint(tmp_path / "nothing") is None
-
-
 def test_noisy_copies_keep_everything_but_the_text() -> None:
     rows = [Row(str(i), f"please send the invoice number {i} again", "a", weight=0.5) for i in range(50)]
     made = fit.noisy_copies(rows, 2, seed=1)

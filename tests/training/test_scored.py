@@ -1,3 +1,4 @@
+import itertools
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from training.data.rows import Row
 from training.evaluation.calibrate import calibrated
 from training.evaluation.certificate import TARGETS, certify, delta_shares, thresholds_to_test
 from training.evaluation.report import report
-from training.evaluation.scored import Scored, Served, score, serve
+from training.evaluation.scored import AT_ONCE, Scored, Served, said_by_student, score, serve
 
 ROWS = [
     Row("1", "stop the invoice", "payments"),
@@ -50,6 +51,26 @@ def test_what_is_served_is_what_predict_says(tiny_home: Path, tmp_path: Path) ->
         assert served.correct.tolist() == [
             answer.intent == row.label for answer, row in zip(answers, ROWS, strict=True)
         ]
+
+
+@pytest.mark.parametrize("count", [0, 1, AT_ONCE, 5 * AT_ONCE + 3])
+def test_all_cores_say_of_each_text_what_one_says_in_the_same_order(tiny_home: Path, count: int) -> None:
+    classifier = Classifier.load(tiny_home)
+    texts = [f"{row.text} {i % 50}" for i, row in zip(range(count), itertools.cycle(ROWS))]
+    said = said_by_student(classifier, texts, "scoring")
+    assert said.tolist() == [classifier.probabilities(text).tolist() for text in texts]
+
+
+def test_an_error_of_one_text_ends_the_scoring(tiny_home: Path) -> None:
+    def redact(text: str) -> str:
+        if text == "bad":
+            raise OverflowError("no such text")
+        return text
+
+    with pytest.raises(OverflowError, match="no such text"):
+        said_by_student(
+            Classifier.load(tiny_home, redactor=redact), ["good"] * 100 + ["bad"] + ["good"] * 100, "scoring"
+        )
 
 
 def by_hand(scored: Scored, bundle: Bundle, target: float) -> tuple[np.ndarray, np.ndarray]:

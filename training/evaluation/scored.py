@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 from tqdm import tqdm
 
 from inference.classifier import Classifier, Prediction
+from inference.common.cores import cores
 from training.data.rows import Row
+
+AT_ONCE = 32  # texts that a thread takes
 
 
 @dataclass(frozen=True)
@@ -94,11 +98,28 @@ def score(classifier: Classifier, rows: Sequence[Row]) -> Scored:
     """Run the student on each row. An empty sequence raises ValueError."""
     if not rows:
         raise ValueError("nothing to score: the split has no rows")
-    read = tqdm(rows, "scoring", unit="row", leave=False, disable=None)
-    probabilities = [classifier.probabilities(row.text) for row in read]
+    probabilities = said_by_student(classifier, [row.text for row in rows], "scoring")
     index = {label: i for i, label in enumerate(classifier.labels)} | {"": -1}
     reference = np.array([index[row.label] for row in rows])
-    return Scored(tuple(rows), classifier.labels, np.array(probabilities), reference)
+    return Scored(tuple(rows), classifier.labels, probabilities, reference)
+
+
+def said_by_student(classifier: Classifier, texts: Sequence[str], doing: str) -> np.ndarray:
+    """The student's probabilities of every text, shape (texts, labels), by all cores; `doing` names it to who waits.
+
+    Each text runs on its own, as in `Classifier`, so the threads change no answer.
+    """
+
+    def some(begin: int) -> list[np.ndarray]:
+        return [classifier.probabilities(text) for text in texts[begin : begin + AT_ONCE]]
+
+    found: list[np.ndarray] = []
+    bar = tqdm(total=len(texts), desc=doing, unit="row", leave=False, disable=None)
+    with bar, ThreadPoolExecutor(cores()) as pool:
+        for part in pool.map(some, range(0, len(texts), AT_ONCE)):
+            found += part
+            bar.update(len(part))
+    return np.array(found)
 
 
 def serve(classifier: Classifier, scored: Scored) -> Served:

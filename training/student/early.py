@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from inference.bundle.exit import Exit
 from inference.bundle.manifest import EXIT, Bundle, Manifest
@@ -13,6 +12,7 @@ from inference.classifier import Classifier
 from training.data.dataset import Dataset
 from training.evaluation.calibrate import fit_temperature
 from training.evaluation.exits import FEWEST_ROWS
+from training.evaluation.scored import said_by_student
 from training.student import exit as exits
 from training.student.fit import drawn, noisy_copies
 from training.student.targets import Target, dense
@@ -37,8 +37,7 @@ def distilled(classifier: Classifier, data: Dataset, copies: int, seed: int) -> 
     places = drawn(len(every), min(MOST_ROWS, MOST_CELLS // len(classifier.labels)), seed)
     rows = [every[i] for i in places]
     ids = [classifier.tokens(row.text) for row in rows]
-    bar = tqdm(rows, "asking the student", unit="row", leave=False, disable=None)
-    said = np.array([classifier.probabilities(row.text) for row in bar])
+    said = said_by_student(classifier, [row.text for row in rows], "asking the student")
     index = {label: i for i, label in enumerate(classifier.labels)}
     target = OF_LABEL * dense([Target.of(row, index) for row in rows]) + (1 - OF_LABEL) * said
     found = exits.fit(ids, target, np.array([row.weight for row in rows]), places % len(train), seed)

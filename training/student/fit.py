@@ -1,12 +1,10 @@
-"""Fine-tune the student: narrowing, linear probe, then all layers, and the choice of what is kept."""
+"""Make the student: narrowing, linear probe, then fine-tuning, and the choice of what is kept."""
 
 from __future__ import annotations
 
-import json
 import random
-import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from training.data.noise import add_noise
 from training.data.rows import Row
@@ -35,45 +32,24 @@ from training.student.model import (
 from training.student.narrow import narrow
 from training.student.probe import embeddings, fit_probe
 from training.student.targets import CELLS, dense
-from training.student.threads import bf16_is_faster, fastest
+from training.student.threads import fastest
+from training.student.tune import fine_tune, frozen_layers
 
-HEAD_FACTOR = 5.0
-NARROWING_ROWS = 3000
-STEP_PER_EMBEDDING = 4.0  # how many times as long a row takes to train as to embed
+NARROWING_TOKENS = 40_000
+STEP_PER_EMBEDDING = 4.0  # how many times as long a row takes to train as to embed, where all layers are tuned
 
 
-@torch.no_grad()
-def _run_unpadded(student: Student, items: Sequence[Item]) -> None:
+def _sample(items: Sequence[Item], seed: int) -> list[Item]:
+    """Items drawn at random, of about NARROWING_TOKENS together, or all."""
+    order = np.random.default_rng(seed).permutation(len(items))
+    before = np.cumsum([0, *(len(items[i]["input_ids"]) for i in order)])
+    return [items[i] for i in order[before[:-1] < NARROWING_TOKENS]]
+
+
+def _unpadded(items: Sequence[Item]) -> list[torch.Tensor]:
+    """The token ids of some rows, in batches of one length each."""
     rows = [item["input_ids"] for item in items]
-    for index in batches_of_equal_length(rows):
-        ids = torch.tensor([rows[i] for i in index])
-        student.encoder(input_ids=ids)
-
-
-class _StudentTrainer(Trainer):
-    """transformers.Trainer with the head learning faster than the encoder, and batches of like length."""
-
-    def __init__(self, head_factor: float, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.head_factor = head_factor
-
-    def create_optimizer(self) -> torch.optim.Optimizer:
-        model: Any = self.model
-        rate = self.args.learning_rate
-        body = [p for p in model.encoder.parameters() if p.requires_grad]
-        groups = [{"params": body, "lr": rate}, {"params": model.head.parameters(), "lr": rate * self.head_factor}]
-        self.optimizer = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
-        return self.optimizer
-
-
-class _AtEachEpoch(TrainerCallback):
-    """Calls a function before each pass over the rows."""
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        self._call = call
-
-    def on_epoch_begin(self, *arguments: Any, **more: Any) -> None:
-        self._call()
+    return [torch.tensor([rows[i] for i in index]) for index in batches_of_equal_length(rows)]
 
 
 def train(
@@ -93,70 +69,44 @@ def train(
     student, tokenizer = load_base(base, labels, config.max_tokens)
     copies = noisy_copies(rows, config.noisy_copies, config.seed)
     everything = encode([*rows, *copies], student, tokenizer, config.label_smoothing)
-    items, collate = everything[: len(rows)], Collator(tokenizer)
-    sample = [items[i] for i in np.random.default_rng(config.seed).permutation(len(items))[:NARROWING_ROWS]]
     judges = Judges(
-        items,
+        everything[: len(rows)],
         encode([row for row in dev if row.label], student, tokenizer, 0.0),
         encode([Row(label, name_as_text(label), label) for label in labels], student, tokenizer, 0.0),
-        collate,
+        Collator(tokenizer),
     )
-    with fastest(partial(_gradients, student, collate(sample[: config.batch_size]))) as measure:
-        narrow(student.encoder, config.feed_forward_share, lambda: _run_unpadded(student, sample))
-        tried = _fit(student, rows, everything, judges, config, folder, measure)
+    # All but fine-tuning runs forward alone, which is fast with the same number of threads.
+    forward = partial(embeddings, student, judges.train[: config.batch_size], judges.collate)
+    with fastest(forward):
+        narrow(student.encoder, config.feed_forward_share, _unpadded(_sample(judges.train, config.seed)))
+        found, seconds = _started(student, rows, judges, config.seed)
+    start = {name: value.clone() for name, value in student.state_dict().items()}
+    if tunes := _in_time(seconds * len(everything) * config.epochs, student, config):
+        fine_tune(student, everything, judges.collate, config, folder)
+    with fastest(forward):
+        shares = in_order(found.agreement) if tunes else (0.0,)
+        tried = choose(student, start, found.share, judges, shares) if judges.dev else []
     return student, tokenizer, tried
 
 
-def _gradients(student: Student, batch: dict[str, torch.Tensor]) -> None:
-    """What a step of training computes, but for the optimizer; it draws no chance and changes nothing."""
-    tuned = [one for one in student.parameters() if one.requires_grad]
-    with torch.random.fork_rng(devices=[]):
-        torch.autograd.grad(student(**batch)["loss"], tuned, allow_unused=True)
-
-
-def _fit(
-    student: Student,
-    rows: Sequence[Row],
-    everything: Sequence[Item],
-    judges: Judges,
-    config: Config,
-    folder: Path,
-    measure: Callable[[], None],
-) -> list[dict[str, Any]]:
-    """Fit the head, fine-tune and choose; what was tried. `everything` is the rows and then their noisy copies."""
-    labels, items, collate = student.labels, judges.train, judges.collate
-    some = sorted(drawn(len(rows), CELLS // len(labels), config.seed).tolist())
+def _started(student: Student, rows: Sequence[Row], judges: Judges, seed: int) -> tuple[Opinion, float]:
+    """Start the head; what the rows say of each other, and the seconds that a row takes to embed."""
+    some = sorted(drawn(len(rows), CELLS // len(student.labels), seed).tolist())
+    items = [judges.train[i] for i in some]
     began = time.perf_counter()
-    features = embeddings(student, [items[i] for i in some], collate)
-    seconds = (time.perf_counter() - began) * STEP_PER_EMBEDDING * len(everything) / len(some) * config.epochs
-    found = start_head(student, [rows[i] for i in some], [items[i] for i in some], features, judges)
-    start = {name: value.clone() for name, value in student.state_dict().items()}
-    if tunes := not config.minutes or seconds <= 60 * config.minutes:
-        _fine_tune(student, everything, collate, config, folder, measure)
-    else:
-        print(f"fine-tuning would take about {seconds / 60:.1f} minutes: the encoder stays as it came")
-    shares = in_order(found.agreement) if tunes else (0.0,)
-    return choose(student, start, found.share, judges, shares) if judges.dev else []
+    features = embeddings(student, items, judges.collate)
+    seconds = (time.perf_counter() - began) / len(some)
+    return start_head(student, [rows[i] for i in some], items, features, judges), seconds
 
 
-def _fine_tune(
-    student: Student,
-    items: Sequence[Item],
-    collate: Collator,
-    config: Config,
-    folder: Path,
-    measure: Callable[[], None],
-) -> None:
-    student.encoder.get_input_embeddings().requires_grad_(config.tune_embeddings)
-    bf16 = bf16_is_faster(partial(_gradients, student, collate(items[: config.batch_size])))
-    trainer = _StudentTrainer(
-        HEAD_FACTOR, model=student, args=_arguments(config, folder, bf16), train_dataset=items, data_collator=collate,
-        callbacks=[_AtEachEpoch(measure)],
-    )  # fmt: skip
-    trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
-    # Where it trains in bf16 the Trainer leaves a wrapper around `forward`, which would be exported with the student.
-    trainer.accelerator.unwrap_model(student, keep_fp32_wrapper=False)
-    student.eval()
+def _in_time(to_embed: float, student: Student, config: Config) -> bool:
+    """Whether there is time to fine-tune on rows that would take `to_embed` seconds to embed; says so if not."""
+    tuned = 1 - config.frozen_share if frozen_layers(student.encoder, config) else 1.0
+    minutes = to_embed * STEP_PER_EMBEDDING * tuned / 60
+    if not config.minutes or minutes <= config.minutes:
+        return True
+    print(f"fine-tuning would take about {minutes:.1f} minutes: the encoder stays as it came")
+    return False
 
 
 def drawn(rows: int, most: int, seed: int) -> np.ndarray:
@@ -186,35 +136,3 @@ def noisy_copies(rows: Sequence[Row], copies: int, seed: int) -> list[Row]:
     """Every row `copies` times more, each time with other noise in its text."""
     rng = random.Random(seed)
     return [replace(row, text=add_noise(row.text, rng)) for _ in range(copies) for row in rows]
-
-
-def _arguments(config: Config, folder: Path, bf16: bool) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=config.epochs,
-        learning_rate=config.learning_rate,
-        per_device_train_batch_size=config.batch_size,
-        warmup_ratio=0.1,
-        lr_scheduler_type="linear",
-        group_by_length=True,
-        seed=config.seed,
-        bf16=bf16,
-        use_cpu=not torch.cuda.is_available(),
-        save_strategy="epoch",
-        save_total_limit=1,
-        logging_strategy="epoch",
-        report_to="none",
-        remove_unused_columns=False,
-    )
-
-
-def _last_checkpoint(folder: Path) -> str | None:
-    """The newest complete checkpoint; one that a kill left half-written is removed."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
-    for path in found:
-        try:
-            json.loads((path / "trainer_state.json").read_text())  # the Trainer writes it last
-            return str(path)
-        except (OSError, ValueError):
-            shutil.rmtree(path)
-    return None

@@ -58,11 +58,11 @@ class Student(nn.Module):
         self.mixture: Mixture | None = None  # answers in the head's place where it was found to be better
 
     def embed(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **inputs: torch.Tensor
+        self, input_ids: torch.Tensor | None = None, attention_mask: torch.Tensor | None = None, **inputs: torch.Tensor
     ) -> torch.Tensor:
         """Mean of the last layer over real tokens, scaled to length 16: shape (batch, hidden).
 
-        Without a mask every token is real.
+        Without a mask every token is real. In place of token ids the encoder may take `inputs_embeds`.
         """
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **inputs).last_hidden_state
         if attention_mask is not None:
@@ -72,13 +72,15 @@ class Student(nn.Module):
 
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
         target: torch.Tensor | None = None,
         weight: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
-        extra = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        given = {"token_type_ids": token_type_ids, "inputs_embeds": inputs_embeds}
+        extra = {name: tensor for name, tensor in given.items() if tensor is not None}
         logits = (self.mixture or self.head)(self.embed(input_ids, attention_mask, **extra))
         if target is None or weight is None:
             return {"logits": logits}
@@ -123,12 +125,21 @@ def load_base(base: Base, labels: Sequence[str], max_tokens: int) -> tuple[Stude
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(base.location, use_fast=True)
-        encoder = AutoModel.from_pretrained(base.location)
+        encoder = AutoModel.from_pretrained(base.location, config=_without_dropout(base.location))
     except (OSError, ValueError) as error:
         raise ValueError(f"the base model {base.name!r} cannot be loaded: {error}") from error
     tokenizer.model_max_length = max_tokens
     _drop_separator(tokenizer)
     return Student(encoder, labels), tokenizer
+
+
+def _without_dropout(location: str) -> Any:
+    """The encoder's configuration without dropout, which costs a fifth of a step and buys nothing (docs/LOG.md)."""
+    config = AutoConfig.from_pretrained(location)
+    for name, value in config.to_dict().items():
+        if "dropout" in name and isinstance(value, float):
+            setattr(config, name, 0.0)
+    return config
 
 
 def check_base(base: Base, max_tokens: int) -> None:
@@ -186,12 +197,18 @@ class Collator:
         self.tokenizer = tokenizer
 
     def __call__(self, items: Sequence[Item]) -> dict[str, torch.Tensor]:
+        return self.read(items) | (wanted(items) if "target" in items[0] else {})
+
+    def read(self, items: Sequence[Item]) -> dict[str, torch.Tensor]:
+        """What the encoder reads of the rows, padded."""
         names = self.tokenizer.model_input_names
-        batch = dict(self.tokenizer.pad([{k: item[k] for k in names} for item in items], return_tensors="pt"))
-        if "target" in items[0]:
-            batch["target"] = torch.from_numpy(dense([item["target"] for item in items]))
-            batch["weight"] = torch.tensor([item["weight"] for item in items], dtype=torch.float32)
-        return batch
+        return dict(self.tokenizer.pad([{k: item[k] for k in names} for item in items], return_tensors="pt"))
+
+
+def wanted(items: Sequence[Item]) -> dict[str, torch.Tensor]:
+    """What rows are to be answered with, shape (rows, labels), and their weights, shape (rows,)."""
+    weights = torch.tensor([item["weight"] for item in items], dtype=torch.float32)
+    return {"target": torch.from_numpy(dense([item["target"] for item in items])), "weight": weights}
 
 
 def name_as_text(name: str) -> str:

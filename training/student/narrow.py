@@ -7,53 +7,46 @@ layer-wise reconstruction (Frantar and Alistarh 2023, "SparseGPT"), for whole ne
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-# Where the two linear maps of a feed-forward layer stand, and what the configuration calls their width.
-LAYOUTS = {
-    "bert": ("intermediate.dense", "output.dense", "intermediate_size"),
-    "roberta": ("intermediate.dense", "output.dense", "intermediate_size"),
-    "distilbert": ("ffn.lin1", "ffn.lin2", "hidden_dim"),
-}
+from training.student.layers import LAYOUTS, layers_of, lowest, only
+
 MULTIPLE = 64
 RIDGE = 1e-4
 
 
 @torch.no_grad()
-def narrow(encoder: PreTrainedModel, share: float, run: Callable[[], None]) -> None:
+def narrow(encoder: PreTrainedModel, share: float, texts: Sequence[torch.Tensor]) -> None:
     """Keep about `share` of each feed-forward layer's neurons, in place, layer by layer from the input.
 
-    `run` feeds a sample of texts through `encoder`, unpadded or padded alike. An architecture that is not in LAYOUTS
-    is left as it is.
+    `texts` are token ids without padding, int64 of shape (texts of one length, tokens) each. An architecture that is
+    not in LAYOUTS is left as it is.
     """
     layout = LAYOUTS.get(encoder.config.model_type)
     if layout is None or share >= 1:
         return
-    up_name, down_name, width_name = layout
-    width = getattr(encoder.config, width_name)
-    keep = max(MULTIPLE, round(share * width / MULTIPLE) * MULTIPLE)
+    keep = max(MULTIPLE, round(share * getattr(encoder.config, layout.width) / MULTIPLE) * MULTIPLE)
     encoder.eval()
-    stack: Any = encoder.transformer if hasattr(encoder, "transformer") else encoder.encoder
-    layers = stack.layer
-    for i, layer in enumerate(layers):
-        up, down = (cast(nn.Linear, layer.get_submodule(name)) for name in (up_name, down_name))
-        stack.layer = layers[: i + 1]  # what comes after the layer says nothing about it
-        try:
-            moments = _second_moments(down, run)
-        finally:
-            stack.layer = layers
+    with lowest(encoder, 0):
+        hidden = [encoder(input_ids=ids).last_hidden_state for ids in texts]
+    for i, layer in enumerate(layers_of(encoder)):
+        up, down = (cast(nn.Linear, layer.get_submodule(name)) for name in (layout.up, layout.down))
+        with only(encoder, i, i + 1):
+            moments = _second_moments(encoder, down, hidden)
         new_up, new_down = _narrowed(up, down, moments, keep)
-        _replace(layer, up_name, new_up)
-        _replace(layer, down_name, new_down)
-    setattr(encoder.config, width_name, keep)
+        _replace(layer, layout.up, new_up)
+        _replace(layer, layout.down, new_down)
+        with only(encoder, i, i + 1):
+            hidden = [encoder(inputs_embeds=one).last_hidden_state for one in hidden]
+    setattr(encoder.config, layout.width, keep)
 
 
-def _second_moments(down: nn.Linear, run: Callable[[], None]) -> torch.Tensor:
+def _second_moments(encoder: Any, down: nn.Linear, hidden: Sequence[torch.Tensor]) -> torch.Tensor:
     """Sum over tokens of [a, 1]ᵀ[a, 1] for the activations a that enter `down`, in float64."""
     total = torch.zeros(down.in_features + 1, down.in_features + 1, dtype=torch.float64)
 
@@ -63,7 +56,8 @@ def _second_moments(down: nn.Linear, run: Callable[[], None]) -> torch.Tensor:
 
     hook = down.register_forward_pre_hook(add)
     try:
-        run()
+        for one in hidden:
+            encoder(inputs_embeds=one)
     finally:
         hook.remove()
     return total
