@@ -38,6 +38,19 @@ def lines(path: Path, title: str, labels: tuple[str, str], series: Mapping[str, 
     _save(figure, axes, path)
 
 
+def points(path: Path, title: str, labels: tuple[str, str], known: Mapping[str, tuple[float, float]]) -> None:
+    """A named point each, the first one marked; the x axis is logarithmic, the y axis shows shares."""
+    figure, axes = _figure(title)
+    for i, (name, (x, y)) in enumerate(known.items()):
+        axes.semilogx(x, y, "o", color=ORANGE if i == 0 else BLUE, label=name)
+        axes.annotate(name, (x, y), (6, 6), textcoords="offset points", fontsize=8)
+    axes.set(xlabel=labels[0], ylabel=labels[1])
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.margins(0.3)
+    _percent(axes)
+    _save(figure, axes, path)
+
+
 def _figure(title: str):  # type: ignore[no-untyped-def]
     from matplotlib.figure import Figure
 
