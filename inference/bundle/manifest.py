@@ -288,8 +288,11 @@ def _taxonomy(content: bytes, manifest: Manifest, root: Path) -> Taxonomy:
         taxonomy = Taxonomy.parse(content.decode("utf-8"))
     except ValueError as error:
         raise BundleError(f"{root}: {TAXONOMY}: {error}") from error
-    if taxonomy.names != tuple(map(canonical, manifest.labels)):  # older bundles have labels as they were written
-        raise BundleError(f"{root}: labels {list(manifest.labels)} are not the taxonomy's {list(taxonomy.names)}")
+    labels = tuple(map(canonical, manifest.labels))  # older bundles have labels as they were written
+    if taxonomy.names != labels:
+        one_sided = sorted(set(taxonomy.names) ^ set(labels))[:5]
+        why = f"only one of the two has {', '.join(one_sided)}" if one_sided else "they have another order"
+        raise BundleError(f"{root}: the manifest's {len(labels)} labels are not the taxonomy's: {why}")
     return taxonomy
 
 

@@ -77,7 +77,13 @@ def test_a_manifest_that_is_none_is_refused(version: Path, content: bytes) -> No
 
 def test_labels_that_do_not_fit_the_taxonomy_are_refused(version: Path) -> None:
     edit(version, lambda values: values.update(labels=["payments", "account"]))
-    with pytest.raises(BundleError, match="are not the taxonomy's"):
+    with pytest.raises(BundleError, match="2 labels are not the taxonomy's: only one of the two has unknown"):
+        Bundle.load(version)
+
+
+def test_labels_in_another_order_than_the_taxonomys_are_refused(version: Path) -> None:
+    edit(version, lambda values: values["labels"].reverse())
+    with pytest.raises(BundleError, match="are not the taxonomy's: they have another order"):
         Bundle.load(version)
 
 

@@ -110,7 +110,7 @@ def _on_top(items: Sequence[Item]) -> dict[str, torch.Tensor]:
 
 
 def _tune(student: Student, items: Sequence[Item], collate: Collate, config: Config, folder: Path) -> None:
-    step = partial(gradients, student, collate(items[: config.batch_size]))
+    step = partial(_gradients, student, collate(items[: config.batch_size]))
     with fastest(step) as measure:
         trainer = _StudentTrainer(
             HEAD_FACTOR, model=student, args=_arguments(config, folder, bf16_is_faster(step)), train_dataset=items,
@@ -122,7 +122,7 @@ def _tune(student: Student, items: Sequence[Item], collate: Collate, config: Con
     student.cpu()  # from where it was trained
 
 
-def gradients(student: Student, batch: dict[str, torch.Tensor]) -> None:
+def _gradients(student: Student, batch: dict[str, torch.Tensor]) -> None:
     """What a step of training computes, but for the optimizer; it draws no chance and changes nothing."""
     tuned = [one for one in student.parameters() if one.requires_grad]
     with torch.random.fork_rng(devices=[]):
