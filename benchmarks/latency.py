@@ -107,10 +107,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", default="models/clinc150")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/clinc150"))
+    parser.add_argument("--files", nargs="+", default=["test.jsonl"], help="of --data, whose texts are mixed")
     parser.add_argument("--texts", type=int, default=1000)
     parser.add_argument("--alone", action="store_true", help="time this project alone")
     arguments = parser.parse_args()
-    lines = (arguments.data / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    files = [arguments.data / name for name in arguments.files]
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     texts = [json.loads(line)["text"] for line in lines]
     texts = [texts[i] for i in np.random.default_rng(0).permutation(len(texts))[: arguments.texts]]
     classifier = Classifier.load(arguments.bundle)
@@ -118,7 +120,7 @@ def main() -> None:
     calls["monoku without exit"] = without_exit(classifier).predict
     times = time_in_turns(calls | ({} if arguments.alone else contenders(classifier)), texts)
     ours = np.median(times["monoku predict"])
-    print(f"{machine()}, one thread, {len(texts)} queries of {arguments.data.name}/test, in turns\n")
+    print(f"{machine()}, one thread, {len(texts)} queries of {arguments.data.name}, in turns\n")
     print(f"{'':<28}{'p50 ms':>8}{'p95 ms':>8}{'mean ms':>9}{'p50 / ours':>12}")
     for name, values in times.items():
         p50, p95 = np.percentile(values, (50, 95))
