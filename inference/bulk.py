@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with take_lock(home.with_name(f".{home.name}.lock"), f"another run is writing {safe(out)}"), naming_full_disk(home):
         _check_places(out, left, home)
         private_folder(home)
-        found = _run(arguments, home, own)
+        found = _run(arguments, home, own, [_named(out), _named(left)])
         output.written(left, home, found, output.write_deferred)
         output.written(out, home, found, write)
         counts = output.counts(home, found)
@@ -92,23 +92,28 @@ def _check_places(out: str, left: str, home: Path) -> None:
     """Nothing that is there may be replaced or deleted. Raises ValueError if something would be."""
     if place(out) == place(left):
         raise ValueError(f"--out and --deferred are both {safe(out)}: give two names")
-    resumes = parts.begun(home)
+    own = parts.outputs(home) if parts.begun(home) else []
     for one in (out, left):
         if not is_url(one) and home.resolve() in Path(one).absolute().resolve().parents:
             raise ValueError(f"{one} is in {home}, which is deleted in the end: give a place outside of it")
-        if not resumes and exists(one):
+        if _named(one) not in own and exists(one):
             raise ValueError(f"{safe(one)} exists already: a run never replaces a file; remove it or give another name")
         if not is_url(one):
             Path(one).absolute().parent.mkdir(parents=True, exist_ok=True)
 
 
-def _run(arguments: Any, home: Path, own: Container[str]) -> int:
+def _named(output: str) -> str:
+    """An output as its run has it written down."""
+    return safe(place(output))
+
+
+def _run(arguments: Any, home: Path, own: Container[str], outputs: Sequence[str]) -> int:
     """Classify what has no part yet; the number of parts."""
     root, bundle_id, target = _checked(arguments.bundle, arguments.target)
     found = sources(arguments.data, own)
     if arguments.engine == "ray" and is_url(arguments.bundle):
         root = arguments.bundle  # each machine of the cluster fetches its own copy
-    run = parts.Run(home, found, arguments.text, arguments.part_rows, root, bundle_id, target)
+    run = parts.Run(home, found, arguments.text, arguments.part_rows, root, bundle_id, target, outputs)
     parts.begin(run)
     with _bar() as done:
         return _engine(arguments)(run, done)

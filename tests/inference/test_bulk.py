@@ -291,6 +291,22 @@ def test_what_no_column_can_hold_says_how_to_go_on(
     assert read_lines(tmp_path / "out.jsonl")[0]["n"] == 2**70
 
 
+def test_a_run_that_goes_on_with_another_name_replaces_nothing_either(
+    tiny_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, work = tmp_path / "in.jsonl", tmp_path / "work"
+    given.write_text(f'{{"text": "refund", "n": {2**70}}}\n')
+    assert run(tiny_home, given, "--out", tmp_path / "out.parquet", "--work", work) == 2
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text("precious")
+    for places in (("--out", mine), ("--out", tmp_path / "new.jsonl", "--deferred", mine)):
+        assert run(tiny_home, given, *places, "--work", work) == 2
+        assert f"{mine} exists already" in capsys.readouterr().err
+    assert mine.read_text() == "precious"
+    left = tmp_path / "out.deferred.jsonl"  # of the first try
+    assert run(tiny_home, given, "--out", tmp_path / "new.jsonl", "--deferred", left, "--work", work) == 0
+
+
 def test_files_with_odd_names_are_read(tiny_home: Path, tmp_path: Path) -> None:
     names = ["a@b.jsonl", "50%.jsonl", "what?.jsonl", "ü\n.jsonl", os.fsdecode(b"\xff.jsonl"), "#1.jsonl"]
     (tmp_path / "in").mkdir()
