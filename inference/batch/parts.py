@@ -152,7 +152,7 @@ def classified(classifier: Classifier, rows: Sequence[Record]) -> Part:
         counts[prediction.source if prediction.accepted else "deferred"] += 1
         if not prediction.accepted:
             left.append({**row.fields, "text": row.text})
-    columns = list(dict.fromkeys(name for values in told for name in values))
+    columns = list(dict.fromkeys(repair(name) for values in told for name in values))  # as in the lines
     counted = {"rows": len(rows), "counts": counts, "columns": columns}
     return Part(_lines(told), _lines(left), jsonl.line(counted).encode())
 

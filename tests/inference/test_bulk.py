@@ -272,6 +272,17 @@ def test_rows_with_different_fields_keep_all_of_them_in_a_table(ending: str, tin
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
+def test_the_name_of_a_field_that_is_no_unicode_is_repaired(ending: str, tiny_home: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": "refund", "a\\ud800": "x"}\n')
+    out = tmp_path / f"out.{ending}"
+    assert run(tiny_home, tmp_path / "in.jsonl", "--out", out) == 0
+    if ending == "parquet":
+        assert pq.read_table(out).to_pylist()[0]["a\ufffd"] == "x"
+    else:
+        assert "a\ufffd" in out.read_text(encoding="utf-8").splitlines()[0]
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
 def test_no_rows_make_empty_files(ending: str, tiny_home: Path, tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text("\n")
     out = tmp_path / f"out.{ending}"
