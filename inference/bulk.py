@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import shutil
 import sys
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -67,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     plain = out.removesuffix(".gz")
     write = output.writer(Path(plain).suffix.lower())
     left = arguments.deferred or f"{plain.removesuffix(Path(plain).suffix)}.deferred.jsonl"
-    home = (arguments.work or _beside(out)).absolute()
+    output.check_deferred(left)
+    home = Path(place(str(arguments.work or _beside(out))))  # by its one name, as two runs in it would meet
     own = {place(str(home)), *map(place, (out, left)), *(place(str(output.draft(Path(one)))) for one in (out, left))}
     library("filelock", "bulk")  # named with its extra if it is missing
     with take_lock(home.with_name(f".{home.name}.lock"), f"another run is writing {safe(out)}"), naming_full_disk(home):
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         output.written(left, home, found, output.write_deferred)
         output.written(out, home, found, write)
         counts = output.counts(home, found)
-        shutil.rmtree(home)
+        parts.end(home)
     print(_summary(counts, safe(out), safe(left)), file=sys.stderr)
     return SOME_FAILED if counts["errors"] else DONE
 
@@ -94,7 +94,7 @@ def _check_places(out: str, left: str, home: Path) -> None:
         raise ValueError(f"--out and --deferred are both {safe(out)}: give two names")
     own = parts.outputs(home) if parts.begun(home) else []
     for one in (out, left):
-        if not is_url(one) and home.resolve() in Path(one).absolute().resolve().parents:
+        if not is_url(one) and home in Path(one).absolute().resolve().parents:
             raise ValueError(f"{one} is in {home}, which is deleted in the end: give a place outside of it")
         if _named(one) not in own and exists(one):
             raise ValueError(f"{safe(one)} exists already: a run never replaces a file; remove it or give another name")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
@@ -97,6 +98,14 @@ def _before(home: Path) -> dict[str, Any] | None:
         return jsonl.parse(said.read_text(encoding="utf-8")) if said.is_file() else None
     except ValueError as error:
         raise ValueError(f"{said} cannot be read: {error}") from error
+
+
+def end(home: Path) -> None:
+    """Remove the folder of a run, and last what says that it is one: after a kill meanwhile the run can be repeated."""
+    for path in home.iterdir():
+        if path.name != RUN and path.is_file():
+            path.unlink()
+    shutil.rmtree(home)
 
 
 def begun(home: Path) -> bool:

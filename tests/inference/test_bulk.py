@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -318,6 +319,36 @@ def test_a_run_that_goes_on_with_another_name_replaces_nothing_either(
     assert run(tiny_home, given, "--out", tmp_path / "new.jsonl", "--deferred", left, "--work", work) == 0
 
 
+def test_a_kill_while_the_folder_is_removed_leaves_a_run_that_can_be_repeated(
+    tiny_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, out = write_lines(tmp_path / "in.jsonl", rows_of(3)), tmp_path / "out.jsonl"
+
+    def killed(folder: Path) -> None:
+        assert [path.name for path in folder.iterdir()] == ["run.json"]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        assert run(tiny_home, given, "--out", out) == 130
+    assert run(tiny_home, given, "--out", out) == 0
+    assert len(read_lines(out)) == 3
+    assert not Path(f"{out}.parts").exists()
+
+
+def test_a_folder_for_a_run_may_be_a_link_and_is_locked_by_its_one_name(
+    tiny_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, work, link = write_lines(tmp_path / "in.jsonl", rows_of(3)), tmp_path / "work", tmp_path / "link"
+    work.mkdir()
+    link.symlink_to(work)
+    with take_lock(tmp_path / ".work.lock", "test"):
+        assert run(tiny_home, given, "--out", tmp_path / "out.jsonl", "--work", link) == 4
+    for out in (tmp_path / "out.jsonl", tmp_path / "again.jsonl"):
+        assert run(tiny_home, given, "--out", out, "--work", link) == 0
+        assert len(read_lines(out)) == 3
+
+
 def test_files_with_odd_names_are_read(tiny_home: Path, tmp_path: Path) -> None:
     names = ["a@b.jsonl", "50%.jsonl", "what?.jsonl", "ü\n.jsonl", os.fsdecode(b"\xff.jsonl"), "#1.jsonl"]
     (tmp_path / "in").mkdir()
@@ -370,6 +401,7 @@ def test_two_runs_at_once_do_not_meet(tiny_home: Path, tmp_path: Path, capsys: p
         (["broken.jsonl.gz", "--out", "out.jsonl", "--workers", "1"], "broken.jsonl.gz cannot be read as .jsonl"),
         (["nowhere://a/b.jsonl", "--out", "out.jsonl"], "nowhere://a/b.jsonl cannot be opened"),
         (["queries.csv", "--out", "answers"], "expected a file that ends with .jsonl"),
+        (["queries.csv", "--out", "out.jsonl", "--deferred", "left.csv.gz"], "as lines of JSON, not as .csv"),
         (["queries.csv", "--out", "memory://a/b.jsonl"], "give --work"),
         (["queries.csv", "--out", "out.jsonl", "--target", "0.123"], "no certificate for target 0.123"),
     ],
