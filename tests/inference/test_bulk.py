@@ -113,16 +113,21 @@ def test_a_row_that_cannot_be_read_keeps_its_place_and_is_named(
     tiny_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = tmp_path / "in.jsonl"
-    given.write_bytes(b'{"text": "refund"}\n\xff\xfe\n{"text": 5, "id": 3}\n\nplain text\n{"text": "broken\n{"a": 1}\n')
+    deep = b"[" * 600 + b"]" * 600  # of which pickle makes no row for a worker
+    given.write_bytes(
+        b'{"text": "refund"}\n\xff\xfe\n{"text": 5, "id": 3}\n\nplain text\n{"text": "broken\n{"a": 1}\n{"a": %b}\n'
+        % deep
+    )
     out = tmp_path / "out.jsonl"
     assert main(["--bundle", str(tiny_home), str(given), "--out", str(out), "--workers", "1"]) == 1
     told = read_lines(out)
     assert [sorted({"error", "intent"} & row.keys()) for row in told] == [
-        ["intent"], ["error"], ["error"], ["intent"], ["error"], ["error"]
+        ["intent"], ["error"], ["error"], ["intent"], ["error"], ["error"], ["error"]
     ]  # fmt: skip
     assert told[1]["error"].startswith("line 2: not UTF-8")
     assert told[2]["id"] == 3
-    assert "4 could not be read" in capsys.readouterr().err
+    assert told[6]["error"] == "line 8: not valid JSON: nested too deep"
+    assert "5 could not be read" in capsys.readouterr().err
 
 
 def test_a_field_that_the_answer_needs_is_kept_apart(tiny_home: Path, tmp_path: Path) -> None:
