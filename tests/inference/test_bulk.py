@@ -130,6 +130,16 @@ def test_a_row_that_cannot_be_read_keeps_its_place_and_is_named(
     assert "5 could not be read" in capsys.readouterr().err
 
 
+def test_a_date_that_python_does_not_have_spoils_its_row_alone(tiny_home: Path, tmp_path: Path) -> None:
+    given, out = tmp_path / "in.parquet", tmp_path / "out.jsonl"
+    sent = pa.array([0, 1_764_448_374_000_000, 1], pa.timestamp("ms"))  # the second was written as microseconds
+    pq.write_table(pa.table({"text": ["refund", "now", "please"], "sent": sent}), given)
+    assert run(tiny_home, given, "--out", out) == 1
+    first, bad, last = read_lines(out)
+    assert bad == {"error": "row 2: a date or time that cannot be read: date value out of range"}
+    assert (first["sent"], last["text"]) == ("1970-01-01 00:00:00", "please")
+
+
 def test_a_field_that_the_answer_needs_is_kept_apart(tiny_home: Path, tmp_path: Path) -> None:
     given = write_lines(tmp_path / "in.jsonl", [{"query": "refund", "intent": "mine"}])
     out = tmp_path / "out.jsonl"
@@ -403,6 +413,7 @@ def test_two_runs_at_once_do_not_meet(tiny_home: Path, tmp_path: Path, capsys: p
         (["broken.parquet", "--out", "out.jsonl", "--workers", "1"], "cannot be read as .parquet"),
         (["broken.csv", "--out", "out.jsonl", "--workers", "1"], "broken.csv cannot be read as .csv"),
         (["twice.csv", "--out", "out.jsonl", "--workers", "1"], "the header names text twice"),
+        (["twice.parquet", "--out", "out.jsonl", "--workers", "1"], "it has a as the name of two columns"),
         (["broken.jsonl.gz", "--out", "out.jsonl", "--workers", "1"], "broken.jsonl.gz cannot be read as .jsonl"),
         (["nowhere://a/b.jsonl", "--out", "out.jsonl"], "nowhere://a/b.jsonl cannot be opened"),
         (["queries.csv", "--out", "answers"], "expected a file that ends with .jsonl"),
@@ -424,6 +435,8 @@ def test_what_is_invalid_is_named(
         (tmp_path / "broken.parquet").write_bytes(b"nothing of the kind")
         (tmp_path / "broken.csv").write_bytes(b"text\n\xff\xfe\n")
         (tmp_path / "twice.csv").write_text("text,text\nrefund,now\n")
+        columns = [pa.array(["refund"])] * 3
+        pq.write_table(pa.Table.from_arrays(columns, names=["text", "a", "a"]), tmp_path / "twice.parquet")
         packed = bytearray(gzip.compress(json.dumps(rows_of(50)).encode()))
         packed[40:60] = bytes(20)
         (tmp_path / "broken.jsonl.gz").write_bytes(packed)
