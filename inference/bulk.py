@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import shutil
 import sys
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -67,17 +66,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     plain = out.removesuffix(".gz")
     write = output.writer(Path(plain).suffix.lower())
     left = arguments.deferred or f"{plain.removesuffix(Path(plain).suffix)}.deferred.jsonl"
-    home = (arguments.work or _beside(out)).absolute()
+    output.check_deferred(left)
+    home = Path(place(str(arguments.work or _beside(out))))  # by its one name, as two runs in it would meet
     own = {place(str(home)), *map(place, (out, left)), *(place(str(output.draft(Path(one)))) for one in (out, left))}
     library("filelock", "bulk")  # named with its extra if it is missing
     with take_lock(home.with_name(f".{home.name}.lock"), f"another run is writing {safe(out)}"), naming_full_disk(home):
         _check_places(out, left, home)
         private_folder(home)
-        found = _run(arguments, home, own)
+        found = _run(arguments, home, own, [_named(out), _named(left)])
         output.written(left, home, found, output.write_deferred)
         output.written(out, home, found, write)
         counts = output.counts(home, found)
-        shutil.rmtree(home)
+        parts.end(home)
     print(_summary(counts, safe(out), safe(left)), file=sys.stderr)
     return SOME_FAILED if counts["errors"] else DONE
 
@@ -92,23 +92,28 @@ def _check_places(out: str, left: str, home: Path) -> None:
     """Nothing that is there may be replaced or deleted. Raises ValueError if something would be."""
     if place(out) == place(left):
         raise ValueError(f"--out and --deferred are both {safe(out)}: give two names")
-    resumes = parts.begun(home)
+    own = parts.outputs(home) if parts.begun(home) else []
     for one in (out, left):
-        if not is_url(one) and home.resolve() in Path(one).absolute().resolve().parents:
+        if not is_url(one) and home in Path(one).absolute().resolve().parents:
             raise ValueError(f"{one} is in {home}, which is deleted in the end: give a place outside of it")
-        if not resumes and exists(one):
+        if _named(one) not in own and exists(one):
             raise ValueError(f"{safe(one)} exists already: a run never replaces a file; remove it or give another name")
         if not is_url(one):
             Path(one).absolute().parent.mkdir(parents=True, exist_ok=True)
 
 
-def _run(arguments: Any, home: Path, own: Container[str]) -> int:
+def _named(output: str) -> str:
+    """An output as its run has it written down."""
+    return safe(place(output))
+
+
+def _run(arguments: Any, home: Path, own: Container[str], outputs: Sequence[str]) -> int:
     """Classify what has no part yet; the number of parts."""
     root, bundle_id, target = _checked(arguments.bundle, arguments.target)
     found = sources(arguments.data, own)
     if arguments.engine == "ray" and is_url(arguments.bundle):
         root = arguments.bundle  # each machine of the cluster fetches its own copy
-    run = parts.Run(home, found, arguments.text, arguments.part_rows, root, bundle_id, target)
+    run = parts.Run(home, found, arguments.text, arguments.part_rows, root, bundle_id, target, outputs)
     parts.begin(run)
     with _bar() as done:
         return _engine(arguments)(run, done)

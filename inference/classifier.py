@@ -101,7 +101,7 @@ class Classifier(ProcessLocal):
 
         `target` picks the certificate, by default the one that the bundle was trained for; `threads` is for the
         operators of one text. `redactor` is the custom function that the bundle was trained with, if any: a bundle
-        names it, but does not make its loader import code.
+        names it, but does not make its loader import code. Several threads may call it at once.
         Raises BundleError if the bundle must not be served, ValueError if an argument is invalid.
         """
         return cls(Bundle.load(fetch(str(path)) if is_url(path) else path), target, threads, redactor)

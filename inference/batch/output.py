@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from inference.batch.parts import answers, deferred, finished
-from inference.batch.records import opened
+from inference.batch.records import READERS, Source, opened
 from inference.common import jsonl
 from inference.common.extras import library
 from inference.common.files import fsync
@@ -62,6 +62,13 @@ def writer(ending: str) -> Writer:
     if ending not in WRITERS:
         raise ValueError(f"expected a file that ends with {', '.join(WRITERS)}, found {ending or 'no ending'}")
     return WRITERS[ending]
+
+
+def check_deferred(name: str) -> None:
+    """Raise ValueError if the name of the file for what is not accepted promises another format than lines of JSON."""
+    ending = Source(name, 0, "").format
+    if ending in READERS:
+        raise ValueError(f"--deferred is written as lines of JSON, not as {ending}: let its name end with .jsonl")
 
 
 def write_deferred(file: BinaryIO, home: Path, parts: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
@@ -21,14 +22,14 @@ from inference.common import jsonl
 from inference.common.files import write_atomically
 from inference.common.text import repair
 
-RUN = "run.json"
+RUN, OUTPUTS = "run.json", "outputs"
 
 
 @dataclass(frozen=True)
 class Run:
     """What is classified (the field `text` of every row of `sources`, `size` rows a part), and by which model.
 
-    `home` is the folder of its parts.
+    `home` is the folder of its parts, `outputs` are the files and URLs that it is to write, as they may be shown.
     """
 
     home: Path
@@ -38,6 +39,7 @@ class Run:
     bundle: str
     bundle_id: str
     target: float
+    outputs: Sequence[str] = ()
 
     @property
     def said(self) -> dict[str, Any]:
@@ -72,19 +74,38 @@ def begin(run: Run) -> None:
 
     Raises ValueError if that one had other files, another model or other settings.
     """
-    said = run.home / RUN
-    if not said.is_file():
-        write_atomically(said, jsonl.line(run.said, indent=1).encode(), private=True)
-        return
-    try:
-        before = jsonl.parse(said.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{said} cannot be read: {error}") from error
-    if changed := [name for name, value in run.said.items() if before.get(name) != value]:
+    before = _before(run.home)
+    if changed := [name for name, value in run.said.items() if before is not None and before.get(name) != value]:
         raise ValueError(
             f"{run.home} holds an unfinished run with other {' and '.join(changed)}: "
             "give what it was begun with, or remove that folder to begin anew"
         )
+    named = list(dict.fromkeys([*outputs(run.home), *run.outputs]))
+    if before is None or named != before.get(OUTPUTS):
+        said = jsonl.line({**run.said, OUTPUTS: named}, indent=1)
+        write_atomically(run.home / RUN, said.encode(), private=True)
+
+
+def outputs(home: Path) -> list[str]:
+    """The outputs of the run in `home`, which it may have begun to write; none where there is no run."""
+    return list((_before(home) or {}).get(OUTPUTS, ()))
+
+
+def _before(home: Path) -> dict[str, Any] | None:
+    """What the run in `home` was begun with; None where there is no run. Raises ValueError if it cannot be read."""
+    said = home / RUN
+    try:
+        return jsonl.parse(said.read_text(encoding="utf-8")) if said.is_file() else None
+    except ValueError as error:
+        raise ValueError(f"{said} cannot be read: {error}") from error
+
+
+def end(home: Path) -> None:
+    """Remove the folder of a run, and last what says that it is one: after a kill meanwhile the run can be repeated."""
+    for path in home.iterdir():
+        if path.name != RUN and path.is_file():
+            path.unlink()
+    shutil.rmtree(home)
 
 
 def begun(home: Path) -> bool:
@@ -140,7 +161,7 @@ def classified(classifier: Classifier, rows: Sequence[Record]) -> Part:
         counts[prediction.source if prediction.accepted else "deferred"] += 1
         if not prediction.accepted:
             left.append({**row.fields, "text": row.text})
-    columns = list(dict.fromkeys(name for values in told for name in values))
+    columns = list(dict.fromkeys(repair(name) for values in told for name in values))  # as in the lines
     counted = {"rows": len(rows), "counts": counts, "columns": columns}
     return Part(_lines(told), _lines(left), jsonl.line(counted).encode())
 

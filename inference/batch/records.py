@@ -174,8 +174,8 @@ def _separated(separator: str) -> Callable[[BinaryIO], Iterator[Fields]]:
         csv.field_size_limit(1 << 30)
         with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as lines:
             table = csv.DictReader(lines, delimiter=separator, strict=True, restval="")
-            if twice := [name for name, n in Counter(table.fieldnames or ()).items() if n > 1]:
-                raise csv.Error(f"the header names {', '.join(twice)} twice")
+            if twice := _twice(table.fieldnames or ()):
+                raise csv.Error(f"the header names {twice} twice")
             for row in table:
                 extra = row.pop(None, None)
                 yield dict(row), f"{len(extra)} cells more than the header has" if extra else ""
@@ -186,11 +186,32 @@ def _separated(separator: str) -> Callable[[BinaryIO], Iterator[Fields]]:
 def _parquet(file: BinaryIO) -> Iterator[Fields]:
     pq = library("pyarrow.parquet", "bulk")
     try:
-        batches = pq.ParquetFile(file).iter_batches(BATCH)
-        for batch in batches:
-            yield from ((fields, "") for fields in batch.to_pylist())
+        table, before = pq.ParquetFile(file), 0
+        if twice := _twice(table.schema_arrow.names):
+            raise EOFError(f"it has {twice} as the name of two columns")
+        for batch in table.iter_batches(BATCH):
+            yield from _values(batch, before)
+            before += len(batch)
     except library("pyarrow", "bulk").ArrowException as error:
         raise EOFError(str(error)) from error
+
+
+def _values(batch: Any, before: int) -> Iterator[Fields]:
+    """The rows of a batch; `before` is how many came earlier. A date that Python does not have spoils its row alone."""
+    try:
+        rows = batch.to_pylist()
+    except OverflowError as error:
+        if len(batch) == 1:
+            yield {}, f"row {before + 1}: a date or time that cannot be read: {error}"
+            return
+        for i in range(len(batch)):
+            yield from _values(batch.slice(i, 1), before + i)
+    else:
+        yield from ((fields, "") for fields in rows)
+
+
+def _twice(names: Iterable[str]) -> str:
+    return ", ".join(name for name, n in Counter(names).items() if n > 1)
 
 
 READERS: dict[str, Callable[[BinaryIO], Iterator[Fields]]] = {

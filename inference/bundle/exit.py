@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 
 BITS = 17
+AT_ONCE = 1 << 16  # weights that are added up in one step: more leave the processor's cache, and are slower
 _SHIFT = np.uint64(64 - BITS)
 _ONE, _NEXT, _SECOND, _APART, _MIX = (
     np.uint64(odd)
@@ -60,6 +61,15 @@ def buckets_of_many(texts: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndar
     return (found >> _SHIFT)[order], whose[order]
 
 
+def _steps(sizes: np.ndarray, most: int) -> Iterator[slice]:
+    """Neighbours whose sizes are `most` together, or less; one of them alone may have more."""
+    ends, first = sizes.cumsum(), 0
+    while first < len(ends):
+        last = max(first + 1, int(np.searchsorted(ends, ends[first] - sizes[first] + most, side="right")))
+        yield slice(first, last)
+        first = last
+
+
 @dataclass(frozen=True, eq=False)
 class Exit:
     """The linear model, immutable.
@@ -95,14 +105,21 @@ class Exit:
         n = np.bincount(text, minlength=len(texts))
         known = np.bincount(text[rows > 0], minlength=len(texts))
         logits = np.full((len(texts), self.weights.shape[1]), np.nan)
-        some = np.flatnonzero(n)
-        if len(some):
-            begin = (n.cumsum() - n)[some]
-            total = np.add.reduceat(self.weights.take(rows, axis=0), begin, axis=0, dtype=np.int32)
-            roots = np.array([k**0.5 for k in n[some].tolist()])  # rounded as in `logits`: np.sqrt may differ
-            logits[some] = total * (self.scale / roots)[:, None]
+        some, ends = np.flatnonzero(n), n.cumsum()
+        for step in _steps(n[some], AT_ONCE // self.weights.shape[1]):
+            these = some[step]
+            total = self._sums(rows[ends[these[0]] - n[these[0]] : ends[these[-1]]], n[these])
+            roots = np.array([k**0.5 for k in n[these].tolist()])  # rounded as in `logits`: np.sqrt may differ
+            logits[these] = total * (self.scale / roots)[:, None]
         logits[n - known > self.most_unknown * n] = np.nan
         return logits
+
+    def _sums(self, rows: np.ndarray, n: np.ndarray) -> np.ndarray:
+        """The weights of texts' n-grams, added up by text: int32 of shape (texts, labels). Each has `n` > 0 of them."""
+        weights = self.weights.take(rows, axis=0)
+        if len(n) == 1:  # `reduceat` makes a copy as int32 first
+            return np.asarray(np.add.reduce(weights, axis=0, keepdims=True, dtype=np.int32))
+        return np.asarray(np.add.reduceat(weights, n.cumsum() - n, axis=0, dtype=np.int32))
 
     def to_bytes(self) -> bytes:
         """The content of the bundle's file; the same model has the same bytes."""

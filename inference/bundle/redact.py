@@ -164,7 +164,8 @@ def load_redactor(name: str | None) -> Redactor:
 
     "builtin:DE,FR" looks for national phone numbers of these regions only. A bundle's id of the built-in redactor is
     taken too: its regions count, not its version. Raises ValueError if the name is another or the function cannot be
-    found. A custom redactor must return a string: it raises TypeError for another type.
+    found. A custom redactor must return a string: it raises TypeError for another type. Several threads may call it at
+    once.
     """
     if name in (None, "", "none"):
         return _keep

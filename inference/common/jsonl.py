@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+MOST_NESTED = 200  # what is deeper may be read, and then neither be written nor sent to another process
+
 
 def read(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(FILE:LINE, object) of every line that is not blank. Raises ValueError naming the line."""
@@ -72,7 +74,21 @@ def parse_at(text: str, start: int, whole: bool = True) -> tuple[dict[str, Any],
         raise ValueError(f"not valid JSON: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"expected a JSON object, got {type(values).__name__}")
+    brackets = text.count("[", start, end) + text.count("{", start, end)
+    if brackets > MOST_NESTED and _depth(values) > MOST_NESTED:
+        raise ValueError("not valid JSON: nested too deep")
     return values, end
+
+
+def _depth(values: dict[str, Any]) -> int:
+    """How many objects and lists are in one another, up to one more than MOST_NESTED."""
+    depth = 0
+    level: list[Any] = [values]
+    while level and depth <= MOST_NESTED:
+        depth += 1
+        inner = (child for one in level for child in (one.values() if isinstance(one, dict) else one))
+        level = [child for child in inner if isinstance(child, dict | list)]
+    return depth
 
 
 def line(values: Any, **options: Any) -> str:

@@ -28,7 +28,8 @@ def connect_arguments(url: str, what: str, wait_s: float) -> dict[str, Any]:
     except Error:  # its message repeats parts of the URL
         raise ValueError(f"{what} must be {DATABASE}; the given postgresql URL is invalid") from None
     limits = {"connect_timeout": round(wait_s), "tcp_user_timeout": round(wait_s * 1000)}
-    return {**parts, **limits, "prepare_threshold": None}
+    # Of a database in SQL_ASCII the driver would make bytes of every text, which are not what was written.
+    return {**parts, **limits, "client_encoding": "UTF8", "prepare_threshold": None}
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,16 +113,31 @@ def test_a_row_that_cannot_be_read_keeps_its_place_and_is_named(
     tiny_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = tmp_path / "in.jsonl"
-    given.write_bytes(b'{"text": "refund"}\n\xff\xfe\n{"text": 5, "id": 3}\n\nplain text\n{"text": "broken\n{"a": 1}\n')
+    deep = b"[" * 600 + b"]" * 600  # of which pickle makes no row for a worker
+    given.write_bytes(
+        b'{"text": "refund"}\n\xff\xfe\n{"text": 5, "id": 3}\n\nplain text\n{"text": "broken\n{"a": 1}\n{"a": %b}\n'
+        % deep
+    )
     out = tmp_path / "out.jsonl"
     assert main(["--bundle", str(tiny_home), str(given), "--out", str(out), "--workers", "1"]) == 1
     told = read_lines(out)
     assert [sorted({"error", "intent"} & row.keys()) for row in told] == [
-        ["intent"], ["error"], ["error"], ["intent"], ["error"], ["error"]
+        ["intent"], ["error"], ["error"], ["intent"], ["error"], ["error"], ["error"]
     ]  # fmt: skip
     assert told[1]["error"].startswith("line 2: not UTF-8")
     assert told[2]["id"] == 3
-    assert "4 could not be read" in capsys.readouterr().err
+    assert told[6]["error"] == "line 8: not valid JSON: nested too deep"
+    assert "5 could not be read" in capsys.readouterr().err
+
+
+def test_a_date_that_python_does_not_have_spoils_its_row_alone(tiny_home: Path, tmp_path: Path) -> None:
+    given, out = tmp_path / "in.parquet", tmp_path / "out.jsonl"
+    sent = pa.array([0, 1_764_448_374_000_000, 1], pa.timestamp("ms"))  # the second was written as microseconds
+    pq.write_table(pa.table({"text": ["refund", "now", "please"], "sent": sent}), given)
+    assert run(tiny_home, given, "--out", out) == 1
+    first, bad, last = read_lines(out)
+    assert bad == {"error": "row 2: a date or time that cannot be read: date value out of range"}
+    assert (first["sent"], last["text"]) == ("1970-01-01 00:00:00", "please")
 
 
 def test_a_field_that_the_answer_needs_is_kept_apart(tiny_home: Path, tmp_path: Path) -> None:
@@ -272,6 +288,17 @@ def test_rows_with_different_fields_keep_all_of_them_in_a_table(ending: str, tin
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
+def test_the_name_of_a_field_that_is_no_unicode_is_repaired(ending: str, tiny_home: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": "refund", "a\\ud800": "x"}\n')
+    out = tmp_path / f"out.{ending}"
+    assert run(tiny_home, tmp_path / "in.jsonl", "--out", out) == 0
+    if ending == "parquet":
+        assert pq.read_table(out).to_pylist()[0]["a\ufffd"] == "x"
+    else:
+        assert "a\ufffd" in out.read_text(encoding="utf-8").splitlines()[0]
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
 def test_no_rows_make_empty_files(ending: str, tiny_home: Path, tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text("\n")
     out = tmp_path / f"out.{ending}"
@@ -289,6 +316,52 @@ def test_what_no_column_can_hold_says_how_to_go_on(
     left = tmp_path / "out.deferred.jsonl"
     assert run(tiny_home, given, "--out", tmp_path / "out.jsonl", "--deferred", left, "--work", f"{out}.parts") == 0
     assert read_lines(tmp_path / "out.jsonl")[0]["n"] == 2**70
+
+
+def test_a_run_that_goes_on_with_another_name_replaces_nothing_either(
+    tiny_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, work = tmp_path / "in.jsonl", tmp_path / "work"
+    given.write_text(f'{{"text": "refund", "n": {2**70}}}\n')
+    assert run(tiny_home, given, "--out", tmp_path / "out.parquet", "--work", work) == 2
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text("precious")
+    for places in (("--out", mine), ("--out", tmp_path / "new.jsonl", "--deferred", mine)):
+        assert run(tiny_home, given, *places, "--work", work) == 2
+        assert f"{mine} exists already" in capsys.readouterr().err
+    assert mine.read_text() == "precious"
+    left = tmp_path / "out.deferred.jsonl"  # of the first try
+    assert run(tiny_home, given, "--out", tmp_path / "new.jsonl", "--deferred", left, "--work", work) == 0
+
+
+def test_a_kill_while_the_folder_is_removed_leaves_a_run_that_can_be_repeated(
+    tiny_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, out = write_lines(tmp_path / "in.jsonl", rows_of(3)), tmp_path / "out.jsonl"
+
+    def killed(folder: Path) -> None:
+        assert [path.name for path in folder.iterdir()] == ["run.json"]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        assert run(tiny_home, given, "--out", out) == 130
+    assert run(tiny_home, given, "--out", out) == 0
+    assert len(read_lines(out)) == 3
+    assert not Path(f"{out}.parts").exists()
+
+
+def test_a_folder_for_a_run_may_be_a_link_and_is_locked_by_its_one_name(
+    tiny_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, work, link = write_lines(tmp_path / "in.jsonl", rows_of(3)), tmp_path / "work", tmp_path / "link"
+    work.mkdir()
+    link.symlink_to(work)
+    with take_lock(tmp_path / ".work.lock", "test"):
+        assert run(tiny_home, given, "--out", tmp_path / "out.jsonl", "--work", link) == 4
+    for out in (tmp_path / "out.jsonl", tmp_path / "again.jsonl"):
+        assert run(tiny_home, given, "--out", out, "--work", link) == 0
+        assert len(read_lines(out)) == 3
 
 
 def test_files_with_odd_names_are_read(tiny_home: Path, tmp_path: Path) -> None:
@@ -340,9 +413,11 @@ def test_two_runs_at_once_do_not_meet(tiny_home: Path, tmp_path: Path, capsys: p
         (["broken.parquet", "--out", "out.jsonl", "--workers", "1"], "cannot be read as .parquet"),
         (["broken.csv", "--out", "out.jsonl", "--workers", "1"], "broken.csv cannot be read as .csv"),
         (["twice.csv", "--out", "out.jsonl", "--workers", "1"], "the header names text twice"),
+        (["twice.parquet", "--out", "out.jsonl", "--workers", "1"], "it has a as the name of two columns"),
         (["broken.jsonl.gz", "--out", "out.jsonl", "--workers", "1"], "broken.jsonl.gz cannot be read as .jsonl"),
         (["nowhere://a/b.jsonl", "--out", "out.jsonl"], "nowhere://a/b.jsonl cannot be opened"),
         (["queries.csv", "--out", "answers"], "expected a file that ends with .jsonl"),
+        (["queries.csv", "--out", "out.jsonl", "--deferred", "left.csv.gz"], "as lines of JSON, not as .csv"),
         (["queries.csv", "--out", "memory://a/b.jsonl"], "give --work"),
         (["queries.csv", "--out", "out.jsonl", "--target", "0.123"], "no certificate for target 0.123"),
     ],
@@ -360,6 +435,8 @@ def test_what_is_invalid_is_named(
         (tmp_path / "broken.parquet").write_bytes(b"nothing of the kind")
         (tmp_path / "broken.csv").write_bytes(b"text\n\xff\xfe\n")
         (tmp_path / "twice.csv").write_text("text,text\nrefund,now\n")
+        columns = [pa.array(["refund"])] * 3
+        pq.write_table(pa.Table.from_arrays(columns, names=["text", "a", "a"]), tmp_path / "twice.parquet")
         packed = bytearray(gzip.compress(json.dumps(rows_of(50)).encode()))
         packed[40:60] = bytes(20)
         (tmp_path / "broken.jsonl.gz").write_bytes(packed)

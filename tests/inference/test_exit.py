@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -56,6 +58,21 @@ def test_several_texts_have_the_logits_of_each_to_the_last_bit(texts: list[list[
     exit = model(most_unknown=most_unknown)
     together = exit.logits_of_many(texts)
     assert together.shape == (len(texts), LABELS)
+    for ids, logits in zip(texts, together, strict=True):
+        alone = exit.logits(ids)
+        assert np.isnan(logits).all() if alone is None else (logits == alone).all()
+
+
+def test_many_long_texts_of_many_labels_take_little_memory() -> None:
+    rng = np.random.default_rng(0)
+    rows, weights = rng.integers(0, 500, 1 << BITS).astype(np.uint16), rng.integers(-127, 128, (500, 1000))
+    exit = Exit(rows, weights.astype(np.int8), 0.25, 1.0)
+    texts = [rng.integers(0, 30_000, n).tolist() for n in [128] * 200 + [0, 1, 2, 3, 5, 8, 0] * 8]
+    tracemalloc.start()
+    together = exit.logits_of_many(texts)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6  # of one step for all: 390 MB
     for ids, logits in zip(texts, together, strict=True):
         alone = exit.logits(ids)
         assert np.isnan(logits).all() if alone is None else (logits == alone).all()

@@ -44,6 +44,11 @@ def test_any_bytes_are_an_object_or_an_error_of_one_line(line: bytes) -> None:
         assert json.loads(json.dumps(values, allow_nan=False)) == values
 
 
+@pytest.mark.parametrize("line", ['{"a":' * 200 + "0" + "}" * 200, '{"a": [' + "[]," * 1000 + '{"b": [0]}]}'])
+def test_what_is_nested_less_or_is_only_long_is_read(line: str) -> None:
+    assert jsonl.parse(line) == json.loads(line)
+
+
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
@@ -54,6 +59,8 @@ def test_any_bytes_are_an_object_or_an_error_of_one_line(line: bytes) -> None:
         (b'{"a": 1e999}', "not valid JSON: the number 1e999 is too large"),
         (b'{"a": ' + b"9" * 5000 + b"}", "not valid JSON: a number of 5000 digits is too long"),
         (b'{"a": ' + DEEP, "not valid JSON: nested too deep"),
+        (b'{"a": ' + b"[" * 500 + b"]" * 500 + b"}", "not valid JSON: nested too deep"),
+        (b'{"a": ' * 201 + b"0" + b"}" * 201, "not valid JSON: nested too deep"),
         (b"[1]", "expected a JSON object, got list"),
         (b"text", "not valid JSON: Expecting value at character 1"),
     ],

@@ -118,3 +118,24 @@ def test_a_charge_for_yesterday_is_known_and_carried_over_by_a_shared_ledger(sha
         assert ledger.spent() == Spent(5, 0, 0)
         clock[0] -= 120
         assert ledger.spent() == Spent(24, 0, 0)
+
+
+def test_a_database_of_no_encoding_holds_a_ledger_as_any_other(shared: str, caplog: pytest.LogCaptureFixture) -> None:
+    import psycopg
+
+    name = f"ascii_{uuid.uuid4().hex[:12]}"
+    url = f"{shared.rpartition('/')[0]}/{name}"
+    with psycopg.connect(shared, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+        try:
+            with contextlib.closing(Ledger(url)) as ledger:
+                ledger.settle(ledger.reserve(9), 5, [("one", "ünï")])
+                with psycopg.connect(url) as other:
+                    other.execute("DROP TABLE spend, reservations, receipts, ledger, carried")
+                ledger.close()
+                assert ledger.spent() == Spent(5, 0, 0)
+                ledger.settle(ledger.reserve(9), 3, [("two", "😀")])
+                assert (ledger.spent(), ledger.receipts()) == (Spent(8, 0, 0), [("two", "😀")])
+        finally:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    assert [one.message.partition(" was ")[2][:7] for one in caplog.records] == ["deleted"]

@@ -10,10 +10,10 @@ from training.student.narrow import narrow
 IDS = torch.randint(0, 50, (16, 12), generator=torch.Generator().manual_seed(1))
 
 
-def bert() -> PreTrainedModel:
+def bert(width: int = 256) -> PreTrainedModel:
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    return BertModel(BertConfig(vocab_size=50, intermediate_size=256, **sizes))
+    return BertModel(BertConfig(vocab_size=50, intermediate_size=width, **sizes))
 
 
 def distilbert() -> PreTrainedModel:
@@ -49,6 +49,14 @@ def test_neurons_that_never_fire_go_first_and_cost_nothing() -> None:
     before = output(model)
     narrow(model, 0.5, [IDS[:5], IDS[5:]])
     assert torch.allclose(output(model), before, atol=1e-3)
+
+
+@pytest.mark.parametrize(("width", "share"), [(48, 0.5), (64, 0.667), (100, 0.99)])
+def test_a_layer_that_no_multiple_makes_narrower_stays_as_it_is(width: int, share: float) -> None:
+    model = bert(width)
+    before = output(model)
+    narrow(model, share, [IDS])
+    assert torch.equal(output(model), before)
 
 
 def test_a_share_of_one_changes_nothing() -> None:

@@ -74,6 +74,12 @@ def test_without_bf16_in_hardware_nothing_is_measured(monkeypatch: pytest.Monkey
     assert machine.steps == 0
 
 
+def test_a_torch_that_does_not_say_what_the_processor_has_trains_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert not bf16_is_faster(Machine({}).step)
+
+
 def slow_with_four() -> None:
     sum(range(200_000 if torch.get_num_threads() == 4 else 1))
 

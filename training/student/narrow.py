@@ -24,13 +24,17 @@ RIDGE = 1e-4
 def narrow(encoder: PreTrainedModel, share: float, texts: Sequence[torch.Tensor]) -> None:
     """Keep about `share` of each feed-forward layer's neurons, in place, layer by layer from the input.
 
-    `texts` are token ids without padding, int64 of shape (texts of one length, tokens) each. An architecture that is
-    not in LAYOUTS is left as it is.
+    How many that is, is a multiple of MULTIPLE; where it would be all or more, nothing changes. `texts` are token ids
+    without padding, int64 of shape (texts of one length, tokens) each. An architecture that is not in LAYOUTS is left
+    as it is.
     """
     layout = LAYOUTS.get(encoder.config.model_type)
     if layout is None or share >= 1:
         return
-    keep = max(MULTIPLE, round(share * getattr(encoder.config, layout.width) / MULTIPLE) * MULTIPLE)
+    width = getattr(encoder.config, layout.width)
+    keep = max(MULTIPLE, round(share * width / MULTIPLE) * MULTIPLE)
+    if keep >= width:
+        return
     encoder.eval()
     with lowest(encoder, 0):
         hidden = [encoder(input_ids=ids).last_hidden_state for ids in texts]

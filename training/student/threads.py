@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 
@@ -44,7 +44,7 @@ def bf16_is_faster(step: Callable[[], object], now: Callable[[], float] = time.p
     """Whether to train in bf16: on a GPU that has it, and on a processor where `step` is surely faster with it."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported())
-    features = torch.cpu.get_capabilities()
+    features: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch lack it
     if not (features.get("avx512_bf16") or features.get("amx_bf16")):
         return False
     threads = torch.get_num_threads()
