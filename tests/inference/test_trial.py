@@ -5,9 +5,11 @@ import logging
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from inference.bundle import trial
@@ -44,9 +46,20 @@ def home(tiny_home: Path, tmp_path: Path) -> Path:
     """A serving version, and a newer one that is much less sure of itself."""
     home = Path(shutil.copytree(tiny_home, tmp_path / "tiny"))
     serves = (home / CURRENT).read_text()
-    publish(home, temperature=0.2)
+    publish(home, temperature=less_sure(Classifier.load(home, target=0.9)))
     (home / CURRENT).write_text(serves)
     return home
+
+
+def less_sure(classifier: Classifier) -> float:
+    """The temperature at which about half of TEXTS is still accepted."""
+    manifest = classifier.bundle.manifest
+
+    def off(temperature: float) -> int:
+        warm = classifier.at(0.9, replace(manifest, temperature=temperature))
+        return abs(len(TEXTS) // 2 - sum(warm.predict(text).accepted for text in TEXTS))
+
+    return min((manifest.temperature * factor for factor in np.geomspace(1.1, 30, 25).tolist()), key=off)
 
 
 def command(home: Path, *arguments: str) -> int:
