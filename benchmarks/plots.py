@@ -42,8 +42,9 @@ def points(path: Path, title: str, labels: tuple[str, str], known: Mapping[str, 
     """A named point each, the first one marked; the x axis is logarithmic, the y axis shows shares."""
     figure, axes = _figure(title)
     for i, (name, (x, y)) in enumerate(known.items()):
-        axes.semilogx(x, y, "o", color=ORANGE if i == 0 else BLUE, label=name)
-        axes.annotate(name, (x, y), (6, 6), textcoords="offset points", fontsize=8)
+        axes.semilogx(x, y, "o", color=ORANGE if i == 0 else BLUE)
+        place = (6, 6) if i % 2 else (6, -12)  # neighbours' names would lie on each other
+        axes.annotate(name, (x, y), place, textcoords="offset points", fontsize=8)
     axes.set(xlabel=labels[0], ylabel=labels[1])
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.margins(0.3)
@@ -70,7 +71,8 @@ def _percent(axes) -> None:  # type: ignore[no-untyped-def]
 def _save(figure, axes, path: Path) -> None:  # type: ignore[no-untyped-def]
     import matplotlib
 
-    axes.legend(fontsize=8)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8)
     # Text stays text, and nothing depends on the day or on chance.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "monoku"}):
         figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
