@@ -34,6 +34,7 @@ WARM_UP = 20
 
 def rows_of(folder: Path, *stems: str) -> list[dict[str, str]]:
     """The rows of some files, those that are there."""
+    # The other benchmarks' reader imports onnxruntime, which would be missing from the cold start.
     files = [folder / f"{stem}.jsonl" for stem in stems if (folder / f"{stem}.jsonl").is_file()]
     return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
 

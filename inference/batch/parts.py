@@ -80,7 +80,7 @@ def begin(run: Run) -> None:
             f"{run.home} holds an unfinished run with other {' and '.join(changed)}: "
             "give what it was begun with, or remove that folder to begin anew"
         )
-    named = list(dict.fromkeys([*outputs(run.home), *run.outputs]))
+    named = list(dict.fromkeys([*_outputs(before), *run.outputs]))
     if before is None or named != before.get(OUTPUTS):
         said = jsonl.line({**run.said, OUTPUTS: named}, indent=1)
         write_atomically(run.home / RUN, said.encode(), private=True)
@@ -88,7 +88,11 @@ def begin(run: Run) -> None:
 
 def outputs(home: Path) -> list[str]:
     """The outputs of the run in `home`, which it may have begun to write; none where there is no run."""
-    return list((_before(home) or {}).get(OUTPUTS, ()))
+    return _outputs(_before(home))
+
+
+def _outputs(before: dict[str, Any] | None) -> list[str]:
+    return list((before or {}).get(OUTPUTS, ()))
 
 
 def _before(home: Path) -> dict[str, Any] | None:

@@ -28,6 +28,7 @@ from transformers import PreTrainedTokenizerFast
 from inference.bundle.manifest import MODEL, TOKENIZER
 from inference.classifier import Classifier
 from inference.common.errors import MonokuError
+from training.evaluation.scored import said_by_student
 from training.student.model import Student, batches_of_equal_length, onnx_recipe
 
 OPSET = 17
@@ -149,7 +150,7 @@ def check_parity(
 
     Raises ParityError as `compared` does.
     """
-    ours = np.array([classifier.probabilities(text) for text in texts])
+    ours = said_by_student(classifier, texts, "comparing")
     return compared(ours, torch_probabilities(student, tokenizer, texts))
 
 

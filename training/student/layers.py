@@ -29,8 +29,12 @@ LAYOUTS = {
 
 def layers_of(encoder: PreTrainedModel) -> nn.ModuleList:
     """The layers of an architecture of LAYOUTS, the one next to the tokens first."""
-    stack: Any = getattr(encoder, LAYOUTS[encoder.config.model_type].stack)
-    return stack.layer
+    layers: nn.ModuleList = _stack(encoder).layer
+    return layers
+
+
+def _stack(encoder: PreTrainedModel) -> Any:
+    return getattr(encoder, LAYOUTS[encoder.config.model_type].stack)
 
 
 class _Given(nn.Module):
@@ -43,22 +47,28 @@ class _Given(nn.Module):
 @contextlib.contextmanager
 def lowest(encoder: Any, count: int) -> Iterator[None]:
     """Let `encoder`, of an architecture of LAYOUTS, end after its embeddings and `count` layers."""
-    stack = getattr(encoder, LAYOUTS[encoder.config.model_type].stack)
-    whole = stack.layer
-    stack.layer = whole[:count]
-    try:
+    with _layers(encoder, slice(count)):
         yield
-    finally:
-        stack.layer = whole
 
 
 @contextlib.contextmanager
 def only(encoder: Any, begin: int, end: int | None = None) -> Iterator[None]:
     """Let `encoder` be its layers from `begin` up to `end`: what enters them is given as `inputs_embeds`."""
-    stack = getattr(encoder, LAYOUTS[encoder.config.model_type].stack)
-    whole, embeddings = stack.layer, encoder.embeddings
-    stack.layer, encoder.embeddings = whole[begin:end], _Given()
+    embeddings = encoder.embeddings
+    with _layers(encoder, slice(begin, end)):
+        encoder.embeddings = _Given()
+        try:
+            yield
+        finally:
+            encoder.embeddings = embeddings
+
+
+@contextlib.contextmanager
+def _layers(encoder: Any, some: slice) -> Iterator[None]:
+    stack = _stack(encoder)
+    whole = stack.layer
+    stack.layer = whole[some]
     try:
         yield
     finally:
-        stack.layer, encoder.embeddings = whole, embeddings
+        stack.layer = whole
