@@ -65,7 +65,7 @@ def made(folder: Path, intents: int) -> Path:
     taxonomy, config = _taxonomy(intents), Config()
     student, tokenizer = model.load_base(model.resolve_base(config.base), taxonomy.names, config.max_tokens)
     narrow(student.encoder, config.feed_forward_share, [torch.tensor(tokenizer(texts(SHORT, 64))["input_ids"])])
-    export.write_model(student, tokenizer, home)
+    export.write_model(student, tokenizer, home, texts(SHORT, 64))
     (home / TAXONOMY).write_text(taxonomy.to_toml(), encoding="utf-8")
     rng = np.random.default_rng(0)
     known = min(MOST_BYTES // intents, np.iinfo(np.uint16).max)

@@ -13,7 +13,7 @@ from inference.classifier import Classifier, Prediction
 from inference.common.cores import cores
 from training.data.rows import Row
 
-AT_ONCE = 32  # texts that a thread takes
+AT_ONCE = 256  # texts that a thread takes
 
 
 @dataclass(frozen=True)
@@ -107,19 +107,19 @@ def score(classifier: Classifier, rows: Sequence[Row]) -> Scored:
 def said_by_student(classifier: Classifier, texts: Sequence[str], doing: str) -> np.ndarray:
     """The student's probabilities of every text, shape (texts, labels), by all cores; `doing` names it to who waits.
 
-    Each text runs on its own, as in `Classifier`, so the threads change no answer.
+    Texts of about one length go together, which makes the classifier's batches large; an answer depends on neither
+    that nor on the threads.
     """
-
-    def some(begin: int) -> list[np.ndarray]:
-        return [classifier.probabilities(text) for text in texts[begin : begin + AT_ONCE]]
-
-    found: list[np.ndarray] = []
+    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+    parts = [order[begin : begin + AT_ONCE] for begin in range(0, len(order), AT_ONCE)]
+    found = np.empty((len(texts), len(classifier.labels)))
     bar = tqdm(total=len(texts), desc=doing, unit="row", leave=False, disable=None)
     with bar, ThreadPoolExecutor(cores()) as pool:
-        for part in pool.map(some, range(0, len(texts), AT_ONCE)):
-            found += part
+        said = pool.map(lambda part: classifier.probabilities_of_many([texts[i] for i in part]), parts)
+        for part, probabilities in zip(parts, said, strict=True):
+            found[part] = probabilities
             bar.update(len(part))
-    return np.array(found)
+    return found
 
 
 def serve(classifier: Classifier, scored: Scored) -> Served:

@@ -35,6 +35,7 @@ from training.evaluation import report as evaluate
 from training.evaluation.calibrate import calibrated
 from training.evaluation.growth import more_labels
 from training.evaluation.scored import Scored, score, serve
+from training.evaluation.summary import summary
 from training.lifecycle import versions
 from training.lifecycle.gate import Verdict
 from training.student import export, fit
@@ -43,7 +44,7 @@ from training.student.config import Config
 from training.student.early import drop_unused, with_exit
 
 LIBRARIES = ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime", "tokenizers", "numpy")
-PARITY_TEXTS = 500
+EXPORT_TEXTS = 500
 TRIED = "tried.json"
 Judge = Callable[[Classifier], Verdict]
 
@@ -99,17 +100,15 @@ def train(
         base = student.resolve_base(config.base)
         student.check_base(base, config.max_tokens)
         with stage("dataset"):
-            if data is None and (config.home / "live.jsonl").is_file():
-                print("note: live rows are left out; python -m training.refresh trains on them and asks the gate")
-            data = data or load_data(config)
+            data = data or _base_data(config)
             goal = _goal(config).beside(len(data.taxonomy.targets))
             print(describe(data), shortfall(data, goal, config.data) or "", sep="\n")
         run = _run_folder(config, data)
         with stage("student"):
             trained, tokenizer = _student(config, data, base, run)
         with stage("export"):
-            # Nothing is fitted to these texts: where dev is small those that trained do as well.
-            texts = [row.text for row in (*data.split("dev"), *data.split("train"))[:PARITY_TEXTS]]
+            # No label of theirs is read: where dev is small those that trained do as well.
+            texts = [row.text for row in (*data.split("dev"), *data.split("train"))[:EXPORT_TEXTS]]
             draft = _fresh(run / "bundle")
             classifier, parity = exported(config, data.taxonomy, texts, trained, tokenizer, draft)
         with stage("exit"):
@@ -122,30 +121,41 @@ def train(
             classifier = classifier.at(config.target, manifest)
             report = _report(classifier, data, trained, tokenizer)
             report["more_labels"] = _more_labels(classifier, data, judged.scored, _goal(config, look.number + 1))
-            report["tried"] = json.loads((run / TRIED).read_text(encoding="utf-8"))
-            report |= {"parity": asdict(parity), "settings": config.shown(), "tally": data.tally}
-            report["data"] = about(data, config.data)
+            report |= {"parity": asdict(parity), **_circumstances(config, data, run)}
             report["calibration"] |= judged.reference
         with stage("publish"):
-            lineage: dict[str, Any] = {"version": look.number, "delta_spent": look.delta}
-            lineage |= live or {}
-            manifest = _described(manifest, data, base, lineage, report)
-            _write_report(classifier.bundle.root, manifest, report | {"seconds": stage.seconds})
-            verdict = judge(classifier.at(config.target, manifest)) if judge else None
-            rejected = verdict.reasons if verdict else ()
-            for reason in rejected:
-                print(f"not published: {reason}")
-            target = versions.publish(classifier.bundle.root, manifest, config.home, rejected, on_trial)
+            lineage = {"version": look.number, "delta_spent": look.delta, **(live or {})}
+            classifier = classifier.at(config.target, _described(manifest, data, base, lineage, report))
+            _write_report(classifier.bundle, report | {"seconds": stage.seconds})
+            published = _published(config, classifier, judge, on_trial)
             shutil.rmtree(run.parent)
+    _say(stage, report, published, on_trial)
+    return published
+
+
+def _published(config: Config, classifier: Classifier, judge: Judge | None, on_trial: bool) -> Trained:
+    """The draft as a version, which serves unless a verdict keeps it back or it is on trial."""
+    verdict = judge(classifier) if judge else None
+    rejected = verdict.reasons if verdict else ()
+    for reason in rejected:
+        print(f"not published: {reason}")
+    bundle = classifier.bundle
+    return Trained(versions.publish(bundle.root, bundle.manifest, config.home, rejected, on_trial), verdict)
+
+
+def _say(stage: Stages, report: dict[str, Any], published: Trained, on_trial: bool) -> None:
+    rejected = published.verdict is not None and published.verdict.reasons
     outcome = "kept, not serving" if rejected else "on trial" if on_trial else "published"
-    _say(stage, report, outcome, target)
-    return Trained(target, verdict)
-
-
-def _say(stage: Stages, report: dict[str, Any], outcome: str, target: Path) -> None:
-    print(f"\n{stage.table()}\n\n{summary(report)}\n\n{outcome} {target}\n")
+    print(f"\n{stage.table()}\n\n{summary(report)}\n\n{outcome} {published.folder}\n")
     if outcome == "published":
-        print(f'next: python -m inference.classify --bundle {target.parent} "I was charged twice this month"')
+        home = published.folder.parent
+        print(f'next: python -m inference.classify --bundle {home} "I was charged twice this month"')
+
+
+def _base_data(config: Config) -> Dataset:
+    if (config.home / "live.jsonl").is_file():
+        print("note: live rows are left out; python -m training.refresh trains on them and asks the gate")
+    return load_data(config)
 
 
 def load_data(config: Config) -> Dataset:
@@ -178,7 +188,7 @@ def exported(
 ) -> tuple[Classifier, export.Parity]:
     """The draft of a bundle, not calibrated yet, and how well it agrees with the trained student on `texts`."""
     (draft / TAXONOMY).write_text(taxonomy.to_toml(), encoding="utf-8")
-    export.write_model(trained, tokenizer, draft)
+    export.write_model(trained, tokenizer, draft, texts)
     redactor = redactor_id(config.redactor)
     manifest = Manifest(labels=taxonomy.names, max_tokens=config.max_tokens, redactor=redactor)
     classifier = Classifier(Bundle.draft(draft, manifest), redactor=load_redactor(config.redactor))
@@ -206,10 +216,16 @@ def _more_labels(classifier: Classifier, data: Dataset, scored: Sequence[Scored]
     return more_labels([serve(classifier, part).beside(own) for part in judging], labels, goal.beside(len(own)))
 
 
-def _write_report(draft: Path, manifest: Manifest, report: dict[str, Any]) -> None:
-    (draft / "report.json").write_text(jsonl.line(report, indent=1), encoding="utf-8")
+def _circumstances(config: Config, data: Dataset, run: Path) -> dict[str, Any]:
+    """What a report says of how its model was made."""
+    tried = json.loads((run / TRIED).read_text(encoding="utf-8"))
+    return {"tried": tried, "settings": config.shown(), "tally": data.tally, "data": about(data, config.data)}
+
+
+def _write_report(draft: Bundle, report: dict[str, Any]) -> None:
+    (draft.root / "report.json").write_text(jsonl.line(report, indent=1), encoding="utf-8")
     try:
-        card.write_card(draft, manifest, report)
+        card.write_card(draft.root, draft.manifest, report)
     except Exception as error:  # whatever a name or a figure does to the card, the model is as good as without one
         print(f"warning: no model card: {type(error).__name__}: {error}", file=sys.stderr)
 
@@ -273,27 +289,3 @@ def _described(
 def libraries() -> dict[str, str]:
     """The versions of the libraries that make a bundle, as its manifest has them."""
     return {name: importlib.metadata.version(name) for name in LIBRARIES}
-
-
-def summary(report: dict[str, Any]) -> str:
-    """The short table at the end of a run."""
-    outside, latency = report["out_of_scope"], report["latency_ms"]
-    rows = [("test accuracy", f"{report['accuracy']:.1%} of {report['rows']} rows, macro-F1 {report['macro_f1']:.1%}")]
-    if outside:
-        figures = f"accuracy {outside['in_scope_accuracy']:.1%}, AUROC against out of scope {outside['auroc']:.4f}"
-        rows.append(("in scope", figures))
-    rows += [(f"certified at {c['target']:.0%}", _certified(c)) for c in report["certificates"]]
-    own = report["intent_certificates"]
-    rows += [(f"{one['intent']} at {one['target']:.1%}", card.own_target(one)) for one in own]
-    rows.append(("latency", f"p50 {latency['p50']:.2f} ms, p95 {latency['p95']:.2f} ms, one thread"))
-    rows.append(("model file", f"{report['model_bytes'] / 1e6:.1f} MB"))
-    rows += [(f"next: {one['labels']} labels", card.bought(one)) for one in report["more_labels"]]
-    return "\n".join(f"{name:<20}{value}" for name, value in rows)
-
-
-def _certified(certificate: dict[str, Any]) -> str:
-    if certificate["accept_above"] is None:
-        return "nothing: defer everything"
-    exits = f", {certificate['test_exits']:.1%} of test by the exit" if certificate["test_exits"] else ""
-    coverage = f"accepts {certificate['coverage']:.1%} of calibration, {certificate['test_coverage']:.1%} of test"
-    return f"{coverage}, right on {card.percent(certificate['test_agreement'])} of these{exits}"

@@ -1,7 +1,8 @@
 """Export the student: ONNX by optimum, fused operators, int8 weights, and a parity check on the file that ships.
 
-The file takes the `input_ids` of one text, with neither padding nor mask: the classifier runs every text on its own, so
-an activation scale is a property of the text alone and an answer does not depend on its neighbours.
+The file takes the `input_ids` of texts of one length, with neither padding nor mask. Its activation scales are fixed,
+so what it says of a text does not depend on the others of a batch. A file that shows this is marked, and may then be
+asked about several texts at once.
 """
 
 from __future__ import annotations
@@ -25,14 +26,17 @@ from scipy.stats import binom
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
+from inference.bundle.engine import BATCHES, in_batches, of_equal_length, open_session
 from inference.bundle.manifest import MODEL, TOKENIZER
 from inference.classifier import Classifier
 from inference.common.errors import MonokuError
 from training.evaluation.scored import said_by_student
-from training.student.model import Student, batches_of_equal_length, onnx_recipe
+from training.student.model import BATCH_TOKENS, Student, onnx_recipe
+from training.student.scales import fixed_scales
 
 OPSET = 17
 QUANTISED = ["MatMul", "Gather", "Attention", "EmbedLayerNormalization"]
+BATCH = 7  # texts of one length that are asked about together and one by one
 FUSED_AS_BERT = ("bert", "distilbert", "roberta")
 # int8 flips labels where the student is undecided, and thresholds are certified on the int8 file itself: the check is
 # there to stop an export that went wrong. So a flip counts only where torch was decided, and only a share of such flips
@@ -54,7 +58,7 @@ class Parity:
     largest_difference: float
 
 
-class _OneText(nn.Module):
+class _Served(nn.Module):
     """The student as it is served: ids in, logits out, every token real."""
 
     def __init__(self, student: Student) -> None:
@@ -66,14 +70,17 @@ class _OneText(nn.Module):
         return {"logits": self.student(input_ids)["logits"]}
 
 
-def write_model(student: Student, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write model.onnx (int8) and tokenizer.json into `folder`."""
+def write_model(student: Student, tokenizer: PreTrainedTokenizerFast, folder: Path, texts: Sequence[str]) -> None:
+    """Write model.onnx (int8) and tokenizer.json into `folder`; `texts` show how large activations are."""
+    ids = tokenizer(list(texts), truncation=True)["input_ids"]
     draft, fused = folder / "draft.onnx", folder / "fused.onnx"
     student.eval()
     with _quiet():
-        export_onnx(_OneText(student), _onnx_config(student.config), draft, opset=OPSET)
+        export_onnx(_Served(student), _onnx_config(student.config), draft, opset=OPSET)
         _fuse(draft, fused, student.config)
         _quantise(fused, folder / MODEL)
+        model = fixed_scales(onnx.load(folder / MODEL), ids)
+        onnx.save(_marked(model, ids), folder / MODEL)
     for path in (draft, fused):
         path.unlink()
     tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
@@ -95,7 +102,7 @@ def _onnx_config(config: Any) -> Any:
     """optimum's export recipe for this architecture, with the student's own input and output."""
     recipe = onnx_recipe(config.model_type)
 
-    class OneTextConfig(type(recipe(config))):  # type: ignore[misc]
+    class ServedConfig(type(recipe(config))):  # type: ignore[misc]
         @property
         def inputs(self) -> Mapping[str, Mapping[int, str]]:
             return {"input_ids": {0: "batch", 1: "tokens"}}
@@ -104,7 +111,7 @@ def _onnx_config(config: Any) -> Any:
         def outputs(self) -> Mapping[str, Mapping[int, str]]:
             return {"logits": {0: "batch"}}
 
-    return OneTextConfig(config, task="feature-extraction")
+    return ServedConfig(config, task="feature-extraction")
 
 
 def _fuse(source: Path, target: Path, config: Any) -> None:
@@ -127,7 +134,7 @@ def _fuse(source: Path, target: Path, config: Any) -> None:
 
 
 def _quantise(source: Path, target: Path) -> None:
-    """Weights to int8 per output channel; activations are quantised as the text runs.
+    """Weights to int8 per output channel; activations are still quantised as a text runs.
 
     `reduce_range` keeps weights to 7 bits: without VNNI the CPU adds pairs of products in 16 bits, and 8-bit weights
     would saturate there, so that the same file would answer differently on another machine.
@@ -141,6 +148,21 @@ def _quantise(source: Path, target: Path) -> None:
         weight_type=QuantType.QInt8,
         extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT, "MatMulConstBOnly": True},
     )
+
+
+def _marked(model: onnx.ModelProto, ids: Sequence[Sequence[int]]) -> onnx.ModelProto:
+    """The model, marked if what it says of texts is the same, to the last bit, alone and in a batch.
+
+    The texts have the lengths of `ids`, a batch of each, and tokens of `ids` drawn at random.
+    """
+    rng, tokens = np.random.default_rng(0), np.concatenate([np.array(one, np.int64) for one in ids])
+    lengths = {len(one) for one in ids} - {0}
+    drawn = [rng.choice(tokens, length).tolist() for length in lengths for _ in range(BATCH)]
+    session = open_session(model.SerializeToString())
+    alone = np.concatenate([in_batches(session, [one]) for one in drawn])
+    if np.array_equal(alone, in_batches(session, drawn)):
+        model.metadata_props.add(key=BATCHES, value="1")
+    return model
 
 
 def check_parity(
@@ -182,7 +204,7 @@ def torch_probabilities(student: Student, tokenizer: PreTrainedTokenizerFast, te
     student.eval()
     rows = tokenizer(list(texts), truncation=True)["input_ids"]
     out = np.empty((len(rows), len(student.labels)), dtype=np.float32)
-    for index in batches_of_equal_length(rows):
-        ids = torch.tensor([rows[i] for i in index])
-        out[index] = student(ids)["logits"].softmax(-1).numpy()
+    for places in of_equal_length(rows, BATCH_TOKENS):
+        ids = torch.tensor([rows[i] for i in places])
+        out[places] = student(ids)["logits"].softmax(-1).numpy()
     return out

@@ -14,17 +14,18 @@ import numpy as np
 import torch
 import transformers
 
+from inference.bundle.engine import of_equal_length
 from training.data.noise import add_noise
 from training.data.rows import Row
 from training.student.choose import Judges, choose, in_order
 from training.student.config import Config
 from training.student.folds import Opinion, opinion, out_of_fold
 from training.student.model import (
+    BATCH_TOKENS,
     Base,
     Collator,
     Item,
     Student,
-    batches_of_equal_length,
     encode,
     load_base,
     name_as_text,
@@ -49,7 +50,7 @@ def _sample(items: Sequence[Item], seed: int) -> list[Item]:
 def _unpadded(items: Sequence[Item]) -> list[torch.Tensor]:
     """The token ids of some rows, in batches of one length each."""
     rows = [item["input_ids"] for item in items]
-    return [torch.tensor([rows[i] for i in index]) for index in batches_of_equal_length(rows)]
+    return [torch.tensor([rows[i] for i in places]) for places in of_equal_length(rows, BATCH_TOKENS)]
 
 
 def train(

@@ -13,13 +13,14 @@ from typing import cast
 import torch
 from sklearn.cluster import KMeans
 from torch import nn
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pad
 
 PARTS = 3  # centres of an intent beside its mean
 FEWEST_ROWS = 3  # of a centre: fewer would be near to carrying a single text
 SHARPNESS_OF_MEANS, SHARPNESS_OF_PARTS = 12.0, 20.0
 ROWS_OF_A_NAME = 5.0  # an intent's own name counts as so many rows
 FLOOR = 1e-12
+LANES = 16  # 32-bit numbers in the widest vector of a processor
 DECIMALS = 3  # of embeddings of length 1: what is equal to so many is the same text for clusters
 
 
@@ -40,7 +41,10 @@ class Mixture(nn.Module):
         own, means, parts = self.linear(embedded).split([self.labels, self.labels, self.labels * PARTS], -1)
         of_parts = parts.softmax(-1).unflatten(-1, (self.labels, PARTS)).sum(-1)
         near = (means.softmax(-1) + of_parts) / 2
-        return cast(torch.Tensor, (FLOOR + (1 - self.share) * own.softmax(-1) + self.share * near).log())
+        mixed = FLOOR + (1 - self.share) * own.softmax(-1) + self.share * near
+        # Whole vectors of the processor: a logarithm's last bit differs between them and what is left over.
+        whole = pad(mixed, (0, -self.labels % LANES), value=1.0)
+        return cast(torch.Tensor, whole.log()[..., : self.labels])
 
 
 @torch.no_grad()

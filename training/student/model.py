@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from training.student.targets import Target, dense
 EMBEDDED_BASE = "all-MiniLM-L6-v2"
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 SCALE = 16.0
+BATCH_TOKENS = 1_024  # of texts of one length, where nothing is tuned
 OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")  # whose first positions stand for padding
 MIXTURE = "mixture.pt"
 Item = dict[str, Any]  # one tokenized row: its token ids, Target and weight
@@ -65,10 +66,13 @@ class Student(nn.Module):
         Without a mask every token is real. In place of token ids the encoder may take `inputs_embeds`.
         """
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **inputs).last_hidden_state
-        if attention_mask is not None:
-            hidden = hidden * attention_mask.unsqueeze(-1).to(hidden.dtype)
+        if attention_mask is None:
+            # As a product: onnxruntime adds up the rows of a batch in another order than those of one text.
+            total = (hidden.new_ones(1, 1, hidden.shape[1]) @ hidden).squeeze(1)
+        else:
+            total = (hidden * attention_mask.unsqueeze(-1).to(hidden.dtype)).sum(1)
         # The sum's direction is the mean's: normalising makes the division by the token count superfluous.
-        return SCALE * nn.functional.normalize(hidden.sum(1), dim=-1)
+        return SCALE * nn.functional.normalize(total, dim=-1)
 
     def forward(
         self,
@@ -228,16 +232,6 @@ def encode(rows: Sequence[Row], student: Student, tokenizer: PreTrainedTokenizer
         | {"target": Target.of(row, index, smoothing), "weight": row.weight}
         for i, row in enumerate(rows)
     ]
-
-
-def batches_of_equal_length(ids: Sequence[Sequence[int]], size: int = 64) -> Iterator[list[int]]:
-    """Indices of `ids`, at most `size` at a time, all of one length: such a batch needs no padding."""
-    by_length: dict[int, list[int]] = {}
-    for i, row in enumerate(ids):
-        by_length.setdefault(len(row), []).append(i)
-    for group in by_length.values():
-        for start in range(0, len(group), size):
-            yield group[start : start + size]
 
 
 def save(student: Student, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
