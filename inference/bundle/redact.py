@@ -38,7 +38,7 @@ import importlib
 import re
 from collections.abc import Callable
 
-from inference.bundle.redact_catalogue import FOREIGN_GATE, GATE, VERSION
+from inference.bundle.redact_catalogue import FOREIGN_MARKER, GATE, KEY_BEGINS, VERSION
 from inference.bundle.redact_ibans import ibans
 from inference.bundle.redact_numbers import numbers
 from inference.bundle.redact_phones import REGIONS, is_national, library
@@ -91,7 +91,7 @@ def redact(text: str) -> str:
 def counted(text: str, look: Looked, regions: tuple[str, ...] = REGIONS) -> str:
     """`redact` for phone numbers of `regions`, adding to `look` the characters that it looks at."""
     lower, plain = text.lower(), text.isascii()
-    marked = (GATE if plain else FOREIGN_GATE).search(lower)
+    marked = GATE.search(lower) if plain else FOREIGN_MARKER.search(lower) or KEY_BEGINS.search(look(lower))
     if plain and marked is None and _RARE.search(text) is None:
         look.characters += 3 * len(text)
         return text

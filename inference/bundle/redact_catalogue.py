@@ -88,27 +88,33 @@ _OTHERS = (
 )
 
 
-def _marker(spec: str) -> str:
+def _marker(spec: str, spaceless: str) -> str:
+    """The tail and the ending of a name, and what is before it."""
     head, tail, ending = spec.split("/")
-    begins = f"(?<![^\\W\\d_{SPACELESS}]{head[1:]}{tail})" if head[:1] == "^" else ""
+    begins = f"(?<![^\\W\\d_{spaceless}]{head[1:]}{tail})" if head[:1] == "^" else ""
     before = f"(?<={head.strip('^')}{tail}){begins}"
-    after = "" if ending == "*" else rf"{ending}(?![^\W_{SPACELESS}])"  # a script without spaces goes on at once
-    return f"{tail}{before if head else ''}{after}"
+    return f"{tail}{before if head else ''}{ending.strip('*')}"
 
 
-def _markers(specs: str) -> re.Pattern[str]:
+def _markers(specs: str, spaceless: str = "") -> re.Pattern[str]:
     # Texts are read without combining characters, composed or not.
     forms = (unicodedata.normalize(form, specs) for form in ("NFC", "NFD"))
     read = ("".join(one for one in form if unicodedata.category(one) != "Mn") for form in forms)
-    return re.compile(_by_first_letter(map(_marker, dict.fromkeys(" ".join(read).split()))))
+    every = list(dict.fromkeys(" ".join(read).split()))
+    # A script without spaces goes on at once, any other word ends here.
+    free = "".join(f"(?<={''.join(spec.split('/')[:2])})|" for spec in every if spec.endswith("*"))
+    markers = _by_first_letter(_marker(spec, spaceless) for spec in every)
+    return re.compile(rf"(?:{markers})(?:{free}(?![^\W_{spaceless}]))")
 
 
+# In a text that is ASCII nothing is of a script without spaces: `re` takes a millisecond and more to compile each class
+# of these letters.
 MARKER = _markers(f"{_PASSWORDS} {_OTHERS}")
-FOREIGN_MARKER = _markers(f"{_PASSWORDS} {_OTHERS} {_FOREIGN_PASSWORDS}")
-# The same, with what begins a key that has neither a digit nor a sign: whether a text is looked at.
+FOREIGN_MARKER = _markers(f"{_PASSWORDS} {_OTHERS} {_FOREIGN_PASSWORDS}", SPACELESS)
+# What begins a key that has neither a digit nor a sign, in lower case; and whether an ASCII text is looked at.
 _BEGINNINGS = "a/kia/* a/sia/* ai/za/* ey/j/*"
+KEY_BEGINS = _markers(_BEGINNINGS)
 GATE = _markers(f"{_PASSWORDS} {_OTHERS} {_BEGINNINGS}")
-FOREIGN_GATE = _markers(f"{_PASSWORDS} {_OTHERS} {_BEGINNINGS} {_FOREIGN_PASSWORDS}")
 KEY_NAMES = ("key", "keys", "token", "tokens", "secret", "secrets", "sig", "signature", "credential", "credentials")
 PIN_NAMES = (
     *("pin", "pins", "pin code", "pin-code", "pincode", "puk", "otp", "cvv", "cvc", "cvv2", "cvc2", "geheimzahl"),

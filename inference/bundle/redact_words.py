@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator
 
@@ -89,9 +90,6 @@ _OF_WHAT = re.compile(
     re.IGNORECASE,
 )
 _SOME_WORDS = rf"(?:[^\w{MASK}]{{0,10}}+[^\s{MASK}]++){{1,5}}+"
-_ALL_NAMED, _ALL_NAMED_ABROAD = (
-    re.compile(f"(?:{names.pattern})({_SOME_WORDS})") for names in (MARKER, FOREIGN_MARKER)
-)
 _TRAILING = ".,;:!?"
 # What words do not have: a digit, a capital after a small letter, great length.
 _SECRET = re.compile(r"\d|[a-z][A-Z]|[\w+/=]{20}")
@@ -124,6 +122,11 @@ def _all(blunt: re.Pattern[str], reading: str, place: int, kind: str, look: Look
     """From a place on whatever looks like a secret of this kind: what its last group holds, if it has any."""
     look(reading[place:])
     return ((*found.span(blunt.groups), kind) for found in blunt.finditer(reading, place))
+
+
+@functools.cache  # few texts need it, and it takes `re` some 60 ms
+def _and_some_words(names: re.Pattern[str]) -> re.Pattern[str]:
+    return re.compile(f"(?:{names.pattern})({_SOME_WORDS})")
 
 
 def _logins(reading: str, look: Look) -> Iterator[Span]:
@@ -212,8 +215,7 @@ def _named(reading: str, look: Look) -> Iterator[Span]:
         else:
             place = max(_place(value)[0], value.end() - _LONGEST_MARKER)
     if not left:
-        names = _ALL_NAMED if lower.isascii() else _ALL_NAMED_ABROAD
-        yield from _all(names, lower, place, "key", look)
+        yield from _all(_and_some_words(names), lower, place, "key", look)
 
 
 def _place(value: re.Match[str]) -> tuple[int, int]:
