@@ -1,10 +1,18 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks import beside
 from tests.tiny import tiny_rows
+
+
+def test_nothing_of_ours_is_imported_before_the_cold_start_is_timed() -> None:
+    program = "import sys, benchmarks.beside; print([name for name in sys.modules if name.startswith('inference')])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_each_classifier_is_timed_in_a_process_of_its_own_and_fitted_once(
