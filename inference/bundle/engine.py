@@ -6,12 +6,11 @@ import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from inference.bundle.exit import Exit
 from inference.bundle.manifest import Bundle, BundleError
+from inference.bundle.tokens import Tokens
 from inference.common.fork import Hold
-from inference.common.text import repair
 
 # onnxruntime 1.32 starts a telemetry thread as it is imported, unless this is set by then: a forked child that exits
 # waits for that thread for ever. `disable_telemetry_events()` is too late: the thread runs already.
@@ -26,7 +25,7 @@ class Engine:
     """The tokenizer, the exit where there is one, and the ONNX session. Raises BundleError if one cannot be loaded."""
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
-        self.tokenizer = _tokenizer(bundle)
+        self.ids = _tokens(bundle).ids
         self.exit = _exit(bundle)
         try:
             self.session = open_session(bundle.model, threads)
@@ -40,13 +39,6 @@ class Engine:
         width = self.session.get_outputs()[0].shape[-1]
         if width != len(bundle.manifest.labels):
             raise BundleError(f"{bundle.root}: the model has {width} outputs for {len(bundle.manifest.labels)} labels")
-
-    def ids(self, text: str) -> list[int]:
-        """The token ids of a text, as many as the student reads."""
-        try:
-            return list(self.tokenizer.encode(text).ids)
-        except TypeError:  # a lone surrogate is no Unicode text
-            return list(self.tokenizer.encode(repair(text)).ids)
 
     def logits(self, ids: list[int]) -> np.ndarray:
         """The student's logits: float32, shape (labels,)."""
@@ -95,15 +87,11 @@ def _check_inputs(bundle: Bundle, session: ort.InferenceSession) -> None:
         raise BundleError(f"{bundle.root}: model.onnx takes {inputs}, expected ['input_ids']")
 
 
-def _tokenizer(bundle: Bundle) -> Tokenizer:
+def _tokens(bundle: Bundle) -> Tokens:
     try:
-        tokenizer = Tokenizer.from_buffer(bundle.tokenizer)
+        return Tokens(bundle.tokenizer, bundle.manifest.max_tokens)
     except Exception as error:  # the library raises plain Exception
         raise BundleError(f"{bundle.root}: tokenizer.json cannot be loaded: {error}") from error
-    # The file's own padding and truncation are its author's: all-MiniLM-L6-v2 pads every text to 128 tokens.
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(bundle.manifest.max_tokens)
-    return tokenizer
 
 
 def _exit(bundle: Bundle) -> Exit | None:
