@@ -7,8 +7,9 @@ import numpy as np
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities along the last axis; each row of several is exactly what it is alone."""
-    exponents = np.exp(logits - logits.max(-1, keepdims=True))
-    return np.asarray(exponents / exponents.sum(-1, keepdims=True))
+    # The methods `max` and `sum` say the same, in Python first.
+    exponents = np.exp(logits - np.maximum.reduce(logits, axis=-1, keepdims=True))
+    return np.asarray(exponents / np.add.reduce(exponents, axis=-1, keepdims=True))
 
 
 def largest(scores: np.ndarray, count: int) -> list[int]:
