@@ -70,8 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     home = Path(place(str(arguments.work or _beside(out))))  # by its one name, as two runs in it would meet
     own = {place(str(home)), *map(place, (out, left)), *(place(str(output.draft(Path(one)))) for one in (out, left))}
     library("filelock", "bulk")  # named with its extra if it is missing
-    with take_lock(home.with_name(f".{home.name}.lock"), f"another run is writing {safe(out)}"), naming_full_disk(home):
+    with contextlib.ExitStack() as held:
+        held.enter_context(_alone(home, out))
+        held.enter_context(naming_full_disk(home))
         _check_places(out, left, home)
+        if not is_url(out) and home != (other := Path(place(str(_beside(out))))):
+            held.enter_context(_alone(other, out))  # nor is another run, whatever its folder, writing this output
         private_folder(home)
         found = _run(arguments, home, own, [_named(out), _named(left)])
         output.written(left, home, found, output.write_deferred)
@@ -80,6 +84,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         parts.end(home)
     print(_summary(counts, safe(out), safe(left)), file=sys.stderr)
     return SOME_FAILED if counts["errors"] else DONE
+
+
+def _alone(home: Path, out: str) -> contextlib.AbstractContextManager[Any]:
+    """No other run has this folder. Raises Busy if one does."""
+    return take_lock(home.with_name(f".{home.name}.lock"), f"another run is writing {safe(out)}")
 
 
 def _beside(out: str) -> Path:

@@ -26,12 +26,12 @@ def classify(run: Run, done: Callable[[int], object], workers: int) -> int:
     context = multiprocessing.get_context("spawn")  # a fork would copy whatever threads there are
     count, waiting = 0, set[Future[int]]()
     try:
-        with ProcessPoolExecutor(workers, context, _begin, (run.bundle, run.target)) as pool:
+        with ProcessPoolExecutor(workers, context, _end_with_parent) as pool:
             for count, rows in run.parts():
                 if finished(run.home, count).is_file():
                     done(len(rows))
                     continue
-                waiting.add(pool.submit(_write, run.home, count, rows))
+                waiting.add(pool.submit(_write, run.bundle, run.target, run.home, count, rows))
                 if len(waiting) >= AHEAD * workers:
                     ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                     _tell(ready, done)
@@ -48,8 +48,8 @@ def _tell(ready: Iterable[Future[int]], done: Callable[[int], object]) -> None:
         done(future.result())
 
 
-def _begin(bundle: str, target: float) -> None:
-    """Open the model in a worker process, which ends when the process that started it does, however it ends."""
+def _end_with_parent() -> None:
+    """Let a worker process end when the process that started it does, however it ends."""
     parent = multiprocessing.parent_process()
 
     def leave() -> None:
@@ -58,9 +58,10 @@ def _begin(bundle: str, target: float) -> None:
             os._exit(1)
 
     threading.Thread(target=leave, daemon=True).start()
-    _held[:] = [Classifier.load(bundle, target)]
 
 
-def _write(home: Path, number: int, rows: Sequence[Record]) -> int:
+def _write(bundle: str, target: float, home: Path, number: int, rows: Sequence[Record]) -> int:
+    if not _held:  # here and not as the process begins: an error is told as what it is
+        _held.append(Classifier.load(bundle, target))
     keep(home, number, classified(_held[0], rows))
     return len(rows)

@@ -19,7 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from inference.batch import processes
+from inference.batch.parts import Run
+from inference.batch.records import sources
 from inference.bulk import main
+from inference.bundle.manifest import BundleError
 from inference.classifier import Classifier
 from inference.common.locks import take_lock
 
@@ -183,6 +187,14 @@ def test_a_worker_that_is_killed_is_told_and_the_run_goes_on(tiny_home: Path, tm
     assert "run the same command again" in error
     assert ended(start(tiny_home, given, "--out", out, "--workers", "1", "--part-rows", "100"))[0] == 0
     assert [row["id"] for row in read_lines(out)] == [row["id"] for row in rows]
+
+
+def test_a_worker_that_cannot_open_the_bundle_says_why(tiny_home: Path, tmp_path: Path) -> None:
+    given = write_lines(tmp_path / "in.jsonl", rows_of(3))
+    gone = Run(tmp_path / "work", sources([str(given)], ()), "text", 2, str(tmp_path / "gone"), "id", 0.95)
+    gone.home.mkdir()
+    with pytest.raises(BundleError, match="gone"):
+        processes.classify(gone, lambda rows: None, 1)
 
 
 def children(process: int) -> list[int]:
@@ -403,6 +415,10 @@ def test_two_runs_at_once_do_not_meet(tiny_home: Path, tmp_path: Path, capsys: p
     with take_lock(tmp_path / ".out.jsonl.parts.lock", "test"):
         assert main(["--bundle", str(tiny_home), str(given), "--out", str(out)]) == 4
     assert "another run is writing" in capsys.readouterr().err
+    with take_lock(tmp_path / ".out.jsonl.parts.lock", "test"):  # whatever folders they have
+        assert run(tiny_home, given, "--out", out, "--work", tmp_path / "work") == 4
+    assert not out.exists()
+    assert run(tiny_home, given, "--out", out, "--work", tmp_path / "work") == 0
 
 
 @pytest.mark.parametrize(
