@@ -142,9 +142,7 @@ class Classifier(ProcessLocal):
 
     def predict_many(self, texts: Iterable[str]) -> list[Prediction]:
         """Classify texts in order; each result is exactly that of `predict`, of a repeated text the same object."""
-        if isinstance(texts, str):
-            raise TypeError("predict_many takes several texts; for one text call predict")
-        given = list(texts)
+        given = _several(texts, "predict_many", "predict")
         redacted = {text: self._redacted(text) for text in given}
         found = {text: self._by_rule(text, one) for text, one in redacted.items()}
         left = [text for text, answer in found.items() if answer is None]
@@ -166,9 +164,9 @@ class Classifier(ProcessLocal):
         ids = self.tokens(text)
         return self._scores(self._engine or self._reopen(), ids)
 
-    def probabilities_of_many(self, texts: Sequence[str]) -> np.ndarray:
+    def probabilities_of_many(self, texts: Iterable[str]) -> np.ndarray:
         """The same of several texts, shape (texts, labels): each row exactly what `probabilities` says."""
-        ids = [self.tokens(text) for text in texts]
+        ids = [self.tokens(text) for text in _several(texts, "probabilities_of_many", "probabilities")]
         return self._scores_of_many(self._engine or self._reopen(), ids)
 
     def exit_probabilities(self, text: str) -> np.ndarray | None:
@@ -261,6 +259,12 @@ def _reopen(bundle: Bundle, target: float, threads: int, redactor: Redactor | No
         found = Bundle.load(bundle.root)
         bundle = found if found.manifest.bundle_id == bundle.manifest.bundle_id else bundle
     return Classifier(bundle, target, threads, redactor)
+
+
+def _several(texts: Iterable[str], name: str, of_one: str) -> list[str]:
+    if isinstance(texts, str):
+        raise TypeError(f"{name} takes several texts; for one text call {of_one}")
+    return list(texts)
 
 
 def _exit_scores(engine: Engine, ids: list[int]) -> np.ndarray | None:

@@ -52,6 +52,9 @@ def check(prediction: Prediction, classifier: Classifier) -> None:
 def test_predict_many_equals_predict_exactly(classifier: Classifier, texts: list[str]) -> None:
     assert classifier.predict_many(texts) == [classifier.predict(text) for text in texts]
     assert classifier.predict_many(texts[::-1]) == [classifier.predict(text) for text in texts[::-1]]
+    together = classifier.probabilities_of_many(iter(texts))
+    assert together.shape == (len(texts), len(classifier.labels))
+    assert together.tolist() == [classifier.probabilities(text).tolist() for text in texts]
 
 
 @settings(max_examples=100, deadline=None)
@@ -93,9 +96,11 @@ def test_what_is_no_text_is_refused(classifier: Classifier, text: object) -> Non
         classifier.predict(text)  # type: ignore[arg-type]
 
 
-def test_one_string_is_not_many_texts(classifier: Classifier) -> None:
-    with pytest.raises(TypeError, match="several texts"):
-        classifier.predict_many("refund")
+@pytest.mark.parametrize("one", ["predict", "probabilities"])
+def test_one_string_is_not_many_texts(classifier: Classifier, one: str) -> None:
+    many = {"predict": classifier.predict_many, "probabilities": classifier.probabilities_of_many}[one]
+    with pytest.raises(TypeError, match=f"takes several texts; for one text call {one}"):
+        many("refund")
 
 
 @given(st.text(st.characters(), max_size=20))

@@ -4,7 +4,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 
+from inference.bundle.engine import BATCHES
 from inference.bundle.manifest import MODEL, TAXONOMY, Bundle, Manifest
 from inference.bundle.taxonomy import Taxonomy
 from inference.classifier import Classifier
@@ -63,6 +65,59 @@ def test_the_file_is_fused_and_its_weights_are_seven_bits_wide(classifier: Class
     assert max(np.abs(w.astype(int)).max() for w in weights) <= 64
 
 
+def test_the_file_branches_nowhere(classifier: Classifier) -> None:
+    assert not {"If", "Loop", "Scan"} & {node.op_type for node in onnx.load(classifier.bundle.root / MODEL).graph.node}
+
+
+def differing(length: int, largest: int) -> onnx.ModelProto:
+    """A model that says something else of texts of this length in a batch of more than `largest`."""
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["embedded"]),
+        helper.make_node("ReduceMax", ["embedded"], ["true"], axes=[1], keepdims=0),
+        helper.make_node("Shape", ["input_ids"], ["shape"]),
+        helper.make_node("Split", ["shape"], ["batch", "tokens"], axis=0),
+        helper.make_node("Greater", ["batch", "largest"], ["many"]),
+        helper.make_node("Equal", ["tokens", "length"], ["long"]),
+        helper.make_node("And", ["many", "long"], ["wrong"]),
+        helper.make_node("Cast", ["wrong"], ["error"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["true", "error"], ["logits"]),
+    ]
+    constants = {"table": np.ones((9, 3), np.float32), "length": np.array([length]), "largest": np.array([largest])}
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "tokens"])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+TRIED = [
+    (1, 255, False),
+    (1, 256, True),
+    (2, 1, False),
+    (16, 15, False),
+    (50, 4, False),
+    (128, 1, False),
+    (150, 0, True),
+]
+
+
+@pytest.mark.parametrize(("length", "largest", "same"), TRIED)
+@pytest.mark.parametrize("ids", [[[5]], [[], [5, 6, 7, 8] * 9]])
+def test_batches_are_tried_as_they_are_served_whatever_the_texts(
+    ids: list[list[int]], length: int, largest: int, same: bool
+) -> None:
+    found = export.marked(differing(length, largest), ids, 200)
+    assert {item.key: item.value for item in found.metadata_props} == ({BATCHES: "1"} if same else {})
+
+
+def test_no_text_is_tried_that_is_longer_than_any_that_is_served() -> None:
+    found = export.marked(differing(3, 1), [[5]], 2)
+    assert found.metadata_props[0].key == BATCHES
+
+
 def test_only_the_bundle_files_are_left(classifier: Classifier) -> None:
     assert {path.name for path in classifier.bundle.root.iterdir()} == {"model.onnx", "tokenizer.json", "taxonomy.toml"}
 
@@ -101,3 +156,5 @@ def test_a_student_of_any_encoder_learns_and_ships(architecture: str, tmp_path: 
     classifier = exported(made, tokenizer, tmp_path / "bundle")
     parity = export.check_parity(made, tokenizer, classifier, TEXTS)
     assert parity.largest_difference < 0.1
+    several = [f"{text} {i}" for i in range(9) for text in TEXTS]
+    assert classifier.predict_many(several) == [classifier.predict(text) for text in several]

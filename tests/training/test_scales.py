@@ -115,6 +115,21 @@ def test_activations_that_are_always_zero_have_a_scale(dynamic: onnx.ModelProto)
     assert in_batches(session, [[3, 4]]).tolist() == [[0.0] * LABELS]
 
 
+def test_a_text_whose_activations_are_all_zero_widens_no_range(
+    dynamic: onnx.ModelProto, weights: dict[str, np.ndarray]
+) -> None:
+    model = onnx.ModelProto()
+    model.CopyFrom(dynamic)
+    table = weights["table"] / 100  # far below 1, the scale that is found of zeros
+    table[0] = 0
+    for item in model.graph.initializer:
+        if item.name == "table":
+            item.CopyFrom(numpy_helper.from_array(table, "table"))
+    alone, beside = (scales_of(fixed(model, ids)) for ids in ([[1, 2]], [[1, 2], [0]]))
+    assert beside == alone
+    assert max(alone) < 0.01
+
+
 @pytest.mark.parametrize("ids", [[], [[]], [[], []]])
 def test_no_text_at_all_is_refused(dynamic: onnx.ModelProto, ids: list[list[int]]) -> None:
     with pytest.raises(ValueError, match="no text shows how large activations are: give at least one"):
@@ -123,14 +138,15 @@ def test_no_text_at_all_is_refused(dynamic: onnx.ModelProto, ids: list[list[int]
 
 def test_of_many_texts_some_from_all_over_are_read(dynamic: onnx.ModelProto) -> None:
     many = [[0]] * (2 * TEXTS) + [[IDS - 1], [IDS - 1]]
-    largest = [scale_of(fixed(dynamic, ids)) for ids in (many, [[IDS - 1]], [[0]])]
+    largest = [scales_of(fixed(dynamic, ids))[0] for ids in (many, [[IDS - 1]], [[0]])]
     assert largest[0] >= largest[1] > largest[2]
 
 
-def scale_of(model: onnx.ModelProto) -> float:
-    """The scale of the first activations."""
-    name = next(node.input[1] for node in model.graph.node if node.op_type == "QuantizeLinear")
-    return float(next(numpy_helper.to_array(item) for item in model.graph.initializer if item.name == name))
+def scales_of(model: onnx.ModelProto) -> list[float]:
+    """The scales of activations, those of the first ones first."""
+    constants = {item.name: item for item in model.graph.initializer}
+    nodes = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    return [float(numpy_helper.to_array(constants[node.input[1]])) for node in nodes]
 
 
 def test_a_file_of_it_loads_again(dynamic: onnx.ModelProto, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from inference.classifier import Classifier
 from tests.ruled import add_rules
 from training.data import dataset
 from training.data.rows import Row
+from training.evaluation import scored
 from training.evaluation.calibrate import calibrated
 from training.evaluation.certificate import TARGETS, certify, delta_shares, thresholds_to_test
 from training.evaluation.report import report
@@ -59,6 +60,23 @@ def test_all_cores_say_of_each_text_what_one_says_in_the_same_order(tiny_home: P
     texts = [f"{row.text} {i % 50}" for i, row in zip(range(count), itertools.cycle(ROWS))]
     said = said_by_student(classifier, texts, "scoring")
     assert said.tolist() == [classifier.probabilities(text).tolist() for text in texts]
+
+
+@pytest.mark.parametrize(("count", "at_once"), [(200, 50), (3, 1), (5 * AT_ONCE, AT_ONCE)])
+def test_every_core_has_some_of_few_texts(
+    tiny_home: Path, monkeypatch: pytest.MonkeyPatch, count: int, at_once: int
+) -> None:
+    classifier, asked = Classifier.load(tiny_home), []
+
+    def probabilities_of_many(texts: list[str]) -> np.ndarray:
+        asked.append(len(texts))
+        return np.zeros((len(texts), len(classifier.labels)))
+
+    monkeypatch.setattr(scored, "cores", lambda: 4)
+    monkeypatch.setattr(classifier, "probabilities_of_many", probabilities_of_many)
+    assert said_by_student(classifier, ["a"] * count, "scoring").shape == (count, len(classifier.labels))
+    assert max(asked) == at_once
+    assert sum(asked) == count
 
 
 def test_an_error_of_one_text_ends_the_scoring(tiny_home: Path) -> None:

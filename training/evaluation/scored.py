@@ -13,7 +13,7 @@ from inference.classifier import Classifier, Prediction
 from inference.common.cores import cores
 from training.data.rows import Row
 
-AT_ONCE = 256  # texts that a thread takes
+AT_ONCE = 256  # texts that a thread takes; fewer where not every core would have some
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,8 @@ def said_by_student(classifier: Classifier, texts: Sequence[str], doing: str) ->
     that nor on the threads.
     """
     order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-    parts = [order[begin : begin + AT_ONCE] for begin in range(0, len(order), AT_ONCE)]
+    size = max(1, min(AT_ONCE, -(-len(order) // cores())))
+    parts = [order[begin : begin + size] for begin in range(0, len(order), size)]
     found = np.empty((len(texts), len(classifier.labels)))
     bar = tqdm(total=len(texts), desc=doing, unit="row", leave=False, disable=None)
     with bar, ThreadPoolExecutor(cores()) as pool:

@@ -26,7 +26,7 @@ from scipy.stats import binom
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from inference.bundle.engine import BATCHES, in_batches, of_equal_length, open_session
+from inference.bundle.engine import BATCHES, TOKENS_AT_ONCE, in_batches, of_equal_length, open_session
 from inference.bundle.manifest import MODEL, TOKENIZER
 from inference.classifier import Classifier
 from inference.common.errors import MonokuError
@@ -36,7 +36,9 @@ from training.student.scales import fixed_scales
 
 OPSET = 17
 QUANTISED = ["MatMul", "Gather", "Attention", "EmbedLayerNormalization"]
-BATCH = 7  # texts of one length that are asked about together and one by one
+# Of texts that are asked about together and one by one: short ones leave vectors of the processor full or not, and of
+# long ones there is one for each size of a batch.
+LENGTHS = (*range(1, 33), 40, 50, 64, 85, 128)
 FUSED_AS_BERT = ("bert", "distilbert", "roberta")
 # int8 flips labels where the student is undecided, and thresholds are certified on the int8 file itself: the check is
 # there to stop an export that went wrong. So a flip counts only where torch was decided, and only a share of such flips
@@ -80,7 +82,7 @@ def write_model(student: Student, tokenizer: PreTrainedTokenizerFast, folder: Pa
         _fuse(draft, fused, student.config)
         _quantise(fused, folder / MODEL)
         model = fixed_scales(onnx.load(folder / MODEL), ids)
-        onnx.save(_marked(model, ids), folder / MODEL)
+        onnx.save(marked(model, ids, tokenizer.model_max_length), folder / MODEL)
     for path in (draft, fused):
         path.unlink()
     tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
@@ -150,17 +152,17 @@ def _quantise(source: Path, target: Path) -> None:
     )
 
 
-def _marked(model: onnx.ModelProto, ids: Sequence[Sequence[int]]) -> onnx.ModelProto:
+def marked(model: onnx.ModelProto, ids: Sequence[Sequence[int]], most: int) -> onnx.ModelProto:
     """The model, marked if what it says of texts is the same, to the last bit, alone and in a batch.
 
-    The texts have the lengths of `ids`, a batch of each, and tokens of `ids` drawn at random.
+    The texts have LENGTHS up to `most` tokens, and each length fills a batch as it is served: so few texts in `ids`, of
+    which their tokens are drawn at random, weaken nothing.
     """
-    rng, tokens = np.random.default_rng(0), np.concatenate([np.array(one, np.int64) for one in ids])
-    lengths = {len(one) for one in ids} - {0}
-    drawn = [rng.choice(tokens, length).tolist() for length in lengths for _ in range(BATCH)]
+    rng, tokens = np.random.default_rng(0), np.unique(np.concatenate([np.array(one, np.int64) for one in ids]))
+    sizes = [(TOKENS_AT_ONCE // length, length) for length in LENGTHS if length <= most]
+    drawn = [one for size in sizes for one in rng.choice(tokens, size).tolist()]
     session = open_session(model.SerializeToString())
-    alone = np.concatenate([in_batches(session, [one]) for one in drawn])
-    if np.array_equal(alone, in_batches(session, drawn)):
+    if np.array_equal(in_batches(session, drawn, 1), in_batches(session, drawn)):
         model.metadata_props.add(key=BATCHES, value="1")
     return model
 

@@ -68,7 +68,7 @@ class Student(nn.Module):
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **inputs).last_hidden_state
         if attention_mask is None:
             # As a product: onnxruntime adds up the rows of a batch in another order than those of one text.
-            total = (hidden.new_ones(1, 1, hidden.shape[1]) @ hidden).squeeze(1)
+            total = (hidden.new_ones(1, 1, hidden.shape[1]) @ hidden).flatten(1)
         else:
             total = (hidden * attention_mask.unsqueeze(-1).to(hidden.dtype)).sum(1)
         # The sum's direction is the mean's: normalising makes the division by the token count superfluous.

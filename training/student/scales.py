@@ -30,7 +30,7 @@ def fixed_scales(model: onnx.ModelProto, ids: Sequence[Sequence[int]]) -> onnx.M
     ranges = _shown(model, dynamic, ids)
     constants = {item.name for item in model.graph.initializer}
     for node, (low, high) in zip(dynamic, ranges, strict=True):
-        scale = np.float32((high - low) / LEVELS or 1.0)
+        scale = np.float32((high - low) / LEVELS) or np.float32(1.0)
         zero = np.uint8(np.clip(np.rint(-low / scale), 0, LEVELS))
         values = zip(node.output[1:], (scale, zero), strict=True)
         model.graph.initializer.extend(numpy_helper.from_array(np.array(value), name) for name, value in values)
@@ -42,20 +42,24 @@ def fixed_scales(model: onnx.ModelProto, ids: Sequence[Sequence[int]]) -> onnx.M
 
 
 def _shown(model: onnx.ModelProto, dynamic: Sequence[NodeProto], ids: Sequence[Sequence[int]]) -> list[Range]:
-    """The least and the largest value that each of the nodes can represent on any of the texts."""
+    """The least and the largest value that each of the nodes reads on any of the texts, and 0 if all are on one side.
+
+    They are read themselves: the scale that a node finds is 1 where it reads nothing but zeros.
+    """
     some = [one for one in ids if one]
     some = some[:: -(-len(some) // TEXTS)] if some else []
     if not some:
         raise ValueError("no text shows how large activations are: give at least one")
+    ranges = {node.input[0]: (0.0, 0.0) for node in dynamic}
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
-    for node in dynamic:
-        kinds = ((node.output[1], TensorProto.FLOAT), (node.output[2], TensorProto.UINT8))
-        probe.graph.output.extend(helper.make_tensor_value_info(name, kind, []) for name, kind in kinds)
+    probe.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ranges)
     session = open_session(probe.SerializeToString())
-    found = np.array([session.run(None, {"input_ids": np.array([one], np.int64)})[1:] for one in some], np.float64)
-    scales, zeros = found[:, ::2], found[:, 1::2]
-    return list(zip((-zeros * scales).min(0).tolist(), ((LEVELS - zeros) * scales).max(0).tolist(), strict=True))
+    for one in some:
+        read = session.run(None, {"input_ids": np.array([one], np.int64)})[1:]
+        for (name, (low, high)), values in zip(ranges.items(), read, strict=True):
+            ranges[name] = float(values.min(initial=low)), float(values.max(initial=high))
+    return [ranges[node.input[0]] for node in dynamic]
 
 
 def _join_products(model: onnx.ModelProto, constants: set[str]) -> None:
