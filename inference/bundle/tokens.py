@@ -32,17 +32,22 @@ class Tokens:
         self._by_words = _by_words(self._tokenizer)
         self._lower = self._by_words and self._tokenizer.normalizer.lowercase
         self._first = list(self._tokenizer.encode("").ids)
-        self._known: dict[str, list[int]] = {}
+        # A word of the vocabulary is one token: a classifier that was just loaded need not learn it.
+        self._whole = self._tokenizer.get_vocab(with_added_tokens=False) if self._by_words else {}
+        self._known: dict[str, list[int]] = {}  # of the other words
 
     def ids(self, text: str) -> list[int]:
         """The token ids of a text, the first ones where it has too many."""
         # A special token is written with a bracket, and is found before words are.
         if not self._by_words or not text.isascii() or not text.isprintable() or "[" in text:
             return self._of(text)
-        ids, known = self._first.copy(), self._known
+        ids, whole, known = self._first.copy(), self._whole, self._known
         for word in _WORDS.findall(text.lower() if self._lower else text):
-            found = known.get(word)
-            ids += self._learned(word) if found is None else found
+            token = whole.get(word)
+            if token is not None:
+                ids.append(token)
+            else:
+                ids += known.get(word) or self._learned(word)
         return ids[: self._most]
 
     def _learned(self, word: str) -> list[int]:
