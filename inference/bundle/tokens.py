@@ -1,4 +1,4 @@
-"""The token ids of texts. Those of a word are remembered where they depend on nothing else, as in BERT's tokenizers."""
+"""The token ids of texts: by the `tokenizers` library, and those of plain texts by BERT's rules with a dictionary."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from inference.common.text import repair
 
-MOST_WORDS = 16_384  # remembered at once, some 3 MB
-LONGEST_WORD = 24
+MOST_LETTERS = 100  # of a word that BERT takes to pieces
+LONGEST_WORD = 16  # that is taken to pieces here: what a word costs grows as its length's square
 # What BERT's tokenizers make of printable ASCII: spaces part it, and each sign is a word of its own.
 _WORDS = re.compile(r"[A-Za-z0-9]+|[^A-Za-z0-9 ]")
 
@@ -32,30 +32,39 @@ class Tokens:
         self._by_words = _by_words(self._tokenizer)
         self._lower = self._by_words and self._tokenizer.normalizer.lowercase
         self._first = list(self._tokenizer.encode("").ids)
-        # A word of the vocabulary is one token: a classifier that was just loaded need not learn it.
-        self._whole = self._tokenizer.get_vocab(with_added_tokens=False) if self._by_words else {}
-        self._known: dict[str, list[int]] = {}  # of the other words
+        if self._by_words:
+            self._vocabulary = self._tokenizer.get_vocab(with_added_tokens=False)
+            model = self._tokenizer.model
+            self._unknown, self._within = [self._vocabulary[model.unk_token]], model.continuing_subword_prefix
 
     def ids(self, text: str) -> list[int]:
         """The token ids of a text, the first ones where it has too many."""
         # A special token is written with a bracket, and is found before words are.
         if not self._by_words or not text.isascii() or not text.isprintable() or "[" in text:
             return self._of(text)
-        ids, whole, known = self._first.copy(), self._whole, self._known
+        ids, vocabulary = self._first.copy(), self._vocabulary
         for word in _WORDS.findall(text.lower() if self._lower else text):
-            token = whole.get(word)
+            token = vocabulary.get(word)
             if token is not None:
                 ids.append(token)
+            elif len(word) <= LONGEST_WORD:
+                ids += self._pieces(word)
             else:
-                ids += known.get(word) or self._learned(word)
+                return self._of(text)
         return ids[: self._most]
 
-    def _learned(self, word: str) -> list[int]:
-        found = self._of(word)[len(self._first) :]
-        if len(word) <= LONGEST_WORD:
-            if len(self._known) >= MOST_WORDS:
-                self._known.clear()  # simpler than to find out which are rare, and as fast
-            self._known[word] = found
+    def _pieces(self, word: str) -> list[int]:
+        """A word's longest beginning that is in the vocabulary, then the rest's: WordPiece (Wu et al. 2016)."""
+        found, rest, before = [], word, ""
+        while rest:
+            for size in range(len(rest), 0, -1):
+                token = self._vocabulary.get(before + rest[:size])
+                if token is not None:
+                    break
+            else:
+                return self._unknown
+            found.append(token)
+            rest, before = rest[size:], self._within
         return found
 
     def _of(self, text: str) -> list[int]:
@@ -66,13 +75,15 @@ class Tokens:
 
 
 def _by_words(tokenizer: Tokenizer) -> bool:
-    """Whether the tokenizer makes of each word what it makes of it alone, after the beginning that every text has."""
+    """Whether the tokenizer is of BERT's kind, and its template puts a fixed beginning before a text, and no end."""
     added = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
     beginning, word = tokenizer.encode("").ids, tokenizer.encode("a", add_special_tokens=False).ids
     return (
         isinstance(tokenizer.normalizer, BertNormalizer)
         and isinstance(tokenizer.pre_tokenizer, BertPreTokenizer)
         and isinstance(tokenizer.model, WordPiece)
+        and tokenizer.model.max_input_chars_per_word >= MOST_LETTERS
+        and tokenizer.token_to_id(tokenizer.model.unk_token) is not None
         and all(content.startswith("[") for content in added)
         and tokenizer.encode("a").ids == beginning + word
     )

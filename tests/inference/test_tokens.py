@@ -1,5 +1,5 @@
+import json
 import random
-import threading
 from pathlib import Path
 
 import pytest
@@ -10,12 +10,12 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.processors import TemplateProcessing
 
 from inference import Bundle
-from inference.bundle import tokens
 from inference.bundle.tokens import Tokens
 from inference.common.text import repair
 from tests.encoders import ENCODERS
 
 MOST = 12
+KINDS = ["as it is", "with capitals", "with a separator", "with a word added", "with a limit"]
 ASCII = st.text(st.characters(max_codepoint=0x7F), max_size=60)
 WORDS = st.lists(
     st.sampled_from(["stop", "Stop!", "the", "in-voice's", "nonstop", "[CLS]", "[email]", "a_b", "\t", "é", "x" * 120]),
@@ -37,7 +37,7 @@ def content(tiny_home: Path) -> bytes:
     return Bundle.load(tiny_home).tokenizer
 
 
-@pytest.fixture(scope="module", params=["as it is", "with capitals", "with a separator", "with a word added"])
+@pytest.fixture(scope="module", params=KINDS)
 def files(request: pytest.FixtureRequest, content: bytes) -> bytes:
     """The tokenizer, and some of which what a word becomes is or is not the same everywhere."""
     tokenizer = Tokenizer.from_str(content.decode())
@@ -48,15 +48,23 @@ def files(request: pytest.FixtureRequest, content: bytes) -> bytes:
         tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=specials)
     if request.param == "with a word added":
         tokenizer.add_tokens(["op th"])
-    return tokenizer.to_str().encode()
+    file = json.loads(tokenizer.to_str())
+    if request.param == "with a limit":
+        file["model"]["max_input_chars_per_word"] = 3
+    return json.dumps(file).encode()
 
 
 @settings(max_examples=150, deadline=None)
 @given(text=ANY_TEXT, most=st.integers(3, 40))
 def test_the_ids_are_the_librarys_for_any_text(files: bytes, text: str, most: int) -> None:
     made, library = Tokens(files, most), plain(files, most)
-    for _ in range(2):  # the second time from what is remembered
-        assert made.ids(text) == library.encode(repair(text)).ids
+    assert made.ids(text) == library.encode(repair(text)).ids
+
+
+@settings(max_examples=300, deadline=None)
+@given(word=st.text("abcdeginoprstuvxz0123456789-'#_", min_size=1, max_size=40), most=st.integers(3, 40))
+def test_the_pieces_of_a_word_are_the_librarys(content: bytes, word: str, most: int) -> None:
+    assert Tokens(content, most).ids(word) == plain(content, most).encode(word).ids
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # of torch's own modules for two of them
@@ -77,29 +85,6 @@ def test_what_a_caller_does_to_ids_changes_no_later_ones(content: bytes) -> None
         first.append(-1)
         first[0] = -2
         assert made.ids(text) == plain(content, MOST).encode(text).ids
-
-
-def test_what_is_remembered_is_bounded_and_stays_right(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "MOST_WORDS", 10)
-    made, library = Tokens(content, MOST), plain(content, MOST)
-    for i in range(100):
-        text = f"stop {i} the invoice{i} {'y' * 200}"
-        assert made.ids(text) == library.encode(text).ids
-        assert len(made._known) <= 10
-        assert max(map(len, made._known)) <= tokens.LONGEST_WORD
-
-
-def test_several_threads_may_ask_at_once(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "MOST_WORDS", 5)
-    made, library = Tokens(content, MOST), plain(content, MOST)
-    texts = [f"stop {i % 7} the invoice {i % 11}" for i in range(300)]
-    wanted, found = [library.encode(text).ids for text in texts], []
-    threads = [threading.Thread(target=lambda: found.append([made.ids(text) for text in texts])) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [wanted] * 6
 
 
 @pytest.mark.parametrize("broken", [b"", b"{}", b"\xff\xfe", b'{"version": "1.0"}'])
