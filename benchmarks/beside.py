@@ -88,12 +88,14 @@ def apart(name: str, place: Path, arguments: argparse.Namespace) -> dict[str, An
 
 def size(name: str, place: Path) -> int:
     """The bytes of what a classifier loads."""
-    files = list(place.rglob("*"))
-    if name == OURS:
-        from inference.bundle.manifest import EXIT, MODEL, TOKENIZER, resolve  # above it would be out of the cold start
-
-        files = [resolve(place) / part for part in (MODEL, TOKENIZER, EXIT)]
+    files = _ours(place) if name == OURS else place.rglob("*")
     return sum(path.stat().st_size for path in files if path.is_file())
+
+
+def _ours(place: Path) -> list[Path]:
+    from inference.bundle.manifest import EXIT, MODEL, TOKENIZER, resolve  # above it would be out of the cold start
+
+    return [resolve(place) / part for part in (MODEL, TOKENIZER, EXIT)]
 
 
 def shown(found: dict[str, dict[str, Any]]) -> str:

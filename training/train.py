@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"published {day_zero.from_taxonomy(config)}\nno label was seen: nothing that it answers is accepted")
             return DONE
         trained = first.train_first_and_full(config) if arguments.first_bundle else pipeline.train(config)
-    return KEPT if trained.verdict and not trained.verdict.published else DONE
+    return KEPT if trained.kept_back else DONE
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import threading
@@ -15,7 +16,6 @@ from inference.batch.records import Record
 from inference.classifier import Classifier
 
 AHEAD = 2  # parts per process that wait, so that none is idle
-_held: list[Classifier] = []  # a worker process's own
 
 
 def classify(run: Run, done: Callable[[int], object], workers: int) -> int:
@@ -60,8 +60,11 @@ def _end_with_parent() -> None:
     threading.Thread(target=leave, daemon=True).start()
 
 
+@functools.cache  # opened for the first part and not as a process begins: an error is told as what it is
+def _classifier(bundle: str, target: float) -> Classifier:
+    return Classifier.load(bundle, target)
+
+
 def _write(bundle: str, target: float, home: Path, number: int, rows: Sequence[Record]) -> int:
-    if not _held:  # here and not as the process begins: an error is told as what it is
-        _held.append(Classifier.load(bundle, target))
-    keep(home, number, classified(_held[0], rows))
+    keep(home, number, classified(_classifier(bundle, target), rows))
     return len(rows)

@@ -88,11 +88,16 @@ _OTHERS = (
 )
 
 
+def _name(spec: str) -> str:
+    """A name as it is written, without its ending."""
+    return "".join(spec.lstrip("^").split("/")[:2])
+
+
 def _marker(spec: str, spaceless: str) -> str:
     """The tail and the ending of a name, and what is before it."""
     head, tail, ending = spec.split("/")
-    begins = f"(?<![^\\W\\d_{spaceless}]{head[1:]}{tail})" if head[:1] == "^" else ""
-    before = f"(?<={head.strip('^')}{tail}){begins}"
+    begins = rf"(?<![^\W\d_{spaceless}]{_name(spec)})" if head[:1] == "^" else ""
+    before = f"(?<={_name(spec)}){begins}"
     return f"{tail}{before if head else ''}{ending.strip('*')}"
 
 
@@ -102,7 +107,7 @@ def _markers(specs: str, spaceless: str = "") -> re.Pattern[str]:
     read = ("".join(one for one in form if unicodedata.category(one) != "Mn") for form in forms)
     every = list(dict.fromkeys(" ".join(read).split()))
     # A script without spaces goes on at once, any other word ends here.
-    free = "".join(f"(?<={''.join(spec.split('/')[:2])})|" for spec in every if spec.endswith("*"))
+    free = "".join(f"(?<={_name(spec)})|" for spec in every if spec.endswith("*"))
     markers = _by_first_letter(_marker(spec, spaceless) for spec in every)
     return re.compile(rf"(?:{markers})(?:{free}(?![^\W_{spaceless}]))")
 

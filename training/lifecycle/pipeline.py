@@ -56,6 +56,11 @@ class Trained:
     folder: Path
     verdict: Verdict | None = None
 
+    @property
+    def kept_back(self) -> bool:
+        """Whether the judge keeps it from serving."""
+        return self.verdict is not None and not self.verdict.published
+
 
 class Stages:
     """Prints each stage as it starts, and remembers how long it took."""
@@ -144,8 +149,7 @@ def _published(config: Config, classifier: Classifier, judge: Judge | None, on_t
 
 
 def _say(stage: Stages, report: dict[str, Any], published: Trained, on_trial: bool) -> None:
-    rejected = published.verdict is not None and published.verdict.reasons
-    outcome = "kept, not serving" if rejected else "on trial" if on_trial else "published"
+    outcome = "kept, not serving" if published.kept_back else "on trial" if on_trial else "published"
     print(f"\n{stage.table()}\n\n{summary(report)}\n\n{outcome} {published.folder}\n")
     if outcome == "published":
         home = published.folder.parent

@@ -47,7 +47,6 @@ def _shown(model: onnx.ModelProto, dynamic: Sequence[NodeProto], ids: Sequence[S
     They are read themselves: the scale that a node finds is 1 where it reads nothing but zeros.
     """
     some = [one for one in ids if one]
-    some = some[:: -(-len(some) // TEXTS)] if some else []
     if not some:
         raise ValueError("no text shows how large activations are: give at least one")
     ranges = {node.input[0]: (0.0, 0.0) for node in dynamic}
@@ -55,7 +54,7 @@ def _shown(model: onnx.ModelProto, dynamic: Sequence[NodeProto], ids: Sequence[S
     probe.CopyFrom(model)
     probe.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ranges)
     session = open_session(probe.SerializeToString())
-    for one in some:
+    for one in some[:: -(-len(some) // TEXTS)]:
         read = session.run(None, {"input_ids": np.array([one], np.int64)})[1:]
         for (name, (low, high)), values in zip(ranges.items(), read, strict=True):
             ranges[name] = float(values.min(initial=low)), float(values.max(initial=high))
