@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from inference.bundle.scores import largest, softmax
 from inference.bundle.travel import fetch
 from inference.common.fork import ProcessLocal, notice, register
 from inference.common.places import is_url
+from inference.common.reentrant import reentrant_lock
 
 ALTERNATIVES = 3
 # Texts longer than this many characters per token are cut before they are tokenized: only their start is read anyway.
@@ -86,7 +86,7 @@ class Classifier(ProcessLocal):
         self._most_characters = bundle.manifest.max_tokens * MOST_CHARACTERS_PER_TOKEN
         self.redact = redactor or _redactor(bundle)
         self._target, self._redactor = target, redactor
-        self._lock = threading.RLock()
+        self._lock = reentrant_lock()
         self._engine: Engine | None = engine or Engine(bundle, threads)
         register(self)
 

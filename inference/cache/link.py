@@ -16,6 +16,7 @@ from inference.common.errors import MonokuError
 from inference.common.fork import ProcessLocal, notice, register
 from inference.common.logs import Condition
 from inference.common.places import REDIS, redis
+from inference.common.reentrant import reentrant_lock
 from inference.common.workers import Worker
 
 MOST_CONNECTIONS = 16
@@ -60,7 +61,7 @@ class RedisLink(ProcessLocal):
 
     def after_fork(self) -> None:
         """Start with nothing: a child must not talk on its parent's connections."""
-        self._lock = threading.RLock()
+        self._lock = reentrant_lock()
         self._idle: list[Any] = []
         self._connections = 0
         self._opening = False

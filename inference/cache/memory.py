@@ -11,13 +11,13 @@ from __future__ import annotations
 import collections
 import hashlib
 import re
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 from inference.common.fork import ProcessLocal, notice, register
+from inference.common.reentrant import reentrant_lock
 from inference.common.text import Forgotten
 
 SOURCES = ("rules", "exit", "student", "teacher", "human")
@@ -76,7 +76,7 @@ class MemoryCache(ProcessLocal):
         self._now = now
         # An answer and the end of its time, or the key under which the answer lies.
         self._kept: collections.OrderedDict[Key, tuple[Entry, float] | Key] = collections.OrderedDict()
-        self._lock = threading.RLock()
+        self._lock = reentrant_lock()
         register(self)
 
     def __len__(self) -> int:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import collections
 import json
-import threading
 from collections.abc import Callable, Collection
 
 from inference.cache.link import NoReply, RedisLink, parse
 from inference.cache.memory import DAY_S, Entry, MemoryCache, digest, normalise, positive, refuse_unfit
 from inference.common.fork import ProcessLocal, notice, register
 from inference.common.places import redis
+from inference.common.reentrant import reentrant_lock
 from inference.common.workers import Worker
 
 LARGEST_VALUE = 16_384  # bytes in Redis
@@ -39,7 +39,7 @@ class RedisCache(ProcessLocal):
         self._prefix, self._labels, self._prepare = prefix, labels, prepare
         self._ttl_ms = max(1, round(positive("ttl_s", ttl_s) * 1000))
         self._counts: collections.Counter[str] = collections.Counter()
-        self._lock = threading.RLock()
+        self._lock = reentrant_lock()
         timeout_s = positive("timeout_ms", timeout_ms) / 1000
         self._link = RedisLink(url, timeout_s, positive("retry_after_s", retry_after_s))
         register(self)

@@ -19,6 +19,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from inference.common.reentrant import reentrant_lock
+
 _log = logging.getLogger("monoku.fork")
 _WIPE_ON_FORK = 18  # MADV_WIPEONFORK of Linux, for which Python has no name
 
@@ -41,7 +43,7 @@ class ProcessLocal:
 
         No inherited lock is waited for; nothing that the parent has open is closed or destroyed (see Hold).
         """
-        self._lock = threading.RLock()
+        self._lock = reentrant_lock()
 
     def at_exit(self) -> None:
         """Write what waits."""

@@ -12,6 +12,7 @@ from types import MethodType
 from typing import Any
 
 from inference.common.fork import ProcessLocal, register
+from inference.common.reentrant import reentrant_lock
 
 _log = logging.getLogger("monoku.workers")
 
@@ -47,7 +48,7 @@ class Worker(ProcessLocal):
     def after_fork(self) -> None:
         """A child has no thread yet."""
         self.running = False
-        self._lock, self._wake, self._turn = threading.RLock(), threading.Event(), threading.Event()
+        self._lock, self._wake, self._turn = reentrant_lock(), threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._lost = False
         self._failures = self._in_a_row = self._restarts = 0

@@ -5,12 +5,12 @@ from __future__ import annotations
 import collections
 import contextlib
 import math
-import threading
 import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
+from inference.common.reentrant import reentrant_lock
 from inference.log.rows import Count, tidy_text
 
 HOUR_S = 3600
@@ -52,7 +52,7 @@ class Tally:
     def __init__(self) -> None:
         self._events: collections.deque[tuple[Any, ...]] = collections.deque()
         self._folded: collections.Counter[tuple[Any, ...]] = collections.Counter()
-        self._lock = threading.RLock()
+        self._lock = reentrant_lock()
         self._totals: collections.Counter[tuple[int, str, str]] = collections.Counter()
         self._changed: set[tuple[int, str, str]] = set()
         self._writer = uuid.uuid4().hex

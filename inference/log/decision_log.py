@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import collections
 import secrets
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -17,6 +16,7 @@ from typing import Any
 
 from inference.common.fork import ProcessLocal, attempt, notice, register
 from inference.common.logs import Condition
+from inference.common.reentrant import reentrant_lock
 from inference.common.text import Forgotten
 from inference.common.workers import Worker
 from inference.log.counts import DAY_S, Tally
@@ -76,7 +76,7 @@ class DecisionLog(ProcessLocal, Reader):
         self._healthy = True
         self._drops = False
         self._tried = False
-        self._writing = threading.RLock()
+        self._writing = reentrant_lock()
 
     # What classification calls: none of it touches a disk or a network.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import collections
-import threading
 from concurrent.futures import Future
 from typing import NamedTuple
 
+from inference.common.reentrant import reentrant_lock
 from inference.log.rows import Decision, Row, TeacherAnswer, TrialAnswer
 
 # What losing a row costs, cheapest first. The last is paid for and never dropped.
@@ -35,7 +35,7 @@ class Queue:
     def __init__(self, size: int) -> None:
         self.size = size
         self._waiting: dict[str, collections.deque[Entry]] = {value: collections.deque() for value in VALUES}
-        self._lock = threading.RLock()
+        self._lock = reentrant_lock()
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import logging
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from inference.common.errors import MonokuError
 from inference.common.fork import Hold, ProcessLocal, notice, register
 from inference.common.places import database
 from inference.common.postgresql import cut_after
+from inference.common.reentrant import reentrant_lock
 from inference.money import database as books
 from inference.money.database import HUNG_S, Run, Spent
 from inference.money.prices import shown
@@ -56,7 +56,7 @@ class Ledger(ProcessLocal):
         self._arguments = None if self._place.file else books.server(self._place.url)
         self._daily = period == "day"
         self._now = now
-        self._lock = threading.RLock()
+        self._lock = reentrant_lock()
         self._connection: Any = None
         self._hold: Hold | None = None
         self._begin_books()

@@ -9,6 +9,7 @@ from concurrent.futures import Future, wait
 
 from inference.bundle.redact import Redactor
 from inference.cache.memory import Entry
+from inference.common.reentrant import interrupted
 from inference.serving.answer import Request
 from inference.serving.deferral import Deferral
 from inference.serving.flight import Outcome, Wish
@@ -44,8 +45,13 @@ class Asking:
         return refused
 
     def begin(self, request: Request, wish: Wish | None = None) -> None:
-        """Ask the teachers, unless that fails: the reason says so then. Many requests may share one `wish`."""
-        deadline_s = self._policy.deadline_s if self._policy.deferral == "wait" else None
+        """Ask the teachers, unless that fails: the reason says so then. Many requests may share one `wish`.
+
+        A signal handler that came in the middle of another call is not made to wait: what it would wait for may need
+        what that call holds.
+        """
+        waits = self._policy.deferral == "wait" and not interrupted()
+        deadline_s = self._policy.deadline_s if waits else None
         if deadline_s is not None:
             request.wish = wish or Wish(time.monotonic() + deadline_s - request.age_s)
         try:

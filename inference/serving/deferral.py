@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
@@ -19,6 +18,7 @@ from typing import Any
 from inference.bundle.redact import Redactor
 from inference.cache.memory import normalise
 from inference.common.fork import Hold, ProcessLocal, register
+from inference.common.reentrant import reentrant_lock
 from inference.common.shown import without_logins
 from inference.common.workers import DaemonThreads, Worker
 from inference.log.decision_log import DecisionLog
@@ -65,7 +65,7 @@ class Deferral(ProcessLocal):
         self._closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._hold: Hold | None = None
-        self._lock = threading.RLock()
+        self._lock = reentrant_lock()
         register(self)
 
     def after_fork(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from inference.common.fork import ProcessLocal, register
 from inference.common.logs import Condition
+from inference.common.reentrant import reentrant_lock
 from inference.common.workers import Worker
 from inference.log.decision_log import DecisionLog, LogError
 from inference.log.limits import USUAL
@@ -60,7 +60,7 @@ class Guard(ProcessLocal):
         register(self)
 
     def _begin(self) -> None:
-        self._reading = threading.RLock()
+        self._reading = reentrant_lock()
         self._lookout = Lookout(self._log, self._home, self._log.note) if self._log and not self._off else None
         self._alarm: Alarm | None = None
         self._unread_since: float | None = None

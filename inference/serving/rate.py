@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-
 from inference.common.fork import ProcessLocal, register
+from inference.common.reentrant import reentrant_lock
 
 BURST = 20.0  # deferrals that a rate lets through in a row, once it has earned them
 
@@ -15,7 +14,7 @@ class Rate(ProcessLocal):
     def __init__(self, share: float) -> None:
         # A process that begins, or begins again, has earned no more than a share.
         self._share, self._credit = share, BURST * share
-        self._lock = threading.RLock()
+        self._lock = reentrant_lock()
         register(self)
 
     def earn(self) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import collections
-import threading
 import time
 from collections.abc import Callable
 
 from inference.bundle.redact import Redactor
 from inference.common.fork import ProcessLocal, register
+from inference.common.reentrant import reentrant_lock
 from inference.common.text import MOST_CHARACTERS
 from inference.log.decision_log import Correction, Decision, DecisionLog
 from inference.serving.answer import Answer, Request
@@ -44,7 +44,7 @@ class Recorder(ProcessLocal):
         self._characters = 0
         self._answers: collections.Counter[tuple[str, bool, bool]] = collections.Counter()  # source, cached, deferred
         self._notes: collections.Counter[str] = collections.Counter()
-        self._lock = threading.RLock()
+        self._lock = reentrant_lock()
         register(self)
 
     def note(self, what: str) -> None:

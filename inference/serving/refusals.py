@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 from inference.cache.memory import digest, normalise
 from inference.common.fork import ProcessLocal, register
+from inference.common.reentrant import reentrant_lock
 
 MOST = 10_000
 
@@ -22,7 +22,7 @@ class Refusals(ProcessLocal):
     def __init__(self, ttl_s: float, most: int = MOST, now: Callable[[], float] = time.monotonic) -> None:
         self._ttl_s, self._most, self._now = ttl_s, most, now
         self._kept: OrderedDict[tuple[int, bytes], tuple[float, str]] = OrderedDict()
-        self._lock = threading.RLock()
+        self._lock = reentrant_lock()
         register(self)
 
     def add(self, teacher: int, text: str, reason: str) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
 from inference.common.fork import ProcessLocal, register
 from inference.common.logs import Condition
+from inference.common.reentrant import reentrant_lock
 from inference.teachers.teacher import Reply, TeacherError
 
 
@@ -32,7 +32,7 @@ class Breaker(ProcessLocal):
         self._most, self._rest_s, self._now = {"failed": failures, "unusable": unusable}, rest_s, now
         self._in_a_row = dict.fromkeys(self._most, 0)
         self._open_until: float | None = None
-        self._lock = threading.RLock()
+        self._lock = reentrant_lock()
         register(self)
 
     @property

@@ -1,0 +1,28 @@
+"""Locks that a signal handler may meet: it may call whatever its own thread is in the middle of."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import weakref
+from typing import Any
+
+_locks: dict[int, weakref.ref[Any]] = {}
+_numbers = itertools.count()
+
+
+def reentrant_lock() -> threading.RLock:
+    """A lock that its thread may take again, and that `interrupted` knows of."""
+    lock, number = threading.RLock(), next(_numbers)
+    _locks[number] = weakref.ref(lock, lambda _: _locks.pop(number, None))
+    return lock
+
+
+def interrupted() -> bool:
+    """Whether this thread holds one of these locks, so that it is in a signal handler that came in between.
+
+    Then it must wait for no other thread: that one may need the lock, which is free again only after the handler.
+    """
+    held = (found() for found in list(_locks.values()))
+    # What threading.Condition asks of a lock; it has no public name.
+    return any(lock is not None and lock._is_owned() for lock in held)

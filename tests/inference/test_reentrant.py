@@ -1,0 +1,39 @@
+"""Locks that a signal handler may meet."""
+
+import gc
+import signal
+import threading
+from types import FrameType
+
+from inference.common import reentrant
+from inference.common.reentrant import interrupted, reentrant_lock
+
+
+def test_it_is_the_thread_that_holds_a_lock_which_is_interrupted() -> None:
+    lock, other = reentrant_lock(), reentrant_lock()
+    seen: list[bool] = []
+
+    def look(signum: int = 0, frame: FrameType | None = None) -> None:
+        seen.append(interrupted())
+
+    before = signal.signal(signal.SIGUSR1, look)
+    try:
+        signal.raise_signal(signal.SIGUSR1)
+        with other, lock, lock:
+            signal.raise_signal(signal.SIGUSR1)
+            thread = threading.Thread(target=look)
+            thread.start()
+            thread.join()
+        signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert seen == [False, True, False, False]
+
+
+def test_a_lock_that_is_gone_is_forgotten() -> None:
+    gc.collect()
+    before = len(reentrant._locks)
+    locks = [reentrant_lock() for _ in range(5)]
+    assert len(reentrant._locks) == before + 5
+    del locks
+    assert len(reentrant._locks) == before
