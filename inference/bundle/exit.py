@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 import numpy as np
@@ -24,23 +24,38 @@ _ONE, _NEXT, _SECOND, _APART, _MIX = (
 _FOLD = np.uint64(32)
 
 
+def _places(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Of the n-grams of `n` tokens, the places of the first and the last token; the latter's factor and what is added.
+
+    First every token, then every pair of neighbours, then every pair with one token between.
+    """
+    counts = [n, max(n - 1, 0), max(n - 2, 0)]
+    first = np.concatenate([np.arange(count) for count in counts])
+    apart = np.repeat(np.arange(3), counts)
+    factors, added = np.array([0, _NEXT, _SECOND], np.uint64), np.array([0, 0, _APART], np.uint64)
+    return first, first + apart, factors[apart], added[apart]
+
+
+_SHORT = [_places(n) for n in range(65)]  # every text has so few numpy calls only where these are at hand
+
+
 def buckets(ids: Sequence[int]) -> np.ndarray:
     """The buckets of a text's n-grams from its token ids: integers in [0, 2^BITS), shape (n-grams,).
 
     First every token, then every pair of neighbours, then every pair with one token between.
     """
-    tokens = np.array(ids, dtype=np.uint64)
-    n = len(tokens)
-    first, second = tokens * _ONE, tokens * _NEXT
-    hashed = np.empty(n + max(n - 1, 0) + max(n - 2, 0), dtype=np.uint64)
-    hashed[:n] = first
-    if n > 1:
-        np.add(first[:-1], second[1:], out=hashed[n : 2 * n - 1])
-    if n > 2:
-        np.add(first[:-2], tokens[2:] * _SECOND + _APART, out=hashed[2 * n - 1 :])
+    n = len(ids)
+    tokens = np.fromiter(ids, np.uint64, n)
+    first, last, factor, added = _SHORT[n] if n < len(_SHORT) else _places(n)
+    hashed, other = tokens.take(first), tokens.take(last)
+    hashed *= _ONE
+    other *= factor
+    other += added
+    hashed += other
     hashed ^= hashed >> _FOLD
     hashed *= _MIX
-    return hashed >> _SHIFT
+    hashed >>= _SHIFT
+    return hashed
 
 
 def buckets_of_many(texts: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -83,6 +98,14 @@ class Exit:
     weights: np.ndarray
     scale: float
     most_unknown: float
+    _counting: np.ndarray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # One more column, whose sum over a text's n-grams is how many of them are known.
+        known = np.ones((len(self.weights), 1), np.int8)
+        known[:1] = 0
+        object.__setattr__(self, "_counting", np.hstack([self.weights, known]))
+        object.__setattr__(self, "weights", self._counting[:, :-1])
 
     def unknown(self, ids: Sequence[int]) -> float:
         """The share of a text's n-grams that training hardly ever saw; 1 of no tokens."""
@@ -91,32 +114,34 @@ class Exit:
 
     def logits(self, ids: Sequence[int]) -> np.ndarray | None:
         """Logits of all labels, float64 of shape (labels,); None for a text that is too new to answer."""
-        rows = self.rows[buckets(ids)]
+        rows = self.rows.take(buckets(ids))
         n = len(rows)
-        if n - np.count_nonzero(rows) > self.most_unknown * n or not n:
+        total = np.add.reduce(self._counting.take(rows, axis=0), axis=0, dtype=np.int32)
+        if n - total[-1] > self.most_unknown * n or not n:
             return None
-        total = np.add.reduce(self.weights.take(rows, axis=0), axis=0, dtype=np.int32)
-        return np.asarray(total * (self.scale / n**0.5))
+        return np.asarray(total[:-1] * (self.scale / n**0.5))
 
     def logits_of_many(self, texts: Sequence[Sequence[int]]) -> np.ndarray:
         """The same of several texts at once, shape (texts, labels); not a number for those too new to answer."""
         found, text = buckets_of_many(texts)
         rows = self.rows[found]
         n = np.bincount(text, minlength=len(texts))
-        known = np.bincount(text[rows > 0], minlength=len(texts))
         logits = np.full((len(texts), self.weights.shape[1]), np.nan)
         some, ends = np.flatnonzero(n), n.cumsum()
         for step in _steps(n[some], AT_ONCE // self.weights.shape[1]):
             these = some[step]
             total = self._sums(rows[ends[these[0]] - n[these[0]] : ends[these[-1]]], n[these])
             roots = np.array([k**0.5 for k in n[these].tolist()])  # rounded as in `logits`: np.sqrt may differ
-            logits[these] = total * (self.scale / roots)[:, None]
-        logits[n - known > self.most_unknown * n] = np.nan
+            logits[these] = total[:, :-1] * (self.scale / roots)[:, None]
+            logits[these[n[these] - total[:, -1] > self.most_unknown * n[these]]] = np.nan
         return logits
 
     def _sums(self, rows: np.ndarray, n: np.ndarray) -> np.ndarray:
-        """The weights of texts' n-grams, added up by text: int32 of shape (texts, labels). Each has `n` > 0 of them."""
-        weights = self.weights.take(rows, axis=0)
+        """The weights of texts' n-grams, added up by text, and how many are known: int32 of shape (texts, labels + 1).
+
+        Each has `n` > 0 n-grams.
+        """
+        weights = self._counting.take(rows, axis=0)
         if len(n) == 1:  # `reduceat` makes a copy as int32 first
             return np.asarray(np.add.reduce(weights, axis=0, keepdims=True, dtype=np.int32))
         return np.asarray(np.add.reduceat(weights, n.cumsum() - n, axis=0, dtype=np.int32))
@@ -125,7 +150,7 @@ class Exit:
         """The content of the bundle's file; the same model has the same bytes."""
         file = io.BytesIO()
         numbers = np.array([self.scale, self.most_unknown])
-        np.savez_compressed(file, rows=self.rows, weights=self.weights, numbers=numbers)
+        np.savez_compressed(file, rows=self.rows, weights=np.ascontiguousarray(self.weights), numbers=numbers)
         return file.getvalue()
 
     @classmethod
