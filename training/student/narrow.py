@@ -1,8 +1,9 @@
 """Narrow the encoder's feed-forward layers before it is fine-tuned: fewer neurons, chosen on real text.
 
 A neuron is kept for how much of the layer's output varies with it; the kept neurons' output weights are then refitted
-by least squares to what the whole layer said on the training texts. The idea is that of one-shot pruning with a
-layer-wise reconstruction (Frantar and Alistarh 2023, "SparseGPT"), for whole neurons.
+by least squares to what the whole layer said on the training texts, and stay near to what they were where these are few.
+The idea is that of one-shot pruning with a layer-wise reconstruction (Frantar and Alistarh 2023, "SparseGPT"), for whole
+neurons.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from transformers import PreTrainedModel
 from training.student.layers import LAYOUTS, layers_of, lowest, only
 
 MULTIPLE = 64
-RIDGE = 1e-4
+PRIOR_TOKENS = 100  # that the weights of before count as, when others are fitted to texts
 
 
 @torch.no_grad()
@@ -79,8 +80,9 @@ def _narrowed(up: nn.Linear, down: nn.Linear, moments: torch.Tensor, keep: int) 
     with_bias = torch.cat([kept, torch.tensor([down.in_features])])
     whole = torch.cat([weight.T, down.bias.double()[None]])
     gram = moments[with_bias][:, with_bias]
-    gram = gram + RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
-    fitted = torch.linalg.solve(gram, moments[with_bias] @ whole).float()
+    prior = PRIOR_TOKENS * gram.diagonal().mean() / tokens
+    wanted = moments[with_bias] @ whole + prior * whole[with_bias]
+    fitted = torch.linalg.solve(gram + prior * torch.eye(len(gram), dtype=gram.dtype), wanted).float()
     new_up, new_down = nn.Linear(up.in_features, keep), nn.Linear(keep, down.out_features)
     new_up.load_state_dict({"weight": up.weight[kept], "bias": up.bias[kept]})
     new_down.load_state_dict({"weight": fitted[:-1].T, "bias": fitted[-1]})
