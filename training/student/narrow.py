@@ -1,7 +1,7 @@
 """Narrow the encoder's feed-forward layers before it is fine-tuned: fewer neurons, chosen on real text.
 
 A neuron is kept for how much of the layer's output varies with it; the kept neurons' output weights are then refitted
-by least squares to what the whole layer said on the training texts, and stay near to what they were where texts are few.
+by least squares to what the whole layer said on the training texts, and stay near what they were where texts are few.
 The idea is that of one-shot pruning with a layer-wise reconstruction (Frantar and Alistarh 2023, "SparseGPT"), for
 whole neurons.
 """
