@@ -31,20 +31,16 @@ def with_exit(classifier: Classifier, data: Dataset, copies: int, seed: int) -> 
 
 
 def distilled(classifier: Classifier, data: Dataset, copies: int, seed: int) -> Exit:
-    """An exit fitted to the train rows and `copies` noisy ones of each, half to labels, half to the student.
-
-    Of a copy the student is taken to say what it says of its row.
-    """
+    """An exit fitted to the train rows and `copies` noisy ones of each, half to labels, half to the student."""
     train = data.split("train")
     every = [*train, *noisy_copies(train, copies, seed)]
     places = drawn(len(every), min(MOST_ROWS, MOST_CELLS // len(classifier.labels)), seed)
-    rows, source = [every[i] for i in places], places % len(train)
+    rows = [every[i] for i in places]
     ids = [classifier.tokens(row.text) for row in rows]
-    asked, copied = np.unique(source, return_inverse=True)
-    said = said_by_student(classifier, [train[i].text for i in asked], "asking the student")[copied]
+    said = said_by_student(classifier, [row.text for row in rows], "asking the student")
     index = {label: i for i, label in enumerate(classifier.labels)}
     target = OF_LABEL * dense([Target.of(row, index) for row in rows]) + (1 - OF_LABEL) * said
-    found = exits.fit(ids, target, np.array([row.weight for row in rows]), source, seed)
+    found = exits.fit(ids, target, np.array([row.weight for row in rows]), places % len(train), seed)
     dev = [row for row in data.trials("dev") if row.label]
     dev_ids = [classifier.tokens(row.text) for row in dev]
     logits = np.array([found.logits(one) for one in dev_ids])
