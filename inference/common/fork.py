@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from inference.common.reentrant import reentrant_lock
+from inference.common.reentrant import forget_inherited, reentrant_lock
 
 _log = logging.getLogger("monoku.fork")
 _WIPE_ON_FORK = 18  # MADV_WIPEONFORK of Linux, for which Python has no name
@@ -158,6 +158,7 @@ def _begin_anew() -> None:
     with _beginning.setdefault(os.getpid(), threading.Lock()):
         if _mine[0]:
             return
+        forget_inherited()
         for thing in _alive():
             attempt(thing.after_fork)
         _forking = threading.Lock()

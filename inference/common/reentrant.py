@@ -18,6 +18,14 @@ def reentrant_lock() -> threading.RLock:
     return lock
 
 
+def forget_inherited() -> None:
+    """In a forked child: forget its parent's locks, of which a thread that the child does not have may hold one.
+
+    A new thread may have that one's number, and would seem to hold it. Whatever is used in the child makes new locks.
+    """
+    _locks.clear()
+
+
 def interrupted() -> bool:
     """Whether this thread holds one of these locks, so that it is in a signal handler that came in between.
 

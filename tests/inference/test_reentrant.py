@@ -2,6 +2,8 @@
 
 import gc
 import signal
+import subprocess
+import sys
 import threading
 from types import FrameType
 
@@ -37,3 +39,30 @@ def test_a_lock_that_is_gone_is_forgotten() -> None:
     assert len(reentrant._locks) == before + 5
     del locks
     assert len(reentrant._locks) == before
+
+
+def test_a_child_does_not_know_the_locks_that_its_parents_threads_held() -> None:
+    """A new thread of the child may have the number of one that holds a lock for ever."""
+    script = """
+import os, threading
+from inference.common.fork import notice
+from inference.common.reentrant import interrupted, reentrant_lock
+lock, held, done = reentrant_lock(), threading.Event(), threading.Event()
+def hold():
+    with lock:
+        held.set()
+        done.wait()
+threading.Thread(target=hold).start()
+held.wait()
+child = os.fork()
+if child == 0:
+    seen = []
+    for _ in range(3):
+        thread = threading.Thread(target=lambda: seen.append(interrupted()))
+        thread.start()
+        thread.join()
+    os._exit(any(seen))
+done.set()
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "0\n"
