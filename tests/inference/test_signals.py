@@ -83,7 +83,7 @@ def test_a_handler_in_the_middle_of_a_call_is_not_made_to_wait_and_any_other_is(
     tiny_home: Path, tmp_path: Path
 ) -> None:
     texts = [f"undo the {thing}" for thing in ("zebra", "walrus", "lynx", "badger")]
-    stores = {"log": str(tmp_path / "log.db"), "ledger": str(tmp_path / "spend.db")}
+    stores: dict[str, Any] = {"log": str(tmp_path / "log.db"), "ledger": str(tmp_path / "spend.db")}
     with Cascade.load(tiny_home, lambda text: "account", deadline_s=120.0, **stores) as cascade:
         with reentrant_lock():
             answers = [*cascade.classify_many(texts[:2]), *map(cascade.classify, texts[2:])]
