@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 import weakref
 from typing import Any
@@ -27,10 +28,22 @@ def forget_inherited() -> None:
 
 
 def interrupted() -> bool:
-    """Whether this thread holds one of these locks, so that it is in a signal handler that came in between.
+    """Whether this is in a signal handler that came while its thread, in a call of ours, holds one of these locks.
 
     Then it must wait for no other thread: that one may need the lock, which is free again only after the handler.
     """
     held = (found() for found in list(_locks.values()))
     # What threading.Condition asks of a lock; it has no public name.
-    return any(lock is not None and lock._is_owned() for lock in held)
+    return any(lock is not None and lock._is_owned() for lock in held) and _entered_twice()
+
+
+def _entered_twice() -> bool:
+    """Whether a call of ours is under this one on the stack, which a greenlet has of its own, unlike its thread."""
+    frame, left = sys._getframe(1), False
+    while frame is not None:
+        ours = str(frame.f_globals.get("__name__")).startswith("inference.")
+        if ours and left:
+            return True
+        left = left or not ours
+        frame = frame.f_back  # type: ignore[assignment]
+    return False

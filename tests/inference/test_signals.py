@@ -12,7 +12,7 @@ import pytest
 
 import inference
 from inference.cascade import Cascade
-from inference.common.reentrant import reentrant_lock
+from tests.inference.test_reentrant import holding
 
 OURS = str(Path(inference.__file__).parent)
 
@@ -85,8 +85,7 @@ def test_a_handler_in_the_middle_of_a_call_is_not_made_to_wait_and_any_other_is(
     texts = [f"undo the {thing}" for thing in ("zebra", "walrus", "lynx", "badger")]
     stores: dict[str, Any] = {"log": str(tmp_path / "log.db"), "ledger": str(tmp_path / "spend.db")}
     with Cascade.load(tiny_home, lambda text: "account", deadline_s=120.0, **stores) as cascade:
-        with reentrant_lock():
-            answers = [*cascade.classify_many(texts[:2]), *map(cascade.classify, texts[2:])]
+        answers = holding(lambda: [*cascade.classify_many(texts[:2]), *map(cascade.classify, texts[2:])])
         deferred = [answer for answer in answers if answer.deferred]
         assert {answer.reason for answer in deferred} == {"a teacher is asked in the background"}
         later = [cascade.classify(f"{text}, please") for text in texts]
