@@ -6,6 +6,7 @@ import itertools
 import sys
 import threading
 import weakref
+from types import FrameType
 from typing import Any
 
 _locks: dict[int, weakref.ref[Any]] = {}
@@ -39,11 +40,12 @@ def interrupted() -> bool:
 
 def _entered_twice() -> bool:
     """Whether a call of ours is under this one on the stack, which a greenlet has of its own, unlike its thread."""
-    frame, left = sys._getframe(1), False
+    frame: FrameType | None = sys._getframe(1)
+    left = False
     while frame is not None:
         ours = str(frame.f_globals.get("__name__")).startswith("inference.")
         if ours and left:
             return True
         left = left or not ours
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return False
