@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 import threading
 import weakref
 from types import FrameType
 from typing import Any
 
-_locks: dict[int, weakref.ref[Any]] = {}
-_numbers = itertools.count()
+_locks: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
 
 def reentrant_lock() -> threading.RLock:
     """A lock that its thread may take again, and that `interrupted` knows of."""
-    lock, number = threading.RLock(), next(_numbers)
-    _locks[number] = weakref.ref(lock, lambda _: _locks.pop(number, None))
+    lock = threading.RLock()
+    _locks[id(lock)] = lock
     return lock
 
 
@@ -33,7 +31,7 @@ def interrupted() -> bool:
 
     Then it must wait for no other thread: that one may need the lock, which is free again only after the handler.
     """
-    held = (found() for found in list(_locks.values()))
+    held = (found() for found in _locks.valuerefs())
     # What threading.Condition asks of a lock; it has no public name.
     return any(lock is not None and lock._is_owned() for lock in held) and _entered_twice()
 

@@ -63,6 +63,8 @@ def test_a_child_does_not_know_the_locks_that_its_parents_threads_held() -> None
 import os, threading
 from inference.common.fork import notice
 from inference.common.reentrant import interrupted, reentrant_lock
+ours = {"__name__": "inference.some"}
+exec("def call(work): work()", ours)  # as under a signal handler there is a call of ours
 lock, held, done = reentrant_lock(), threading.Event(), threading.Event()
 def hold():
     with lock:
@@ -74,7 +76,7 @@ child = os.fork()
 if child == 0:
     seen = []
     for _ in range(3):
-        thread = threading.Thread(target=lambda: seen.append(interrupted()))
+        thread = threading.Thread(target=ours["call"], args=(lambda: seen.append(interrupted()),))
         thread.start()
         thread.join()
     os._exit(any(seen))
